@@ -1,0 +1,46 @@
+// Output sizes and padding of convolution and pooling windows: the only place that computes them.
+//
+//   valid: out = floor((in - extent) / stride) + 1           extent = (size - 1) * dilation + 1
+//   same:  out = ceil(in / stride); the padding is split evenly, the odd row or column at the end
+//
+// as in Keras (https://keras.io/api/layers/convolution_layers/convolution2d/).
+#pragma once
+
+#include <cstdint>
+
+#include "base/inline.h"
+
+namespace fastcnn {
+
+enum class Padding { valid, same };
+
+// One axis of a sliding window.
+struct Window {
+    std::int64_t size = 1, stride = 1, dilation = 1;
+    std::int64_t in = 1, out = 1, pad = 0;  // pad: before the first element
+
+    FASTCNN_INLINE std::int64_t extent() const { return (size - 1) * dilation + 1; }
+    // First input position (may be negative) that output `o` reads.
+    FASTCNN_INLINE std::int64_t begin(std::int64_t o) const { return o * stride - pad; }
+    // Padding needed after the last element so that every output's window exists.
+    FASTCNN_INLINE std::int64_t pad_end() const {
+        const std::int64_t missing = begin(out - 1) + extent() - in;
+        return missing > 0 ? missing : 0;
+    }
+};
+
+// out is 0 or less where the window does not fit: the caller refuses it with its operation's name.
+inline Window window(std::int64_t in, std::int64_t size, std::int64_t stride, std::int64_t dilation,
+                     Padding padding) {
+    Window w{size, stride, dilation, in, 0, 0};
+    if (padding == Padding::same) {
+        w.out = (in + stride - 1) / stride;
+        const std::int64_t total = (w.out - 1) * stride + w.extent() - in;
+        w.pad = total > 0 ? total / 2 : 0;
+    } else {
+        w.out = in < w.extent() ? 0 : (in - w.extent()) / stride + 1;
+    }
+    return w;
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,11 @@
+# One row an instruction set: name, then the compiler's flags. The rows become isa/levels.inc and one object library
+# of the *.simd.cpp files each.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(FASTCNN_ISAS baseline avx2 avx512)
+  set(FASTCNN_FLAGS_baseline -march=x86-64)
+  set(FASTCNN_FLAGS_avx2 -march=x86-64-v3)
+  set(FASTCNN_FLAGS_avx512 -march=x86-64-v4 -mprefer-vector-width=512)
+else()
+  set(FASTCNN_ISAS baseline)
+  set(FASTCNN_FLAGS_baseline "")
+endif()

@@ -1,0 +1,34 @@
+// The instruction sets that kernels are compiled for, in rising order. A kernel's row names one; the best one that
+// the processor, the operating system and FASTCNN_MAX_ISA allow is used. AMX and NEON get names of their own when
+// their first kernel is written.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace fastcnn {
+
+enum class Isa : int {
+    baseline = 0,  // SSE2 on x86-64, plain C++ elsewhere
+    avx2 = 1,      // x86-64-v3: AVX2, FMA, BMI2
+    avx512 = 2,    // x86-64-v4: AVX-512 F, BW, CD, DQ, VL
+};
+
+inline constexpr int kIsaCount = 3;
+
+const char* name_of(Isa isa);
+
+// Throws Error naming the known levels.
+Isa isa_from_name(const std::string& name);
+
+// Best level this processor and operating system can run (CPUID, and XGETBV for the register state).
+Isa detected_isa();
+
+// Best level in use: detected_isa() capped by the environment variable FASTCNN_MAX_ISA, read once.
+// An unknown name in the variable throws Error.
+Isa active_isa();
+
+// Levels this build holds kernels for.
+const std::vector<Isa>& compiled_isas();
+
+}  // namespace fastcnn

@@ -1,0 +1,470 @@
+// The kernels' contracts: one argument struct an operation, with its equation and what it may assume.
+//
+// A kernel is a row of table.inc (operation x algorithm), compiled once per instruction set. It receives plain
+// pointers that the plan has laid out; it never allocates, checks or throws. All arrays are float32, channels last,
+// one sample contiguous; sample s of an array `a` is at a + s * a_stride. Pointers need only their type's alignment.
+//
+// Everything here is visible to code compiled for an instruction set, so nothing here may emit a symbol.
+#pragma once
+
+#include <cstdint>
+
+#include "base/geometry.h"
+#include "base/image.h"
+
+namespace fastcnn {
+
+// The functions behind one row. Null members: `declines` never, no scratch, weights used as they are.
+template <class Args>
+struct Kernel {
+    void (*run)(const Args&);
+    // Why this kernel cannot serve `args` (a sentence for explain()), or null where it can.
+    const char* (*declines)(const Args&) = nullptr;
+    // Floats of args.scratch that run() needs.
+    std::int64_t (*scratch)(const Args&) = nullptr;
+    // Weights in the order the kernel reads them: floats needed, and part `part` of `parts` of the conversion.
+    std::int64_t (*packed)(const Args&) = nullptr;
+    void (*pack)(const Args&, const float* weights, float* packed, int part, int parts) = nullptr;
+};
+
+// ---------------------------------------------------------------------------------------------- convolution
+
+// kernel: (h.size, w.size, in_channels / groups, out_channels), as in Keras (HWIO).
+struct Conv2dShape {
+    Window h, w;
+    std::int64_t in_channels = 1, out_channels = 1, groups = 1;
+};
+
+// pooling over the convolution's output: h.in = conv.h.out, w.in = conv.w.out
+struct PoolShape {
+    Window h, w;
+    std::int64_t channels = 1;
+};
+
+// y[o] = act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c])
+// act is ReLU where `relu`, else the identity. Where `pooled`, y is the max over pooling windows of that (NaN wins;
+// the first maximum in row-major order wins ties) and never more than one row of windows exists before pooling.
+struct Conv2dForward {
+    Conv2dShape shape;
+    bool relu = false;
+    bool pooled = false;
+    PoolShape pool;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* kernel = nullptr;  // packed
+    const float* bias = nullptr;    // (out_channels) or null
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+    std::uint8_t* argmax = nullptr;  // pooled: position of the maximum in its window, row-major; or null
+    std::int64_t argmax_stride = 0;
+    float* scratch = nullptr;
+};
+
+// dx = sum over outputs that read it of dy * kernel. Overwrites dx.
+struct Conv2dGradInput {
+    Conv2dShape shape;
+    std::int64_t batch = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const float* kernel = nullptr;  // packed
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+    float* scratch = nullptr;
+};
+
+// dkernel (HWIO) and dbias (or null) = sum over samples and outputs of x * dy and of dy; added to what is there where
+// `accumulate`.
+struct Conv2dGradKernel {
+    Conv2dShape shape;
+    bool accumulate = false;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    float* dkernel = nullptr;
+    float* dbias = nullptr;
+    float* scratch = nullptr;
+};
+
+// The gradient before a max pool is zero but at each window's maximum. It is kept compressed, in two orders, for the
+// two gradients of the convolution below the pool. The image `x` of these operations is the convolution's input
+// with its padding written out (padded_size floats a sample, where the convolution pads).
+struct PooledLists {
+    // By output channel c: entries [c * channel_capacity, + channel_count[c]), windows in order, samples in order:
+    // offset of the first tap's first channel in x (from the first sample), and the gradient.
+    std::int32_t* channel_count = nullptr;
+    std::int32_t* x_offset = nullptr;
+    float* value = nullptr;
+    std::int64_t channel_capacity = 0;
+    // By window w (of all samples): channels whose maximum is at slot k of the window are entries
+    // [w * window_capacity + slot_end[w * slots + k - 1], w * window_capacity + slot_end[w * slots + k]).
+    std::int32_t* slot_end = nullptr;
+    std::int32_t* channel = nullptr;
+    std::int64_t window_capacity = 0;
+};
+
+// Builds the lists from the pooled output's gradient dy (the activation's derivative already applied) and argmax.
+// Entries whose gradient is exactly zero are left out; NaN stays.
+struct PooledGradient {
+    Conv2dShape conv;
+    PoolShape pool;
+    bool by_window = true;  // the input's gradient is wanted
+    std::int64_t batch = 0;
+    std::int64_t x_stride = 0;  // sample stride of the padded input
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const std::uint8_t* argmax = nullptr;
+    std::int64_t argmax_stride = 0;
+    PooledLists lists;
+    float* scratch = nullptr;
+};
+
+// As Conv2dGradKernel from lists, groups = 1. dkernel is (out_channels, h.size, w.size, in_channels): OHWI.
+struct PooledConv2dGradKernel {
+    Conv2dShape shape;
+    bool accumulate = false;
+    const float* x = nullptr;  // padded
+    PooledLists lists;
+    float* dkernel = nullptr;
+    float* dbias = nullptr;
+};
+
+// As Conv2dGradInput from lists, groups = 1.
+struct PooledConv2dGradInput {
+    Conv2dShape shape;
+    PoolShape pool;
+    std::int64_t batch = 0;
+    const float* dy = nullptr;  // gradient of the pooled output, as in PooledGradient
+    std::int64_t dy_stride = 0;
+    PooledLists lists;
+    const float* kernel = nullptr;  // packed
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+    float* scratch = nullptr;
+};
+
+// -------------------------------------------------------------------------------------------------- pooling
+
+enum class Pooling : int { max, average };
+
+// max: as in Conv2dForward. average: mean over the window's positions inside the image (padding does not count).
+struct PoolForward {
+    Pooling kind = Pooling::max;
+    PoolShape shape;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// dx from dy; max finds each window's first maximum in x again. Overwrites dx.
+struct PoolBackward {
+    Pooling kind = Pooling::max;
+    PoolShape shape;
+    std::int64_t batch = 0;
+    const float* x = nullptr;  // max only
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+};
+
+// ---------------------------------------------------------------------------------------------------- dense
+
+// y = act(x kernel + bias); kernel: (inputs, units)
+struct DenseForward {
+    std::int64_t inputs = 1, units = 1;
+    bool relu = false;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* kernel = nullptr;  // packed
+    const float* bias = nullptr;    // (units) or null
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// dx = dy kernel^T
+struct DenseGradInput {
+    std::int64_t inputs = 1, units = 1;
+    std::int64_t batch = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const float* kernel = nullptr;  // packed
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+};
+
+// dkernel = x^T dy for inputs [first_input, last_input), dbias = sum of dy (null: not wanted); added where `accumulate`.
+struct DenseGradKernel {
+    std::int64_t inputs = 1, units = 1;
+    std::int64_t first_input = 0, last_input = 1;
+    bool accumulate = false;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    float* dkernel = nullptr;  // whole (inputs, units)
+    float* dbias = nullptr;
+};
+
+// ---------------------------------------------------------------------------------------------- activations
+
+enum class Activation : int { linear, relu, sigmoid, tanh };
+
+// y = act(x); x == y is allowed. `size` elements a sample.
+struct ActivationForward {
+    Activation kind = Activation::linear;
+    std::int64_t batch = 0, size = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// dy *= act'(x), computed from y = act(x), in place. ReLU: dy stays where y > 0 or y is NaN, else becomes 0.
+struct ActivationBackward {
+    Activation kind = Activation::linear;
+    std::int64_t batch = 0, size = 0;
+    const float* y = nullptr;
+    std::int64_t y_stride = 0;
+    float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+};
+
+// Over the last axis: size = rows * classes elements a sample. y_i = exp(x_i - max x) / sum_j exp(x_j - max x).
+// x == y is allowed.
+struct SoftmaxForward {
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// dy_i = y_i * (dy_i - sum_j dy_j y_j), in place.
+struct SoftmaxBackward {
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const float* y = nullptr;
+    std::int64_t y_stride = 0;
+    float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+};
+
+// --------------------------------------------------------------------------------------------------- losses
+
+enum class LossKind : int {
+    binary_crossentropy,
+    categorical_crossentropy,
+    sparse_categorical_crossentropy,
+    mean_squared_error,
+    mean_absolute_error,
+};
+
+// Per row r of `classes` elements (the last axis), as Keras:
+//   binary_crossentropy              mean_i -(t_i log p_i + (1 - t_i) log(1 - p_i)),  t <- t (1 - s) + s / 2
+//   categorical_crossentropy         -sum_i t_i log p_i,                              t <- t (1 - s) + s / classes
+//   sparse_categorical_crossentropy  -log p_target                                    (no smoothing)
+//   mean_squared_error, mean_absolute_error   mean_i (t_i - p_i)^2, mean_i |t_i - p_i|
+// s is label_smoothing. From logits p = sigmoid or softmax of `prediction`, in the overflow-free form; from
+// probabilities p is clipped to [1e-7, 1 - 1e-7] (and first divided by its row's sum for categorical ones), with a zero
+// gradient where the clip holds, as Keras on PyTorch.
+// *loss += sum over rows of weight[sample] * row loss.
+// grad = scale * weight[sample] * d(row loss)/d(prediction), where grad is not null.
+// activated (or null): the probabilities, where from_logits.
+struct Loss {
+    LossKind kind = LossKind::mean_squared_error;
+    bool from_logits = false;
+    float label_smoothing = 0.0f;
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const float* prediction = nullptr;
+    std::int64_t prediction_stride = 0;
+    const float* target = nullptr;  // (rows, classes) a sample
+    std::int64_t target_stride = 0;
+    const std::int32_t* target_class = nullptr;  // sparse: (rows) a sample, stride target_stride
+    const float* weight = nullptr;               // (batch) or null
+    float scale = 1.0f;
+    double* loss = nullptr;
+    float* grad = nullptr;
+    std::int64_t grad_stride = 0;
+    float* activated = nullptr;
+    std::int64_t activated_stride = 0;
+};
+
+enum class AccuracyKind : int { binary, categorical, sparse_categorical };
+
+// Matches per row, weighted: *total += weight[sample] * match, *count += weight[sample], rows of all samples.
+//   binary              mean over the row's classes of (prediction > threshold) == target
+//   categorical         argmax(prediction) == argmax(target)     (first maximum)
+//   sparse_categorical  argmax(prediction) == target_class
+struct Accuracy {
+    AccuracyKind kind = AccuracyKind::binary;
+    float threshold = 0.5f;
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const float* prediction = nullptr;
+    std::int64_t prediction_stride = 0;
+    const float* target = nullptr;
+    std::int64_t target_stride = 0;
+    const std::int32_t* target_class = nullptr;
+    const float* weight = nullptr;
+    double* total = nullptr;
+    double* count = nullptr;
+};
+
+// Counts of a binary decision at several thresholds, over `size` elements (predictions, targets in {0, 1} or
+// booleans as floats, weights or null): positive means prediction > threshold[k].
+// tp, fp, fn, tn: `thresholds` doubles each, added to.
+struct ConfusionCounts {
+    std::int64_t size = 0, thresholds = 0;
+    const float* prediction = nullptr;
+    const float* target = nullptr;
+    const float* weight = nullptr;
+    const float* threshold = nullptr;
+    double* tp = nullptr;
+    double* fp = nullptr;
+    double* fn = nullptr;
+    double* tn = nullptr;
+};
+
+// ------------------------------------------------------------------------------------- batch normalisation
+
+// Over `batch` samples of `positions` x `channels`: mean[c] and m2[c] = sum (x - mean)^2, overwritten. Two passes
+// (mean first), so that a large mean does not cancel the variance.
+struct BatchNormStatistics {
+    std::int64_t batch = 0, positions = 1, channels = 1;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* mean = nullptr;
+    float* m2 = nullptr;
+};
+
+// y = (x - mean) * scale + shift, then ReLU where `relu`; scale = gamma / sqrt(variance + epsilon), shift = beta. x == y is allowed.
+struct BatchNormForward {
+    bool relu = false;
+    std::int64_t batch = 0, positions = 1, channels = 1;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* mean = nullptr;
+    const float* scale = nullptr;
+    const float* shift = nullptr;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// sum_dy[c] += sum dy, sum_dy_x[c] += sum dy * (x - mean) * inv_std; overwritten where not `accumulate`.
+struct BatchNormReduce {
+    bool accumulate = false;
+    std::int64_t batch = 0, positions = 1, channels = 1;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const float* mean = nullptr;
+    const float* inv_std = nullptr;
+    float* sum_dy = nullptr;
+    float* sum_dy_x = nullptr;
+};
+
+// dx = scale * (dy - a - (x - mean) * inv_std * b), a = sum_dy / n and b = sum_dy_x / n over the whole batch.
+// dx == dy is allowed.
+struct BatchNormBackward {
+    std::int64_t batch = 0, positions = 1, channels = 1;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const float* mean = nullptr;
+    const float* inv_std = nullptr;
+    const float* scale = nullptr;
+    const float* a = nullptr;
+    const float* b = nullptr;
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+};
+
+// -------------------------------------------------------------------------------------------------- dropout
+
+// y = x / (1 - rate) where a uniform number is >= rate, else 0. The number of element e of sample s (counted in the whole
+// batch: first_sample + local index) is lane e % 4 of Philox4x32-10 with counter (e / 4, s, step, layer) and the seed
+// as key: the backward pass draws the same. Uniform: top 24 bits * 2^-24. x == y is allowed.
+struct Dropout {
+    float rate = 0.0f;
+    std::uint64_t seed = 0;
+    std::uint32_t layer = 0, step = 0;
+    std::int64_t first_sample = 0;
+    std::int64_t batch = 0, size = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+};
+
+// ------------------------------------------------------------------------------------------------ optimizers
+
+// gradient = sum over lanes (in order) + l1 * sign(param) + 2 * l2 * param, for `size` parameters;
+// *penalty += l1 * sum |param| + l2 * sum param^2 (before the update), *sum_squares += sum gradient^2 (null: not wanted).
+// lane i is at lane + i * lane_stride.
+struct SumGradients {
+    std::int64_t size = 0, lanes = 1, lane_stride = 0;
+    const float* lane = nullptr;
+    const float* param = nullptr;
+    float l1 = 0.0f, l2 = 0.0f;
+    float* gradient = nullptr;
+    double* penalty = nullptr;
+    double* sum_squares = nullptr;
+};
+
+// The same sum for a lane kept as (columns, rows): gradient element (row, column) is lane element (column, row). The matrix is
+// (rows, columns) in `gradient`; rows [first_row, last_row) are done here.
+struct SumGradientsTransposed {
+    std::int64_t rows = 0, columns = 0, first_row = 0, last_row = 0;
+    std::int64_t lanes = 1, lane_stride = 0;
+    const float* lane = nullptr;
+    float* gradient = nullptr;
+};
+
+enum class OptimizerKind : int { sgd, adam, rmsprop };
+
+// One step of `size` parameters, as Keras (https://keras.io/api/optimizers/), g = clip(gradient * gradient_scale, +- clip_value):
+// weight decay first, where given: param -= param * weight_decay * learning_rate  (AdamW)
+//   sgd      momentum 0: param -= learning_rate g; else  m = momentum m - learning_rate g;
+//            param += nesterov ? momentum m - learning_rate g : m
+//   adam     m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); amsgrad: u = max(u, v), v := u in the next line
+//            param -= m * alpha / (sqrt(v) + epsilon),   alpha = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t)
+//   rmsprop  v = rho v + (1 - rho) g^2; centered: u = rho u + (1 - rho) g, d = v - u^2 + epsilon, else d = v + epsilon;
+//            i = learning_rate g / sqrt(d); momentum > 0: m = momentum m + i, param -= m; else param -= i
+// Slots that a rule does not use are null.
+struct OptimizerUpdate {
+    OptimizerKind kind = OptimizerKind::sgd;
+    std::int64_t size = 0;
+    float* param = nullptr;
+    const float* gradient = nullptr;
+    float* m = nullptr;
+    float* v = nullptr;
+    float* u = nullptr;
+    float gradient_scale = 1.0f;
+    float clip_value = 0.0f;  // 0: none
+    float learning_rate = 0.0f, alpha = 0.0f;
+    float weight_decay = 0.0f;
+    float momentum = 0.0f, rho = 0.0f, beta_1 = 0.0f, beta_2 = 0.0f, epsilon = 0.0f;
+    bool nesterov = false, amsgrad = false, centered = false;
+};
+
+// --------------------------------------------------------------------------------------------------- reading
+
+enum class DType : int { f32, f64, f16, u8, i8, u16, i16, u32, i32, u64, i64, boolean };
+
+// y[i] = float(x[i]) for `size` elements, x contiguous but of any alignment. bool: 0 or 1.
+struct ReadSamples {
+    DType dtype = DType::f32;
+    std::int64_t size = 0;
+    const void* x = nullptr;
+    float* y = nullptr;
+};
+
+}  // namespace fastcnn

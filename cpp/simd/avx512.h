@@ -1,0 +1,121 @@
+// AVX-512 F, BW, DQ, VL: 16 lanes, 32 registers, mask registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fastcnn::FASTCNN_ISA {
+
+using Vec = __m512;
+using IVec = __m512i;
+using Mask = __mmask16;
+
+inline constexpr int kWidth = 16;
+inline constexpr int kTileRows = 12;
+inline constexpr int kTileVecs = 2;
+
+FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }
+FASTCNN_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
+FASTCNN_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
+FASTCNN_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return static_cast<Mask>(n >= 16 ? 0xffffu : (1u << n) - 1u); }
+FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+
+FASTCNN_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+FASTCNN_INLINE Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+FASTCNN_INLINE Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+FASTCNN_INLINE Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+FASTCNN_INLINE Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
+FASTCNN_INLINE Vec abs(Vec a) { return _mm512_abs_ps(a); }
+FASTCNN_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+FASTCNN_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+FASTCNN_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+FASTCNN_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+
+FASTCNN_INLINE Mask gt(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+FASTCNN_INLINE Mask ge(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+FASTCNN_INLINE Mask eq(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+FASTCNN_INLINE Mask not_le(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
+FASTCNN_INLINE Mask not_eq(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+FASTCNN_INLINE Mask is_nan(Vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+FASTCNN_INLINE Mask mask_and(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+FASTCNN_INLINE Mask mask_or(Mask a, Mask b) { return static_cast<Mask>(a | b); }
+FASTCNN_INLINE Mask mask_not(Mask a) { return static_cast<Mask>(~a); }
+FASTCNN_INLINE unsigned bits(Mask m) { return m; }
+FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_blend_ps(m, b, a); }
+
+// Through a register: the memory form of the instruction is microcoded on some processors.
+FASTCNN_INLINE int compress_store(float* p, Mask m, Vec v) {
+    _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m, v));
+    return __builtin_popcount(m);
+}
+FASTCNN_INLINE int compress_store(std::int32_t* p, Mask m, IVec v) {
+    _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m, v));
+    return __builtin_popcount(m);
+}
+
+FASTCNN_INLINE IVec iset1(std::int32_t x) { return _mm512_set1_epi32(x); }
+FASTCNN_INLINE IVec iload(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+FASTCNN_INLINE IVec iload_partial(const std::int32_t* p, std::int64_t n) {
+    return _mm512_maskz_loadu_epi32(first_lanes(n), p);
+}
+FASTCNN_INLINE void istore(std::int32_t* p, IVec v) { _mm512_storeu_si512(p, v); }
+FASTCNN_INLINE IVec iload_bytes_partial(const std::uint8_t* p, std::int64_t n) {
+    return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(n), p));
+}
+FASTCNN_INLINE void istore_bytes_partial(std::uint8_t* p, IVec v, std::int64_t n) {
+    _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(v));
+}
+FASTCNN_INLINE IVec iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return _mm512_add_epi32(a, b); }
+FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm512_sub_epi32(a, b); }
+FASTCNN_INLINE IVec iand(IVec a, IVec b) { return _mm512_and_si512(a, b); }
+FASTCNN_INLINE IVec ior(IVec a, IVec b) { return _mm512_or_si512(a, b); }
+template <int N>
+FASTCNN_INLINE IVec shift_left(IVec a) { return _mm512_slli_epi32(a, N); }
+template <int N>
+FASTCNN_INLINE IVec shift_right(IVec a) { return _mm512_srli_epi32(a, N); }
+FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return _mm512_cmpeq_epi32_mask(a, b); }
+FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) { return _mm512_mask_blend_epi32(m, b, a); }
+FASTCNN_INLINE IVec to_int(Vec a) { return _mm512_cvtps_epi32(a); }  // to nearest even
+FASTCNN_INLINE Vec to_float(IVec a) { return _mm512_cvtepi32_ps(a); }
+FASTCNN_INLINE IVec as_int(Vec a) { return _mm512_castps_si512(a); }
+FASTCNN_INLINE Vec as_float(IVec a) { return _mm512_castsi512_ps(a); }
+
+FASTCNN_INLINE float reduce_add(Vec a) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
+}
+
+FASTCNN_INLINE void transpose(const float* p, std::int64_t lda, float* q, std::int64_t ldq) {
+    Vec r[16], t[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) r[i] = load(p + i * lda);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const __m512d a = _mm512_castps_pd(t[4 * i]), b = _mm512_castps_pd(t[4 * i + 1]);
+        const __m512d c = _mm512_castps_pd(t[4 * i + 2]), d = _mm512_castps_pd(t[4 * i + 3]);
+        r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        r[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const Vec a = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        const Vec c = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), d = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        store(q + i * ldq, _mm512_shuffle_f32x4(a, c, 0x88));
+        store(q + (8 + i) * ldq, _mm512_shuffle_f32x4(a, c, 0xdd));
+        store(q + (4 + i) * ldq, _mm512_shuffle_f32x4(b, d, 0x88));
+        store(q + (12 + i) * ldq, _mm512_shuffle_f32x4(b, d, 0xdd));
+    }
+}
+
+}  // namespace fastcnn::FASTCNN_ISA

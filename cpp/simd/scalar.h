@@ -1,0 +1,89 @@
+// One lane, plain C++: the same algorithms on any processor.
+#pragma once
+
+namespace fastcnn::FASTCNN_ISA {
+
+using Vec = float;
+using IVec = std::int32_t;
+using Mask = bool;
+
+inline constexpr int kWidth = 1;
+inline constexpr int kTileRows = 4;
+inline constexpr int kTileVecs = 2;
+
+FASTCNN_INLINE Vec zero() { return 0.0f; }
+FASTCNN_INLINE Vec set1(float x) { return x; }
+FASTCNN_INLINE Vec load(const float* p) { return *p; }
+FASTCNN_INLINE void store(float* p, Vec v) { *p = v; }
+FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return n > 0; }
+FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) { return n > 0 ? *p : 0.0f; }
+FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) {
+    if (n > 0) *p = v;
+}
+
+FASTCNN_INLINE Vec add(Vec a, Vec b) { return a + b; }
+FASTCNN_INLINE Vec sub(Vec a, Vec b) { return a - b; }
+FASTCNN_INLINE Vec mul(Vec a, Vec b) { return a * b; }
+FASTCNN_INLINE Vec div(Vec a, Vec b) { return a / b; }
+FASTCNN_INLINE Vec sqrt(Vec a) { return __builtin_sqrtf(a); }
+FASTCNN_INLINE Vec abs(Vec a) { return __builtin_fabsf(a); }
+FASTCNN_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+FASTCNN_INLINE Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+FASTCNN_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
+FASTCNN_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+FASTCNN_INLINE Mask gt(Vec a, Vec b) { return a > b; }
+FASTCNN_INLINE Mask ge(Vec a, Vec b) { return a >= b; }
+FASTCNN_INLINE Mask eq(Vec a, Vec b) { return a == b; }
+FASTCNN_INLINE Mask not_le(Vec a, Vec b) { return !(a <= b); }
+FASTCNN_INLINE Mask not_eq(Vec a, Vec b) { return a != b; }
+FASTCNN_INLINE Mask is_nan(Vec a) { return a != a; }
+FASTCNN_INLINE Mask mask_and(Mask a, Mask b) { return a && b; }
+FASTCNN_INLINE Mask mask_or(Mask a, Mask b) { return a || b; }
+FASTCNN_INLINE Mask mask_not(Mask a) { return !a; }
+FASTCNN_INLINE unsigned bits(Mask m) { return m ? 1u : 0u; }
+FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return m ? a : b; }
+
+FASTCNN_INLINE IVec iset1(std::int32_t x) { return x; }
+FASTCNN_INLINE IVec iload(const std::int32_t* p) { return *p; }
+FASTCNN_INLINE IVec iload_partial(const std::int32_t* p, std::int64_t n) { return n > 0 ? *p : 0; }
+FASTCNN_INLINE void istore(std::int32_t* p, IVec v) { *p = v; }
+FASTCNN_INLINE IVec iload_bytes_partial(const std::uint8_t* p, std::int64_t n) { return n > 0 ? *p : 0; }
+FASTCNN_INLINE void istore_bytes_partial(std::uint8_t* p, IVec v, std::int64_t n) {
+    if (n > 0) *p = static_cast<std::uint8_t>(v);
+}
+FASTCNN_INLINE int compress_store(float* p, Mask m, Vec v) {
+    *p = v;
+    return m ? 1 : 0;
+}
+FASTCNN_INLINE int compress_store(std::int32_t* p, Mask m, IVec v) {
+    *p = v;
+    return m ? 1 : 0;
+}
+FASTCNN_INLINE IVec iota() { return 0; }
+FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return a + b; }
+FASTCNN_INLINE IVec isub(IVec a, IVec b) { return a - b; }
+FASTCNN_INLINE IVec iand(IVec a, IVec b) { return a & b; }
+FASTCNN_INLINE IVec ior(IVec a, IVec b) { return a | b; }
+template <int N>
+FASTCNN_INLINE IVec shift_left(IVec a) { return static_cast<IVec>(static_cast<std::uint32_t>(a) << N); }
+template <int N>
+FASTCNN_INLINE IVec shift_right(IVec a) { return static_cast<IVec>(static_cast<std::uint32_t>(a) >> N); }
+FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return a == b; }
+FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) { return m ? a : b; }
+FASTCNN_INLINE IVec to_int(Vec a) { return static_cast<IVec>(__builtin_rintf(a)); }
+FASTCNN_INLINE Vec to_float(IVec a) { return static_cast<float>(a); }
+FASTCNN_INLINE IVec as_int(Vec a) {
+    IVec out;
+    std::memcpy(&out, &a, 4);
+    return out;
+}
+FASTCNN_INLINE Vec as_float(IVec a) {
+    Vec out;
+    std::memcpy(&out, &a, 4);
+    return out;
+}
+FASTCNN_INLINE float reduce_add(Vec a) { return a; }
+FASTCNN_INLINE void transpose(const float* p, std::int64_t, float* q, std::int64_t) { *q = *p; }
+
+}  // namespace fastcnn::FASTCNN_ISA

@@ -1,0 +1,36 @@
+// The vector vocabulary. A kernel is written once with these names and compiled once per instruction set, each time
+// into its own namespace (FASTCNN_ISA), so that no two copies share a symbol.
+//
+//   Vec                    kWidth floats              IVec       kWidth 32-bit integers
+//   Mask                   one truth value a lane
+//   load store             unaligned                  load_partial(p, n), store_partial(p, v, n): 0 <= n <= kWidth;
+//                                                     lanes from n on read as zero and are not touched in memory
+//   set1 zero              broadcast
+//   fma(a, b, c)           a * b + c, in one rounding where the instruction set has it
+//   fnma(a, b, c)          c - a * b
+//   max(a, b) min(a, b)    b where either is NaN: max(zero, x) keeps x's NaN
+//   gt ge eq               ordered: false for NaN     not_le(a, b): a > b or unordered: true for NaN
+//   is_nan
+//   select(m, a, b)        a where m, else b          mask_and mask_or mask_not  bits(m): lane i -> bit i
+//   compress_store(p,m,v)  lanes in m, in order, at p; may write kWidth floats; returns how many lanes were in m
+//   reduce_add             sum of the lanes in a fixed tree
+//   transpose(p, lda, q, ldq)   kWidth x kWidth block
+//
+// kTileRows x kTileVecs accumulators, kTileVecs columns of B and one broadcast fit the register file.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "base/inline.h"
+
+#if defined(__AVX512F__)
+#include "simd/avx512.h"
+#elif defined(__AVX2__)
+#include "simd/avx2.h"
+#elif defined(__SSE2__)
+#include "simd/sse2.h"
+#else
+#include "simd/scalar.h"
+#endif

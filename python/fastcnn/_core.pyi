@@ -1,0 +1,279 @@
+"""The native module: what Python may ask of the C++ side. Private; the public names are in the package around it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+class Error(ValueError):
+    """Bad input found natively; the message names operation, argument, expected and received."""
+
+# --- configuration ---------------------------------------------------------------------------------------------
+
+def build_config() -> dict[str, Any]:
+    """compiler, build_type, openmp (bool), cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None:
+    """Threads of every later call; n = 0 returns to the default."""
+
+def thread_config() -> dict[str, Any]:
+    """threads, reason (why that many, a sentence), affinity, cgroup_quota (float | None)."""
+
+# --- parameters ------------------------------------------------------------------------------------------------
+
+class Parameters:
+    """One flat, aligned float32 buffer holding an array per shape, zero at first."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None: ...
+    def __len__(self) -> int: ...
+    def view(self, index: int) -> NDArray[np.float32]:
+        """Read-only, zero-copy; keeps the buffer alive."""
+    def assign(self, index: int, value: NDArray[np.float32]) -> None:
+        """Same shape, C-contiguous float32. Waits for steps running on these parameters; packed copies become stale."""
+
+# --- graph -----------------------------------------------------------------------------------------------------
+
+class Graph:
+    """A chain of operations on one sample; each call appends one and returns the new output shape.
+
+    Parameters are given as indices into the list that the Network receives; -1 means absent.
+    `name` is the layer's name, used in messages and explain().
+    """
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    def conv2d(
+        self,
+        name: str,
+        *,
+        filters: int,
+        kernel_size: tuple[int, int],
+        strides: tuple[int, int],
+        padding: Literal["valid", "same"],
+        dilation_rate: tuple[int, int],
+        groups: int,
+        kernel: int,
+        bias: int,
+    ) -> tuple[int, ...]: ...
+    def pool2d(
+        self,
+        name: str,
+        *,
+        kind: Literal["max", "average"],
+        pool_size: tuple[int, int],
+        strides: tuple[int, int],
+        padding: Literal["valid", "same"],
+    ) -> tuple[int, ...]: ...
+    def global_pool2d(self, name: str, *, kind: Literal["max", "average"], keepdims: bool) -> tuple[int, ...]: ...
+    def dense(self, name: str, *, units: int, kernel: int, bias: int) -> tuple[int, ...]: ...
+    def activation(self, name: str, *, kind: Literal["linear", "relu", "sigmoid", "tanh", "softmax"]) -> tuple[int, ...]: ...
+    def reshape(self, name: str, *, target_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Also Flatten. One entry may be -1."""
+    def dropout(self, name: str, *, rate: float, seed: int) -> tuple[int, ...]:
+        """seed: 64-bit, drawn when the layer is built."""
+    def batch_norm(
+        self,
+        name: str,
+        *,
+        gamma: int,
+        beta: int,
+        moving_mean: int,
+        moving_variance: int,
+        momentum: float,
+        epsilon: float,
+    ) -> tuple[int, ...]:
+        """Over the last axis."""
+
+# --- running ---------------------------------------------------------------------------------------------------
+
+class Network:
+    """A graph over parameters. Immutable; every method may be called from several Python threads at once.
+
+    Arrays `x` are (n, *input_shape) or anything with n rows and as many elements a row; any dtype of uint8..uint64, int8..int64,
+    bool, float16, float32, float64, any strides; they are read in place, block by block. Releases the GIL.
+    """
+
+    def __init__(self, graph: Graph, parameters: Sequence[tuple[Parameters, int]]) -> None: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    def predict(
+        self, x: NDArray[Any], batch_size: int, begin: int = 0, end: int = -1, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Outputs of samples [begin, end) in inference mode, (end - begin, *output_shape); `out` is that array or None."""
+    def forward_training(self, x: NDArray[Any], step: int) -> NDArray[np.float32]:
+        """Outputs of one batch in training mode: dropout drawn for `step`, batch statistics used and moving ones updated."""
+    def explain(self, batch_size: int, training: bool) -> list[dict[str, Any]]:
+        """One dict a step: index, layers, operation, kernel, isa, output_shape, flops (a sample), activation_bytes (a
+        sample), scratch_bytes, packed_bytes, declined (str); the last one sums up: operation == "total", threads, block, lanes,
+        segments, context_bytes."""
+
+class Trainer:
+    """Loss, native metrics and optimizer over a network. One call runs many steps without Python.
+
+    loss: {"kind": "binary_crossentropy" | "categorical_crossentropy" | "sparse_categorical_crossentropy" |
+        "mean_squared_error" | "mean_absolute_error", "from_logits": bool, "label_smoothing": float}. Probabilities from a final
+        sigmoid or softmax are taken back to logits by the plan.
+    metrics: [{"kind": "binary" | "categorical" | "sparse_categorical", "threshold": float, "weighted": bool}, ...]: accuracies.
+    optimizer: {} (evaluation only) or {"kind": "sgd" | "adam" | "rmsprop", "momentum", "nesterov", "rho", "centered", "beta_1", "beta_2",
+        "epsilon", "amsgrad", "weight_decay": 0 for none, "clipnorm", "clipvalue", "global_clipnorm": 0 for none}.
+    regularizers: (l1, l2) for each parameter of the network. trainable: bool for each.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: dict[str, Any],
+        metrics: Sequence[dict[str, Any]],
+        optimizer: dict[str, Any],
+        regularizers: Sequence[tuple[float, float]],
+        trainable: Sequence[bool],
+    ) -> None: ...
+    @property
+    def iterations(self) -> int:
+        """Optimizer steps taken; settable."""
+    @iterations.setter
+    def iterations(self, value: int) -> None: ...
+    def train(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        sample_weight: NDArray[np.float32] | None,
+        indices: NDArray[np.int64] | None,
+        begin: int,
+        end: int,
+        batch_size: int,
+        learning_rates: NDArray[np.float64],
+        max_steps: int,
+        time_limit: float,
+        outputs: NDArray[np.float32] | None,
+    ) -> dict[str, Any]:
+        """Takes steps over positions [begin, end) of `indices` (rows of x, y, sample_weight; None: rows in order), `batch_size` each, the last may be smaller.
+
+        y: float32 (n, *output_shape) (for a last axis of 1, (n,) too); int32 (n, *output_shape[:-1]) for the sparse loss; C-contiguous.
+        learning_rates: one for each step, or a single one for all. Stops after max_steps, at `end`, or after the first step past time_limit seconds.
+        outputs: (max_steps * batch_size at least, *output_shape) or None: receives each sample's training-mode prediction (probabilities).
+
+        Returns steps, samples, and sums over the steps taken: loss (sum of batch loss * batch size; regularisation included),
+        loss_weight (sum of batch size), metrics: list of (total, count). Batch loss is sum(weight * loss) / number of losses, as Keras.
+        """
+    def evaluate(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        sample_weight: NDArray[np.float32] | None,
+        begin: int,
+        end: int,
+        batch_size: int,
+        outputs: NDArray[np.float32] | None,
+    ) -> dict[str, Any]:
+        """The same sums over rows [begin, end) in inference mode; changes nothing."""
+    def gradients(
+        self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[np.float32] | None, step: int
+    ) -> list[NDArray[np.float32] | None]:
+        """Gradient of one batch's loss (regularisation included, no clipping) for each parameter; None where not trainable.
+        Changes nothing but batch normalisation's moving statistics."""
+    def get_state(self) -> dict[str, Any]:
+        """iterations and the optimizer's slots: {"iterations": int, "slots": {"m": [array per trainable parameter], ...}}."""
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+# --- kernels on arrays -----------------------------------------------------------------------------------------
+
+Rows = list[tuple[str, str, str]]
+
+def rows() -> Rows:
+    """Every kernel row of this build: (operation, algorithm, isa)."""
+
+def set_forced_row(operation: str, algorithm: str, isa: str) -> None:
+    """Tests: choose() of this operation takes this row only; empty algorithm and isa lift it."""
+
+# The functions below take float32 arrays and use the best row, or the row named by `algorithm` and `isa`; with isa="reference" they take
+# float64 arrays and run the double-precision oracle. Arrays are C-contiguous (the caller sees to it); `out` is None or the result's array.
+
+def conv2d(
+    x: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any] | None, strides: tuple[int, int], padding: str,
+    dilation_rate: tuple[int, int], groups: int, relu: bool, pool_size: tuple[int, int] | None = None, pool_strides: tuple[int, int] | None = None,
+    pool_padding: str = "valid", out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> Any:
+    """y, or (y, argmax uint8) where pool_size is given (max pooling)."""
+
+def conv2d_grad_input(
+    dy: NDArray[Any], kernel: NDArray[Any], input_shape: tuple[int, int, int, int], strides: tuple[int, int], padding: str,
+    dilation_rate: tuple[int, int], groups: int, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> NDArray[Any]: ...
+def conv2d_grad_kernel(
+    x: NDArray[Any], dy: NDArray[Any], kernel_size: tuple[int, int], strides: tuple[int, int], padding: str,
+    dilation_rate: tuple[int, int], groups: int, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(dkernel, dbias)"""
+
+def pooled_conv2d_grad(
+    x: NDArray[Any], kernel: NDArray[Any], dy: NDArray[Any], argmax: NDArray[np.uint8], strides: tuple[int, int], padding: str,
+    dilation_rate: tuple[int, int], pool_size: tuple[int, int], pool_strides: tuple[int, int], pool_padding: str,
+    isa: str = "", algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(dx, dkernel HWIO, dbias) of the convolution below a max pool; `algorithm` is the grad-input's row."""
+
+def pool2d(
+    x: NDArray[Any], kind: str, pool_size: tuple[int, int], strides: tuple[int, int], padding: str,
+    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> NDArray[Any]: ...
+def pool2d_grad(
+    x: NDArray[Any], dy: NDArray[Any], kind: str, pool_size: tuple[int, int], strides: tuple[int, int], padding: str,
+    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> NDArray[Any]: ...
+def dense(x: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any] | None, relu: bool, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def dense_grad_input(dy: NDArray[Any], kernel: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def dense_grad_kernel(x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any]]: ...
+def activation(x: NDArray[Any], kind: str, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]:
+    """linear, relu, sigmoid, tanh, softmax (last axis)"""
+
+def activation_grad(y: NDArray[Any], dy: NDArray[Any], kind: str, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def loss(
+    prediction: NDArray[Any], target: NDArray[Any], kind: str, from_logits: bool, label_smoothing: float, weight: NDArray[Any] | None = None, scale: float = 1.0,
+    isa: str = "", algorithm: str = "",
+) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    """prediction (batch, ..., classes) -> (weighted sum of the row losses, gradient, activated)"""
+
+def accuracy(prediction: NDArray[Any], target: NDArray[Any], kind: str, threshold: float = 0.5, weight: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[float, float]:
+    """(total, count)"""
+
+def confusion_counts(prediction: NDArray[Any], target: NDArray[Any], thresholds: NDArray[Any], weight: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(tp, fp, fn, tn), each (len(thresholds),)"""
+
+def batch_norm_statistics(x: NDArray[Any], isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
+    """(mean, sum of squared deviations) over all axes but the last"""
+
+def batch_norm(x: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any], relu: bool = False, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def batch_norm_grad(x: NDArray[Any], dy: NDArray[Any], mean: NDArray[Any], inv_std: NDArray[Any], scale: NDArray[Any], isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(dx, sum_dy, sum_dy_x): reduce, then backward"""
+
+def dropout(x: NDArray[Any], rate: float, seed: int, layer: int = 0, step: int = 0, first_sample: int = 0, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def optimizer_update(
+    kind: str, param: NDArray[Any], gradient: NDArray[Any], slots: dict[str, NDArray[Any]], hyper: dict[str, float], isa: str = "", algorithm: str = "",
+) -> None:
+    """In place on param and slots ("m", "v", "u"); hyper: fields of OptimizerUpdate."""
+
+def sum_gradients(lanes: NDArray[Any], param: NDArray[Any], l1: float, l2: float, isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], float, float]:
+    """lanes (k, n) -> (gradient, penalty, sum of squares)"""
+
+def sum_gradients_transposed(lanes: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[Any]:
+    """lanes (k, columns, rows) -> (rows, columns)"""
+
+def read_samples(x: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[np.float32]: ...
+def philox(seed: int, counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """One block of Philox4x32-10."""
+
+# --- process state (tests) ---------------------------------------------------------------------------------------
+
+def float_state() -> int:
+    """The calling thread's floating-point control register (MXCSR)."""
+
+def native_allocations() -> int:
+    """Allocations made so far through the engine's own allocator and operator new inside this module."""
