@@ -36,7 +36,7 @@ FASTCNN_INLINE Mask gt(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_O
 FASTCNN_INLINE Mask ge(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 FASTCNN_INLINE Mask eq(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 FASTCNN_INLINE Mask not_le(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ); }
-FASTCNN_INLINE Mask not_eq(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
+FASTCNN_INLINE Mask differs(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
 FASTCNN_INLINE Mask is_nan(Vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 FASTCNN_INLINE Mask mask_and(Mask a, Mask b) { return static_cast<Mask>(a & b); }
 FASTCNN_INLINE Mask mask_or(Mask a, Mask b) { return static_cast<Mask>(a | b); }

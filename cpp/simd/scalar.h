@@ -36,7 +36,7 @@ FASTCNN_INLINE Mask gt(Vec a, Vec b) { return a > b; }
 FASTCNN_INLINE Mask ge(Vec a, Vec b) { return a >= b; }
 FASTCNN_INLINE Mask eq(Vec a, Vec b) { return a == b; }
 FASTCNN_INLINE Mask not_le(Vec a, Vec b) { return !(a <= b); }
-FASTCNN_INLINE Mask not_eq(Vec a, Vec b) { return a != b; }
+FASTCNN_INLINE Mask differs(Vec a, Vec b) { return a != b; }
 FASTCNN_INLINE Mask is_nan(Vec a) { return a != a; }
 FASTCNN_INLINE Mask mask_and(Mask a, Mask b) { return a && b; }
 FASTCNN_INLINE Mask mask_or(Mask a, Mask b) { return a || b; }

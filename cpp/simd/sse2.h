@@ -50,7 +50,7 @@ FASTCNN_INLINE Mask gt(Vec a, Vec b) { return _mm_cmpgt_ps(a, b); }
 FASTCNN_INLINE Mask ge(Vec a, Vec b) { return _mm_cmpge_ps(a, b); }
 FASTCNN_INLINE Mask eq(Vec a, Vec b) { return _mm_cmpeq_ps(a, b); }
 FASTCNN_INLINE Mask not_le(Vec a, Vec b) { return _mm_cmpnle_ps(a, b); }
-FASTCNN_INLINE Mask not_eq(Vec a, Vec b) { return _mm_cmpneq_ps(a, b); }
+FASTCNN_INLINE Mask differs(Vec a, Vec b) { return _mm_cmpneq_ps(a, b); }
 FASTCNN_INLINE Mask is_nan(Vec a) { return _mm_cmpunord_ps(a, a); }
 FASTCNN_INLINE Mask mask_and(Mask a, Mask b) { return _mm_and_ps(a, b); }
 FASTCNN_INLINE Mask mask_or(Mask a, Mask b) { return _mm_or_ps(a, b); }

@@ -9,7 +9,7 @@
 //   fma(a, b, c)           a * b + c, in one rounding where the instruction set has it
 //   fnma(a, b, c)          c - a * b
 //   max(a, b) min(a, b)    b where either is NaN: max(zero, x) keeps x's NaN
-//   gt ge eq               ordered: false for NaN     not_le(a, b): a > b or unordered: true for NaN
+//   gt ge eq               ordered: false for NaN     not_le(a, b), differs(a, b): true for NaN
 //   is_nan
 //   select(m, a, b)        a where m, else b          mask_and mask_or mask_not  bits(m): lane i -> bit i
 //   compress_store(p,m,v)  lanes in m, in order, at p; may write kWidth floats; returns how many lanes were in m

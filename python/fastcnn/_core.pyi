@@ -190,9 +190,6 @@ Rows = list[tuple[str, str, str]]
 def rows() -> Rows:
     """Every kernel row of this build: (operation, algorithm, isa)."""
 
-def set_forced_row(operation: str, algorithm: str, isa: str) -> None:
-    """Tests: choose() of this operation takes this row only; empty algorithm and isa lift it."""
-
 # The functions below take float32 arrays and use the best row, or the row named by `algorithm` and `isa`; with isa="reference" they take
 # float64 arrays and run the double-precision oracle. Arrays are C-contiguous (the caller sees to it); `out` is None or the result's array.
 

@@ -1,0 +1,86 @@
+// NumPy arrays as pointers. Nothing is converted or copied here: an array that cannot be read in place is refused with
+// "<operation>: <argument>: expected <...>, received <...>".
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "base/check.h"
+#include "base/shape.h"
+
+namespace fastcnn::bindings {
+
+namespace py = pybind11;
+
+// What an argument is called in a message.
+struct Argument {
+    std::string operation, name;
+};
+
+// One axis of an expected shape: a size, or any size under a name that says what the axis is.
+struct Axis {
+    Axis(std::int64_t fixed) : size(fixed) {}          // NOLINT: meant to be implicit
+    Axis(const char* any) : size(-1), name(any) {}     // NOLINT
+    std::string text() const { return size < 0 ? name : std::to_string(size); }
+
+    std::int64_t size;
+    std::string name;
+};
+
+using Pattern = std::vector<Axis>;
+
+inline std::string to_string(const Pattern& pattern) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < pattern.size(); ++i) text += (i ? ", " : "") + pattern[i].text();
+    return text + (pattern.size() == 1 ? ",)" : ")");
+}
+
+inline Pattern pattern_of(const Shape& shape) { return Pattern(shape.begin(), shape.end()); }
+
+inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
+
+// "float64 (2, 3), not C-contiguous"
+inline std::string describe(const py::array& array) {
+    std::string text = py::str(array.dtype()).cast<std::string>() + " " + fastcnn::to_string(shape_of(array));
+    if (!(array.flags() & py::array::c_style)) text += ", not C-contiguous";
+    if (!(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_)) text += ", not aligned";
+    return text;
+}
+
+inline bool matches(const Shape& shape, const Pattern& pattern) {
+    if (shape.size() != pattern.size()) return false;
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        if (pattern[i].size < 0 ? shape[i] < 1 : shape[i] != pattern[i].size) return false;
+    return true;
+}
+
+// C-contiguous, aligned for its elements.
+inline bool readable_in_place(const py::array& array) {
+    return (array.flags() & py::array::c_style) && (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+}
+
+// Throws unless `array` has this dtype (of this machine's byte order), is C-contiguous and aligned.
+inline void require_dtype(const Argument& argument, const py::array& array, const py::dtype& dtype) {
+    require(array.dtype().is(dtype) && readable_in_place(array), argument.operation, ": ", argument.name,
+            ": expected a C-contiguous ", py::str(dtype).cast<std::string>(), " array, received ", describe(array));
+}
+
+// The same, and the shape fits; an axis of any size holds at least one element.
+inline void require_array(const Argument& argument, const py::array& array, const py::dtype& dtype,
+                          const Pattern& pattern) {
+    require(array.dtype().is(dtype) && readable_in_place(array) && matches(shape_of(array), pattern),
+            argument.operation, ": ", argument.name, ": expected a C-contiguous ",
+            py::str(dtype).cast<std::string>(), " array of shape ", to_string(pattern), ", received ",
+            describe(array));
+}
+
+// Whether two contiguous arrays share memory.
+inline bool overlap(const py::array& a, const py::array& b) {
+    const char* first = static_cast<const char*>(a.data());
+    const char* second = static_cast<const char*>(b.data());
+    return first < second + b.nbytes() && second < first + a.nbytes();
+}
+
+}  // namespace fastcnn::bindings

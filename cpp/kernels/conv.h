@@ -1,0 +1,67 @@
+// What the convolution kernels share: which taps an output reads, and images with their padding written out.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/api.h"
+#include "kernels/tile.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+FASTCNN_INLINE std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+FASTCNN_INLINE std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+// ceil(a / b) for b > 0 and any a.
+FASTCNN_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
+// Taps [first, last) of the window of output `o` that lie inside the input.
+struct TapRange {
+    std::int64_t first, last;
+    FASTCNN_INLINE TapRange(const Window& w, std::int64_t o)
+        : first(max_of(0, ceil_div(-w.begin(o), w.dilation))),
+          last(min_of(w.size, ceil_div(w.in - w.begin(o), w.dilation))) {}
+    FASTCNN_INLINE std::int64_t count() const { return last > first ? last - first : 0; }
+};
+
+// Output that reads input `i` through tap `k`, or -1.
+FASTCNN_INLINE std::int64_t output_reading(const Window& w, std::int64_t i, std::int64_t k) {
+    const std::int64_t shifted = i + w.pad - k * w.dilation;
+    if (shifted < 0 || shifted % w.stride != 0) return -1;
+    const std::int64_t o = shifted / w.stride;
+    return o < w.out ? o : -1;
+}
+
+// Neighbouring taps of a kernel row read neighbouring pixels: the row is one run of size * channels floats.
+FASTCNN_INLINE bool rows_are_runs(const Conv2dShape& c) { return c.w.dilation == 1 && c.groups == 1; }
+
+// An image inside a wider one of zeros.
+struct Padded {
+    Image image;  // with padding
+    std::int64_t top, left;
+
+    // Padding on the left and right only where `columns_only` (the caller skips taps above and below the image).
+    FASTCNN_INLINE Padded(const Conv2dShape& c, bool columns_only)
+        : image{c.h.in, c.w.in + c.w.pad + c.w.pad_end(), c.in_channels}, top(0), left(c.w.pad) {
+        if (columns_only) return;
+        image.height += c.h.pad + c.h.pad_end();
+        top = c.h.pad;
+    }
+    FASTCNN_INLINE bool needed(const Conv2dShape& c) const { return image.width != c.w.in || image.height != c.h.in; }
+};
+
+FASTCNN_INLINE void copy_padded(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t height,
+                                std::int64_t width, const Padded& to, float* out) {
+    const std::int64_t row = width * to.image.channels, out_row = to.image.row();
+    const std::int64_t left = to.left * to.image.channels;
+    std::memset(out, 0, static_cast<std::size_t>(batch * to.image.size()) * sizeof(float));
+    for (std::int64_t s = 0; s < batch; ++s)
+        for (std::int64_t y = 0; y < height; ++y)
+            std::memcpy(out + s * to.image.size() + (y + to.top) * out_row + left, x + s * x_stride + y * row,
+                        static_cast<std::size_t>(row) * sizeof(float));
+}
+
+}  // namespace
+
+}  // namespace fastcnn::FASTCNN_ISA

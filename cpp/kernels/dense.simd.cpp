@@ -1,0 +1,97 @@
+// Dense layers: one tap of depth `inputs`, a tile's rows are samples.
+#include "kernels/rows.h"
+#include "kernels/tile.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+// Blocks are shared out evenly between `parts`.
+FASTCNN_INLINE std::int64_t part_begin(std::int64_t blocks, int part, int parts) { return blocks * part / parts; }
+
+// Packed: [block of columns][row][columns of the block], from a (rows, columns) matrix whose element (r, c) is at
+// r * row_step + c * column_step.
+FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int64_t columns, std::int64_t row_step,
+                                std::int64_t column_step, float* packed, int part, int parts) {
+    const std::int64_t blocks = block_count(columns);
+    for (std::int64_t block = part_begin(blocks, part, parts); block < part_begin(blocks, part + 1, parts); ++block) {
+        const std::int64_t width = block_vecs(columns, block) * kWidth, first = block * kBlockWidth;
+        float* out = packed + first * rows;
+        for (std::int64_t v = 0; v < width; v += kWidth) {
+            const std::int64_t lanes = columns - first - v;
+            if (column_step == 1) {
+                for (std::int64_t r = 0; r < rows; ++r)
+                    store(out + r * width + v, load_partial(matrix + r * row_step + first + v, lanes));
+                continue;
+            }
+            std::int64_t r = 0;
+            if (lanes >= kWidth && row_step == 1)
+                for (; r + kWidth <= rows; r += kWidth)
+                    transpose(matrix + r + (first + v) * column_step, column_step, out + r * width + v, width);
+            for (; r < rows; ++r)
+                for (std::int64_t i = 0; i < kWidth; ++i)
+                    out[r * width + v + i] = i < lanes ? matrix[r * row_step + (first + v + i) * column_step] : 0.0f;
+        }
+    }
+}
+
+// y (batch, columns) = x (batch, depth) packed, the same for the forward pass and the input's gradient.
+FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t depth, const float* packed,
+                             std::int64_t columns, const float* bias, bool relu, float* y, std::int64_t y_stride) {
+    const Tap tap{0, 0};
+    Tile t;
+    t.a_step = x_stride;
+    t.taps = &tap;
+    t.tap_count = 1;
+    t.depth = depth;
+    t.relu = relu;
+    t.c_step = y_stride;
+    for (std::int64_t block = 0; block < block_count(columns); ++block) {
+        const int vecs = block_vecs(columns, block);
+        const std::int64_t first = block * kBlockWidth, left = columns - first;
+        t.a = x;
+        t.b = packed + first * depth;
+        t.bias = bias ? bias + first : nullptr;
+        t.columns = left < vecs * kWidth ? left : vecs * kWidth;
+        t.c = y + first;
+        run_rows(t, batch, vecs);
+    }
+}
+
+std::int64_t forward_packed(const DenseForward& d) { return d.inputs * packed_columns(d.units); }
+void forward_pack(const DenseForward& d, const float* weights, float* packed, int part, int parts) {
+    pack_matrix(weights, d.inputs, d.units, d.units, 1, packed, part, parts);
+}
+void forward_run(const DenseForward& d) {
+    multiply(d.x, d.x_stride, d.batch, d.inputs, d.kernel, d.units, d.bias, d.relu, d.y, d.y_stride);
+}
+
+std::int64_t grad_input_packed(const DenseGradInput& d) { return d.units * packed_columns(d.inputs); }
+void grad_input_pack(const DenseGradInput& d, const float* weights, float* packed, int part, int parts) {
+    pack_matrix(weights, d.units, d.inputs, 1, d.units, packed, part, parts);
+}
+void grad_input_run(const DenseGradInput& d) {
+    multiply(d.dy, d.dy_stride, d.batch, d.units, d.kernel, d.inputs, nullptr, false, d.dx, d.dx_stride);
+}
+
+void grad_kernel_run(const DenseGradKernel& d) {
+    OuterTile t;
+    t.a = d.x + d.first_input;
+    t.b = d.dy;
+    t.positions = d.batch;
+    t.a_position = d.x_stride;
+    t.b_position = d.dy_stride;
+    t.accumulate = d.accumulate;
+    t.c = d.dkernel + d.first_input * d.units;
+    t.c_step = d.units;
+    run_outer(t, d.last_input - d.first_input, d.units);
+    if (d.dbias) sum_columns(d.dy, d.batch, d.dy_stride, 1, d.units, d.accumulate, d.dbias);
+}
+
+}  // namespace
+
+const Kernel<DenseForward> dense_forward_direct = {forward_run, nullptr, nullptr, forward_packed, forward_pack};
+const Kernel<DenseGradInput> dense_grad_input_direct = {grad_input_run, nullptr, nullptr, grad_input_packed, grad_input_pack};
+const Kernel<DenseGradKernel> dense_grad_kernel_direct = {grad_kernel_run};
+
+}  // namespace fastcnn::FASTCNN_ISA

@@ -1,0 +1,139 @@
+// The oracle: every operation of api.h once more, as plain loops in double on dense arrays (one sample after the
+// other, no strides). It is written to be read beside the equations of api.h and is never optimised; the kernels are
+// tested against it, and it is tested against PyTorch and by finite differences.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "kernels/api.h"
+
+namespace fastcnn::reference {
+
+// ---------------------------------------------------------------------------------------------- convolution
+
+// x (batch, h.in, w.in, in_channels), kernel HWIO, bias (out_channels) or null, y (batch, h.out, w.out, out_channels)
+void conv2d_forward(const Conv2dShape& shape, std::int64_t batch, const double* x, const double* kernel,
+                    const double* bias, bool relu, double* y);
+void conv2d_grad_input(const Conv2dShape& shape, std::int64_t batch, const double* dy, const double* kernel,
+                       double* dx);
+void conv2d_grad_kernel(const Conv2dShape& shape, std::int64_t batch, const double* x, const double* dy,
+                        double* dkernel, double* dbias);
+
+// -------------------------------------------------------------------------------------------------- pooling
+
+// argmax (max only, or null): position of the maximum in its window, row-major.
+void pool_forward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, double* y,
+                  std::uint8_t* argmax = nullptr);
+void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, const double* dy,
+                   double* dx);
+// The gradient before a max pool, from the positions that the forward pass wrote down.
+void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax, double* dx);
+
+// ---------------------------------------------------------------------------------------------------- dense
+
+void dense_forward(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* x,
+                   const double* kernel, const double* bias, bool relu, double* y);
+void dense_grad_input(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* dy,
+                      const double* kernel, double* dx);
+void dense_grad_kernel(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* x,
+                       const double* dy, double* dkernel, double* dbias);
+
+// ---------------------------------------------------------------------------------------------- activations
+
+void activation_forward(Activation kind, std::int64_t size, const double* x, double* y);
+// dy *= act'(x), from y = act(x)
+void activation_backward(Activation kind, std::int64_t size, const double* y, double* dy);
+void softmax_forward(std::int64_t rows, std::int64_t classes, const double* x, double* y);
+void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, double* dy);
+
+// --------------------------------------------------------------------------------------------------- losses
+
+// As fastcnn::Loss; grad and activated may be null.
+struct Loss {
+    LossKind kind = LossKind::mean_squared_error;
+    bool from_logits = false;
+    double label_smoothing = 0.0;
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const double* prediction = nullptr;
+    const double* target = nullptr;
+    const std::int32_t* target_class = nullptr;
+    const double* weight = nullptr;
+    double scale = 1.0;
+    double* grad = nullptr;
+    double* activated = nullptr;
+};
+
+// The weighted sum of the row losses.
+double loss(const Loss& loss);
+
+struct Accuracy {
+    AccuracyKind kind = AccuracyKind::binary;
+    double threshold = 0.5;
+    std::int64_t batch = 0, rows = 1, classes = 1;
+    const double* prediction = nullptr;
+    const double* target = nullptr;
+    const std::int32_t* target_class = nullptr;
+    const double* weight = nullptr;
+};
+
+void accuracy(const Accuracy& accuracy, double* total, double* count);
+
+void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* prediction, const double* target,
+                      const double* weight, const double* threshold, double* tp, double* fp, double* fn,
+                      double* tn);
+
+// ------------------------------------------------------------------------------------- batch normalisation
+
+// n = batch * positions rows of `channels`
+void batch_norm_statistics(std::int64_t n, std::int64_t channels, const double* x, double* mean, double* m2);
+void batch_norm_forward(std::int64_t n, std::int64_t channels, const double* x, const double* mean,
+                        const double* scale, const double* shift, bool relu, double* y);
+void batch_norm_reduce(std::int64_t n, std::int64_t channels, const double* x, const double* dy,
+                       const double* mean, const double* inv_std, double* sum_dy, double* sum_dy_x);
+// From the sums: a = sum_dy / n and b = sum_dy_x / n of fastcnn::BatchNormBackward.
+void batch_norm_backward(std::int64_t n, std::int64_t channels, const double* x, const double* dy,
+                         const double* mean, const double* inv_std, const double* scale, const double* sum_dy,
+                         const double* sum_dy_x, double* dx);
+
+// -------------------------------------------------------------------------------------------------- dropout
+
+// One block of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::array<std::uint32_t, 4> counter);
+
+void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step, std::int64_t first_sample,
+             std::int64_t batch, std::int64_t size, const double* x, double* y);
+
+// ------------------------------------------------------------------------------------------------ optimizers
+
+void sum_gradients(std::int64_t size, std::int64_t lanes, const double* lane, const double* param, double l1,
+                   double l2, double* gradient, double* penalty, double* sum_squares);
+// lane (lanes, columns, rows) -> gradient (rows, columns)
+void sum_gradients_transposed(std::int64_t rows, std::int64_t columns, std::int64_t lanes, const double* lane,
+                              double* gradient);
+
+// As fastcnn::OptimizerUpdate.
+struct OptimizerUpdate {
+    OptimizerKind kind = OptimizerKind::sgd;
+    std::int64_t size = 0;
+    double* param = nullptr;
+    const double* gradient = nullptr;
+    double* m = nullptr;
+    double* v = nullptr;
+    double* u = nullptr;
+    double gradient_scale = 1.0;
+    double clip_value = 0.0;
+    double learning_rate = 0.0, alpha = 0.0;
+    double weight_decay = 0.0;
+    double momentum = 0.0, rho = 0.0, beta_1 = 0.0, beta_2 = 0.0, epsilon = 0.0;
+    bool nesterov = false, amsgrad = false, centered = false;
+};
+
+void optimizer_update(const OptimizerUpdate& update);
+
+// --------------------------------------------------------------------------------------------------- reading
+
+// The float32 nearest to x[i], as a double.
+void read_samples(DType dtype, std::int64_t size, const void* x, double* y);
+
+}  // namespace fastcnn::reference
