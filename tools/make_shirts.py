@@ -2,8 +2,9 @@
 
     python tools/make_shirts.py [--check]
 
-Rule: the first 1,200 images each of classes 0 (T-shirt/top) and 6 (Shirt) in the training file and the first 300 each in
-the test file, in the files' order; labels 0 and 1. --check compares the stored arrays instead of writing them.
+Rule: the first 2,400 images of class 0 (T-shirt/top) or 6 (Shirt) in the training file and the first 600 in the test
+file, in the files' order; labels 0 and 1. (Not so many of each class: then the larger class would fill the end of the
+training data, which validation_split takes.) --check compares the stored arrays instead of writing them.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from fastcnn.datasets import _formats, fashion_mnist
 from numpy.typing import NDArray
+
+from fastcnn.datasets import _formats, fashion_mnist
 
 TARGET = Path(__file__).resolve().parents[1] / "python" / "fastcnn" / "datasets" / "shirts.npz"
 T_SHIRT, SHIRT = 0, 6
-TRAIN_PER_CLASS, TEST_PER_CLASS = 1200, 300
+TRAIN_IMAGES, TEST_IMAGES = 2400, 600
 
 
-def select(x: NDArray[np.uint8], y: NDArray[np.uint8], per_class: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Returns the first `per_class` images of both classes in file order, and labels 0 and 1."""
-    rows = np.sort(np.concatenate([np.flatnonzero(y == label)[:per_class] for label in (T_SHIRT, SHIRT)]))
+def select(x: NDArray[np.uint8], y: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Returns the first `count` images of either class in file order, and labels 0 and 1."""
+    rows = np.flatnonzero((y == T_SHIRT) | (y == SHIRT))[:count]
     return x[rows], (y[rows] == SHIRT).astype(np.uint8)
 
 
@@ -33,8 +35,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     check = parser.parse_args().check
     train, test = fashion_mnist.load_data()
-    x_train, y_train = select(*train, TRAIN_PER_CLASS)
-    x_test, y_test = select(*test, TEST_PER_CLASS)
+    x_train, y_train = select(*train, TRAIN_IMAGES)
+    x_test, y_test = select(*test, TEST_IMAGES)
     made = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
     if check:
         (x_train, y_train), (x_test, y_test) = _formats.read_npz(TARGET)

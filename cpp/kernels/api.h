@@ -451,7 +451,8 @@ struct OptimizerUpdate {
     float clip_value = 0.0f;  // 0: none
     float learning_rate = 0.0f, alpha = 0.0f;
     float weight_decay = 0.0f;
-    float momentum = 0.0f, rho = 0.0f, beta_1 = 0.0f, beta_2 = 0.0f, epsilon = 0.0f;
+    float momentum = 0.0f, epsilon = 0.0f;
+    double rho = 0.0, beta_1 = 0.0, beta_2 = 0.0;  // 1 - float(0.999) would be 5e-5 away from 0.001
     bool nesterov = false, amsgrad = false, centered = false;
 };
 

@@ -109,6 +109,58 @@ FASTCNN_INLINE float reduce_add(Vec a) {
     return _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
 }
 
+FASTCNN_INLINE float reduce_max(Vec a) {
+    const __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 pair = _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
+}
+
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
+    const IVec all = to_int(n), first = _mm256_srai_epi32(all, 1), bias = iset1(127);
+    const Vec scaled = mul(a, as_float(shift_left<23>(iadd(first, bias))));
+    return mul(scaled, as_float(shift_left<23>(iadd(isub(all, first), bias))));
+}
+
+FASTCNN_INLINE IVec ixor(IVec a, IVec b) { return _mm256_xor_si256(a, b); }
+FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
+    const IVec even = _mm256_mul_epu32(a, b);
+    const IVec odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
+    high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
+FASTCNN_INLINE IVec interleave_order() { return _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7); }
+FASTCNN_INLINE void interleave(IVec (&r)[4]) {
+    const IVec a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpacklo_epi32(r[2], r[3]);
+    const IVec c = _mm256_unpackhi_epi32(r[0], r[1]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm256_unpacklo_epi64(a, b);
+    r[1] = _mm256_unpackhi_epi64(a, b);
+    r[2] = _mm256_unpacklo_epi64(c, d);
+    r[3] = _mm256_unpackhi_epi64(c, d);
+}
+
+struct Sum64 {
+    __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+    FASTCNN_INLINE void add(Vec a) {
+        low = _mm256_add_pd(low, _mm256_cvtps_pd(_mm256_castps256_ps128(a)));
+        high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
+    }
+    FASTCNN_INLINE void add_square(Vec a) {
+        const __m256d l = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), h = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+        low = _mm256_fmadd_pd(l, l, low);
+        high = _mm256_fmadd_pd(h, h, high);
+    }
+    FASTCNN_INLINE void store(double* p) const {
+        _mm256_storeu_pd(p, low);
+        _mm256_storeu_pd(p + 4, high);
+    }
+    FASTCNN_INLINE double total() const {
+        const __m256d both = _mm256_add_pd(low, high);
+        const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(both), _mm256_extractf128_pd(both, 1));
+        return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+    }
+};
+
 FASTCNN_INLINE void transpose(const float* p, std::int64_t lda, float* q, std::int64_t ldq) {
     Vec r[8], t[8];
 #pragma GCC unroll 8

@@ -89,6 +89,57 @@ FASTCNN_INLINE float reduce_add(Vec a) {
     return _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
 }
 
+FASTCNN_INLINE float reduce_max(Vec a) {
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    const __m128 pair = _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
+}
+
+FASTCNN_INLINE Vec ldexp(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
+
+FASTCNN_INLINE IVec ixor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
+FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
+    const IVec even = _mm512_mul_epu32(a, b);
+    const IVec odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
+}
+FASTCNN_INLINE IVec interleave_order() {
+    return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+}
+FASTCNN_INLINE void interleave(IVec (&r)[4]) {
+    const IVec a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpacklo_epi32(r[2], r[3]);
+    const IVec c = _mm512_unpackhi_epi32(r[0], r[1]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm512_unpacklo_epi64(a, b);
+    r[1] = _mm512_unpackhi_epi64(a, b);
+    r[2] = _mm512_unpacklo_epi64(c, d);
+    r[3] = _mm512_unpackhi_epi64(c, d);
+}
+
+struct Sum64 {
+    __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
+    FASTCNN_INLINE void add(Vec a) {
+        low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(a)));
+        high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)));
+    }
+    FASTCNN_INLINE void add_square(Vec a) {
+        const __m512d l = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), h = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+        low = _mm512_fmadd_pd(l, l, low);
+        high = _mm512_fmadd_pd(h, h, high);
+    }
+    FASTCNN_INLINE void store(double* p) const {
+        _mm512_storeu_pd(p, low);
+        _mm512_storeu_pd(p + 8, high);
+    }
+    FASTCNN_INLINE double total() const {
+        const __m512d both = _mm512_add_pd(low, high);
+        const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(both), _mm512_extractf64x4_pd(both, 1));
+        const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+        return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+    }
+};
+
 FASTCNN_INLINE void transpose(const float* p, std::int64_t lda, float* q, std::int64_t ldq) {
     Vec r[16], t[16];
 #pragma GCC unroll 16

@@ -61,8 +61,13 @@ FASTCNN_INLINE int compress_store(std::int32_t* p, Mask m, IVec v) {
     return m ? 1 : 0;
 }
 FASTCNN_INLINE IVec iota() { return 0; }
-FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return a + b; }
-FASTCNN_INLINE IVec isub(IVec a, IVec b) { return a - b; }
+// Sums wrap around, as in the instruction sets.
+FASTCNN_INLINE IVec iadd(IVec a, IVec b) {
+    return static_cast<IVec>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
+}
+FASTCNN_INLINE IVec isub(IVec a, IVec b) {
+    return static_cast<IVec>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
+}
 FASTCNN_INLINE IVec iand(IVec a, IVec b) { return a & b; }
 FASTCNN_INLINE IVec ior(IVec a, IVec b) { return a | b; }
 template <int N>
@@ -84,6 +89,32 @@ FASTCNN_INLINE Vec as_float(IVec a) {
     return out;
 }
 FASTCNN_INLINE float reduce_add(Vec a) { return a; }
+FASTCNN_INLINE float reduce_max(Vec a) { return a; }
+
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
+    if (n != n) return n;
+    const IVec all = to_int(n), first = all / 2;
+    return a * as_float(shift_left<23>(first + 127)) * as_float(shift_left<23>(all - first + 127));
+}
+
+FASTCNN_INLINE IVec ixor(IVec a, IVec b) { return a ^ b; }
+FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
+    const std::uint64_t product = std::uint64_t{static_cast<std::uint32_t>(a)} * static_cast<std::uint32_t>(b);
+    high = static_cast<IVec>(product >> 32);
+    low = static_cast<IVec>(product);
+}
+FASTCNN_INLINE IVec interleave_order() { return 0; }
+FASTCNN_INLINE void interleave(IVec (&)[4]) {}
+
+struct Sum64 {
+    double sum = 0.0;
+    FASTCNN_INLINE void add(Vec a) { sum += static_cast<double>(a); }
+    FASTCNN_INLINE void add_square(Vec a) { sum += static_cast<double>(a) * static_cast<double>(a); }
+    FASTCNN_INLINE void store(double* p) const { *p = sum; }
+    FASTCNN_INLINE double total() const { return sum; }
+};
+
 FASTCNN_INLINE void transpose(const float* p, std::int64_t, float* q, std::int64_t) { *q = *p; }
 
 }  // namespace fastcnn::FASTCNN_ISA

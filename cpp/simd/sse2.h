@@ -123,6 +123,56 @@ FASTCNN_INLINE float reduce_add(Vec a) {
     return _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
 }
 
+FASTCNN_INLINE float reduce_max(Vec a) {
+    const __m128 pair = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
+}
+
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
+    const IVec all = to_int(n), first = _mm_srai_epi32(all, 1), bias = iset1(127);
+    const Vec scaled = mul(a, as_float(shift_left<23>(iadd(first, bias))));
+    return mul(scaled, as_float(shift_left<23>(iadd(isub(all, first), bias))));
+}
+
+FASTCNN_INLINE IVec ixor(IVec a, IVec b) { return _mm_xor_si128(a, b); }
+FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
+    const IVec even = _mm_mul_epu32(a, b), odd = _mm_mul_epu32(_mm_srli_epi64(a, 32), _mm_srli_epi64(b, 32));
+    const IVec lower = _mm_set1_epi64x(0xffffffff);
+    high = _mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(lower, odd));
+    low = _mm_or_si128(_mm_and_si128(lower, even), _mm_slli_epi64(odd, 32));
+}
+FASTCNN_INLINE IVec interleave_order() { return iota(); }
+FASTCNN_INLINE void interleave(IVec (&r)[4]) {
+    const IVec a = _mm_unpacklo_epi32(r[0], r[1]), b = _mm_unpacklo_epi32(r[2], r[3]);
+    const IVec c = _mm_unpackhi_epi32(r[0], r[1]), d = _mm_unpackhi_epi32(r[2], r[3]);
+    r[0] = _mm_unpacklo_epi64(a, b);
+    r[1] = _mm_unpackhi_epi64(a, b);
+    r[2] = _mm_unpacklo_epi64(c, d);
+    r[3] = _mm_unpackhi_epi64(c, d);
+}
+
+struct Sum64 {
+    __m128d low = _mm_setzero_pd(), high = _mm_setzero_pd();
+    FASTCNN_INLINE void add(Vec a) {
+        low = _mm_add_pd(low, _mm_cvtps_pd(a));
+        high = _mm_add_pd(high, _mm_cvtps_pd(_mm_movehl_ps(a, a)));
+    }
+    FASTCNN_INLINE void add_square(Vec a) {
+        const __m128d l = _mm_cvtps_pd(a), h = _mm_cvtps_pd(_mm_movehl_ps(a, a));
+        low = _mm_add_pd(low, _mm_mul_pd(l, l));
+        high = _mm_add_pd(high, _mm_mul_pd(h, h));
+    }
+    FASTCNN_INLINE void store(double* p) const {
+        _mm_storeu_pd(p, low);
+        _mm_storeu_pd(p + 2, high);
+    }
+    FASTCNN_INLINE double total() const {
+        const __m128d pair = _mm_add_pd(low, high);
+        return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+    }
+};
+
 FASTCNN_INLINE void transpose(const float* p, std::int64_t lda, float* q, std::int64_t ldq) {
     Vec a = load(p), b = load(p + lda), c = load(p + 2 * lda), d = load(p + 3 * lda);
     _MM_TRANSPOSE4_PS(a, b, c, d);

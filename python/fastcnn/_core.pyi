@@ -86,8 +86,9 @@ class Graph:
         moving_variance: int,
         momentum: float,
         epsilon: float,
+        frozen: bool = False,
     ) -> tuple[int, ...]:
-        """Over the last axis."""
+        """Over the last axis. frozen: works as in inference while training too (moving statistics used, not updated)."""
 
 # --- running ---------------------------------------------------------------------------------------------------
 

@@ -177,8 +177,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Returns (n, height, width, 1) in [0, 1]."""
-    scaled: NDArray[np.float32] = images[..., np.newaxis] / np.float32(255)
-    return scaled
+    return images[..., np.newaxis].astype(np.float32) / np.float32(255)
 
 
 def _confusion_table(actual: NDArray[Any], predicted: NDArray[Any], negative: str, positive: str) -> str:
@@ -207,14 +206,16 @@ def _example(image: NDArray[np.float32], actual: bool, probability: float, task:
     name = task.positive if probability > 0.5 else task.negative
     certainty = 100 * max(probability, 1 - probability)
     truth = task.positive if actual else task.negative
-    return f"The first test picture:\n\n{_picture(image)}\n\nPredicted: {name} ({certainty:.0f} % sure). It is: {truth}."
+    return (
+        f"The first test picture:\n\n{_picture(image)}\n\nPredicted: {name} ({certainty:.0f} % sure). It is: {truth}."
+    )
 
 
 def _picture(image: NDArray[np.float32]) -> str:
     """Draws an image of values in [0, 1]: one character for two rows, as characters are twice as high as wide.
 
     >>> print(_picture(np.array([[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]], np.float32)))
-     +@
+     =@
     """
     even = image[: len(image) // 2 * 2]
     rows = even.reshape(len(even) // 2, 2, -1).mean(axis=1)

@@ -66,5 +66,7 @@ def load_data() -> _formats.Arrays:
                     remedy="run 'apt-get install dataset-fashion-mnist', or put its four files "
                     f"({', '.join(names)}) into a folder and name it in FASTCNN_DATA_DIR",
                 )
-    x_train, y_train, x_test, y_test = (_formats.read_idx(folder / name, 3 if "images" in name else 1) for name in names)
+    x_train, y_train, x_test, y_test = (
+        _formats.read_idx(folder / name, 3 if "images" in name else 1) for name in names
+    )
     return _formats.check_pairs(folder, ((x_train, y_train), (x_test, y_test)))

@@ -14,8 +14,8 @@ _SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 def load_data(path: str = "mnist.npz") -> _formats.Arrays:
     """Loads MNIST: 60,000 training and 10,000 test images.
 
-    Looks in ``FASTCNN_DATA_DIR``, Keras's cache (``KERAS_HOME``, usually ``~/.keras``) and fastcnn's cache; where it is in none of
-    them it is downloaded, checked and kept.
+    Looks in ``FASTCNN_DATA_DIR``, Keras's cache (``KERAS_HOME``, usually ``~/.keras``) and fastcnn's cache; where it is
+    in none of them it is downloaded, checked and kept.
 
     Args:
         path: Name of the file in those folders, or an absolute path, which must exist.

@@ -1,0 +1,63 @@
+// Configuration and process state.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "base/threads.h"
+#include "bindings/bindings.h"
+#include "isa/isa.h"
+
+namespace py = pybind11;
+
+namespace fastcnn {
+
+namespace {
+
+py::dict build_config() {
+    py::list compiled;
+    for (Isa isa : compiled_isas()) compiled.append(name_of(isa));
+    const char* cap = std::getenv("FASTCNN_MAX_ISA");
+    py::dict config;
+    config["compiler"] = FASTCNN_COMPILER;
+    config["build_type"] = FASTCNN_BUILD_TYPE;
+    config["openmp"] = built_with_openmp();
+    config["cuda"] = false;
+    config["isa_compiled"] = compiled;
+    config["isa_detected"] = name_of(detected_isa());
+    config["isa_active"] = name_of(active_isa());
+    config["isa_cap"] = cap && *cap ? py::object(py::str(cap)) : py::none();
+    return config;
+}
+
+py::dict threads() {
+    const ThreadConfig found = thread_config();
+    py::dict config;
+    config["threads"] = found.threads;
+    config["reason"] = found.reason;
+    config["affinity"] = found.affinity;
+    config["cgroup_quota"] = found.quota > 0 ? py::object(py::float_(found.quota)) : py::none();
+    return config;
+}
+
+}  // namespace
+
+void bind_config(py::module_& module) {
+    active_isa();  // an unknown FASTCNN_MAX_ISA is refused when the package is imported
+    module.def("build_config", build_config);
+    module.def("thread_config", threads);
+    module.def("get_num_threads", thread_count);
+    module.def(
+        "set_num_threads",
+        [](int n) {
+            require(n >= 0 && n <= 1024, "set_num_threads: n: expected an integer from 0 to 1024, received ", n);
+            set_thread_count(n);
+        },
+        py::arg("n"));
+    module.def("float_state", float_state);
+    module.def("native_allocations", [] { return allocation_count().load(); });
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,23 @@
+// What the bindings of the engine share.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include "engine/plan.h"
+
+namespace fastcnn {
+
+namespace py = pybind11;
+
+// Element type of a user's array; throws Error where there is none.
+DType dtype_of(const char* operation, const py::array& x);
+
+// A user's array of samples, read in place. The array must outlive the result.
+InputArray input_array(const char* operation, const py::array& x, const Shape& sample);
+
+// What explain() returns.
+py::list plan_as_list(const Plan& plan);
+
+void bind_trainer(py::module_& module);
+
+}  // namespace fastcnn

@@ -1,0 +1,280 @@
+// Trainer.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+
+#include "bindings/arrays.h"
+#include "bindings/engine.h"
+#include "engine/trainer.h"
+
+namespace fastcnn {
+
+namespace {
+
+template <class Value>
+Value lookup(const char* what, const std::map<std::string, Value>& names, const std::string& name) {
+    const auto found = names.find(name);
+    if (found != names.end()) return found->second;
+    std::string known;
+    for (const auto& entry : names) known += (known.empty() ? "'" : ", '") + entry.first + "'";
+    fail("Trainer: ", what, ": expected one of ", known, ", received '", name, "'");
+}
+
+template <class Value>
+Value get(const py::dict& dict, const char* key, Value standard) {
+    return dict.contains(key) ? dict[key].cast<Value>() : standard;
+}
+
+LossSpec loss_of(const py::dict& dict) {
+    static const std::map<std::string, LossKind> kinds = {
+        {"binary_crossentropy", LossKind::binary_crossentropy},
+        {"categorical_crossentropy", LossKind::categorical_crossentropy},
+        {"sparse_categorical_crossentropy", LossKind::sparse_categorical_crossentropy},
+        {"mean_squared_error", LossKind::mean_squared_error},
+        {"mean_absolute_error", LossKind::mean_absolute_error},
+    };
+    return {lookup("loss", kinds, get<std::string>(dict, "kind", "")), get(dict, "from_logits", false), get(dict, "label_smoothing", 0.0f)};
+}
+
+MetricSpec metric_of(const py::dict& dict) {
+    static const std::map<std::string, AccuracyKind> kinds = {{"binary", AccuracyKind::binary},
+                                                              {"categorical", AccuracyKind::categorical},
+                                                              {"sparse_categorical", AccuracyKind::sparse_categorical}};
+    return {lookup("metrics", kinds, get<std::string>(dict, "kind", "")), get(dict, "threshold", 0.5f), get(dict, "weighted", false)};
+}
+
+OptimizerSpec optimizer_of(const py::dict& dict) {
+    static const std::map<std::string, OptimizerKind> kinds = {
+        {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"rmsprop", OptimizerKind::rmsprop}};
+    OptimizerSpec spec;
+    if (dict.empty()) return spec;
+    spec.present = true;
+    OptimizerUpdate& rule = spec.rule;
+    rule.kind = lookup("optimizer", kinds, get<std::string>(dict, "kind", ""));
+    rule.momentum = get(dict, "momentum", 0.0f);
+    rule.nesterov = get(dict, "nesterov", false);
+    rule.rho = get(dict, "rho", 0.9f);
+    rule.centered = get(dict, "centered", false);
+    rule.beta_1 = get(dict, "beta_1", 0.9f);
+    rule.beta_2 = get(dict, "beta_2", 0.999f);
+    rule.epsilon = get(dict, "epsilon", 1e-7f);
+    rule.amsgrad = get(dict, "amsgrad", false);
+    rule.weight_decay = get(dict, "weight_decay", 0.0f);
+    rule.clip_value = get(dict, "clipvalue", 0.0f);
+    spec.clip_norm = get(dict, "clipnorm", 0.0f);
+    spec.global_clip_norm = get(dict, "global_clipnorm", 0.0f);
+    return spec;
+}
+
+std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, const py::dict& loss, const std::vector<py::dict>& metrics,
+                                      const py::dict& optimizer, const std::vector<std::pair<float, float>>& regularizers,
+                                      std::vector<bool> trainable) {
+    std::vector<MetricSpec> specs;
+    for (const py::dict& metric : metrics) specs.push_back(metric_of(metric));
+    std::vector<Regularizer> penalties;
+    for (const auto& [l1, l2] : regularizers) penalties.push_back({l1, l2});
+    return std::make_shared<Trainer>(network, loss_of(loss), std::move(specs), optimizer_of(optimizer), std::move(penalties),
+                                     std::move(trainable));
+}
+
+bool is_sparse(const Trainer& trainer) { return trainer.loss().kind == LossKind::sparse_categorical_crossentropy; }
+
+TargetArray target_array(const Trainer& trainer, const char* operation, const py::array& y, std::int64_t samples) {
+    Shape shape = {samples};
+    const Shape& output = trainer.network().graph().output_shape();
+    const bool sparse = is_sparse(trainer);
+    shape.insert(shape.end(), output.begin(), sparse ? output.end() - 1 : output.end());
+    const bool flat = !sparse && output.size() == 1 && output[0] == 1 && y.ndim() == 1;
+    if (flat) shape.pop_back();
+    const py::dtype dtype = sparse ? py::dtype::of<std::int32_t>() : py::dtype::of<float>();
+    bindings::require_array({operation, "y"}, y, dtype, bindings::pattern_of(shape));
+    TargetArray target;
+    target.size = size_of(Shape(shape.begin() + 1, shape.end()));
+    if (sparse)
+        target.classes = static_cast<const std::int32_t*>(y.data());
+    else
+        target.values = static_cast<const float*>(y.data());
+    return target;
+}
+
+// Borrows the arrays: the caller keeps them alive during the run.
+RunInput run_input(const Trainer& trainer, const char* operation, const py::array& x, const py::array& y, const py::object& weight,
+                   std::int64_t begin, std::int64_t end, std::int64_t limit, std::int64_t batch_size) {
+    RunInput in;
+    in.x = input_array(operation, x, trainer.network().graph().input_shape());
+    in.y = target_array(trainer, operation, y, in.x.samples);
+    if (!weight.is_none()) {
+        const py::array array = weight.cast<py::array>();
+        bindings::require_array({operation, "sample_weight"}, array, py::dtype::of<float>(), {in.x.samples});
+        in.weight = static_cast<const float*>(array.data());
+    }
+    require(batch_size > 0, operation, ": batch_size: expected a positive integer, received ", batch_size);
+    if (limit < 0) limit = in.x.samples;
+    require(begin >= 0 && begin <= end && end <= limit, operation, ": begin, end: expected 0 <= begin <= end <= ", limit, ", received ",
+            begin, ", ", end);
+    in.begin = begin;
+    in.end = end;
+    in.batch_size = batch_size;
+    return in;
+}
+
+const std::int64_t* checked_indices(const py::array& indices, std::int64_t samples) {
+    bindings::require_array({"train", "indices"}, indices, py::dtype::of<std::int64_t>(), {"positions"});
+    const std::int64_t* p = static_cast<const std::int64_t*>(indices.data());
+    for (py::ssize_t i = 0; i < indices.size(); ++i)
+        require(p[i] >= 0 && p[i] < samples, "train: indices: expected rows in [0, ", samples, "), received ", p[i]);
+    return p;
+}
+
+float* output_array(const Trainer& trainer, const char* operation, const py::object& outputs, std::int64_t samples) {
+    if (outputs.is_none()) return nullptr;
+    py::array array = outputs.cast<py::array>();
+    bindings::require_dtype({operation, "outputs"}, array, py::dtype::of<float>());
+    const std::int64_t size = samples * size_of(trainer.network().graph().output_shape());
+    require(array.size() >= size, operation, ": outputs: expected at least ", size, " elements, received ", array.size());
+    return static_cast<float*>(array.mutable_data());
+}
+
+py::dict totals_dict(const RunTotals& totals) {
+    py::list metrics;
+    for (std::size_t m = 0; m < totals.metric_total.size(); ++m)
+        metrics.append(py::make_tuple(totals.metric_total[m], totals.metric_count[m]));
+    py::dict dict;
+    dict["steps"] = totals.steps;
+    dict["samples"] = totals.samples;
+    dict["loss"] = totals.loss;
+    dict["loss_weight"] = totals.loss_weight;
+    dict["metrics"] = metrics;
+    return dict;
+}
+
+py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, const py::object& indices,
+               std::int64_t begin, std::int64_t end, std::int64_t batch_size, const py::array& learning_rates, std::int64_t max_steps,
+               double time_limit, const py::object& outputs, bool checked) {
+    require(trainer.has_optimizer(), "train: optimizer: expected a Trainer with one, received a Trainer for evaluation");
+    const py::array order = indices.is_none() ? py::array() : indices.cast<py::array>();
+    RunInput in = run_input(trainer, "train", x, y, weight, begin, end, indices.is_none() ? -1 : order.size(), batch_size);
+    if (!indices.is_none())
+        in.indices = checked ? static_cast<const std::int64_t*>(order.data()) : checked_indices(order, in.x.samples);
+    bindings::require_array({"train", "learning_rates"}, learning_rates, py::dtype::of<double>(), {"steps"});
+    RunLimits limits;
+    limits.learning_rates = static_cast<const double*>(learning_rates.data());
+    limits.learning_rate_count = learning_rates.size();
+    limits.max_steps = limits.learning_rate_count == 1 ? max_steps : std::min<std::int64_t>(max_steps, learning_rates.size());
+    limits.seconds = time_limit;
+    // Samples that this call can reach at the most.
+    const std::int64_t reach = limits.max_steps <= (end - begin) / batch_size ? limits.max_steps * batch_size : end - begin;
+    in.outputs = output_array(trainer, "train", outputs, reach);
+    RunTotals totals;
+    {
+        const py::gil_scoped_release release;
+        totals = trainer.train(in, limits);
+    }
+    return totals_dict(totals);
+}
+
+py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, std::int64_t begin,
+                  std::int64_t end, std::int64_t batch_size, const py::object& outputs) {
+    RunInput in = run_input(trainer, "evaluate", x, y, weight, begin, end, -1, batch_size);
+    in.outputs = output_array(trainer, "evaluate", outputs, end - begin);
+    RunTotals totals;
+    {
+        const py::gil_scoped_release release;
+        totals = trainer.evaluate(in);
+    }
+    return totals_dict(totals);
+}
+
+py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, std::uint32_t step) {
+    RunInput in = run_input(trainer, "gradients", x, y, weight, 0, x.ndim() ? x.shape(0) : 0, -1, 1);
+    py::list list;
+    std::vector<float*> out;
+    for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
+        if (!trainer.trainable()[p]) {
+            list.append(py::none());
+            out.push_back(nullptr);
+            continue;
+        }
+        const ParameterRef& ref = trainer.network().parameters()[p];
+        py::array_t<float> array(ref.owner->shape(ref.index));
+        out.push_back(array.mutable_data());
+        list.append(std::move(array));
+    }
+    const py::gil_scoped_release release;
+    trainer.gradients(in, step, out);
+    return list;
+}
+
+py::dict get_state(const Trainer& trainer) {
+    py::dict slots;
+    {
+        const std::lock_guard<std::mutex> guard(trainer.mutex());
+        for (const auto& [name, data] : trainer.slots()) {
+            py::list arrays;
+            for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
+                if (!trainer.trainable()[p]) continue;
+                const ParameterRef& ref = trainer.network().parameters()[p];
+                arrays.append(py::array_t<float>(ref.owner->shape(ref.index), data + trainer.slot_offset(static_cast<int>(p))));
+            }
+            slots[py::str(name)] = arrays;
+        }
+    }
+    py::dict state;
+    state["iterations"] = trainer.iterations();
+    state["slots"] = slots;
+    return state;
+}
+
+void set_state(Trainer& trainer, const py::dict& state) {
+    const py::dict slots = state["slots"].cast<py::dict>();
+    // All checks first: a bad state changes nothing.
+    std::vector<std::pair<float*, py::array>> copies;
+    for (const auto& [name, data] : trainer.slots()) {
+        require(slots.contains(name.c_str()), "set_state: slots: expected '", name, "', which is missing");
+        const py::list arrays = slots[name.c_str()].cast<py::list>();
+        std::size_t next = 0;
+        for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
+            if (!trainer.trainable()[p]) continue;
+            require(next < arrays.size(), "set_state: slots: '", name, "': expected one array a trainable parameter, received ", arrays.size());
+            const ParameterRef& ref = trainer.network().parameters()[p];
+            const py::array array = arrays[next++].cast<py::array>();
+            bindings::require_array({"set_state", name}, array, py::dtype::of<float>(), bindings::pattern_of(ref.owner->shape(ref.index)));
+            copies.emplace_back(data + trainer.slot_offset(static_cast<int>(p)), array);
+        }
+    }
+    const std::int64_t iterations = state["iterations"].cast<std::int64_t>();
+    require(iterations >= 0, "set_state: iterations: expected an integer >= 0, received ", iterations);
+    {
+        const std::lock_guard<std::mutex> guard(trainer.mutex());
+        for (const auto& [to, from] : copies) std::memcpy(to, from.data(), static_cast<std::size_t>(from.nbytes()));
+    }
+    trainer.set_iterations(iterations);
+}
+
+}  // namespace
+
+void bind_trainer(py::module_& module) {
+    py::class_<Trainer, std::shared_ptr<Trainer>>(module, "Trainer")
+        .def(py::init(&make_trainer), py::arg("network"), py::arg("loss"), py::arg("metrics"), py::arg("optimizer"), py::arg("regularizers"),
+             py::arg("trainable"))
+        .def_property(
+            "iterations", [](const Trainer& t) { return t.iterations(); },
+            [](Trainer& t, std::int64_t n) {
+                require(n >= 0, "Trainer: iterations: expected an integer >= 0, received ", n);
+                t.set_iterations(n);
+            })
+        .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"), py::arg("begin"), py::arg("end"),
+             py::arg("batch_size"), py::arg("learning_rates"), py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"),
+             py::arg("indices_checked") = false)
+        .def("evaluate", evaluate, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("begin"), py::arg("end"),
+             py::arg("batch_size"), py::arg("outputs"))
+        .def("gradients", gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("step"))
+        .def(
+            "explain", [](const Trainer& t, std::int64_t batch_size) { return plan_as_list(*t.plan(Mode::train, batch_size)); },
+            py::arg("batch_size"))
+        .def("get_state", get_state)
+        .def("set_state", set_state, py::arg("state"));
+}
+
+}  // namespace fastcnn

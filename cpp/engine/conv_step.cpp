@@ -1,0 +1,301 @@
+// Convolution with bias, activation and max pooling fused.
+#include <algorithm>
+
+#include "engine/steps.h"
+
+namespace fastcnn {
+
+namespace {
+
+struct Weights {
+    const float* kernel = nullptr;
+    const float* bias = nullptr;
+};
+
+// Image with the convolution's padding written out, as the pooled gradients want it.
+struct PaddedImage {
+    std::int64_t height, width, channels, top, left;
+    explicit PaddedImage(const Conv2dShape& c)
+        : height(c.h.in + c.h.pad + c.h.pad_end()),
+          width(c.w.in + c.w.pad + c.w.pad_end()),
+          channels(c.in_channels),
+          top(c.h.pad),
+          left(c.w.pad) {}
+    std::int64_t size() const { return height * width * channels; }
+    bool same_as_input(const Conv2dShape& c) const { return height == c.h.in && width == c.w.in; }
+
+    void write(const Conv2dShape& c, const float* x, float* out) const {
+        std::memset(out, 0, static_cast<std::size_t>(size()) * sizeof(float));
+        for (std::int64_t y = 0; y < c.h.in; ++y)
+            std::memcpy(out + ((y + top) * width + left) * channels, x + y * c.w.in * channels,
+                        static_cast<std::size_t>(c.w.in * channels) * sizeof(float));
+    }
+};
+
+class ConvStep : public Step {
+  public:
+    ConvStep(const StepInput& in, PlanMemory& memory)
+        : layers_(in.op.layers),
+          out_(in.op.out),
+          slots_(in.slots),
+          op_(std::get<Conv2dOp>(in.op.op)),
+          activation_(in.op.activation, true) {
+        weights_.kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
+        if (op_.bias != kAbsent) weights_.bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
+        forward_args_.shape = {op_.h, op_.w, in.op.in.back(), op_.filters, op_.groups};
+        forward_args_.relu = in.op.activation == ActivationName::relu;
+        forward_args_.batch = memory.block_size;
+        if (in.op.pool) {
+            forward_args_.pooled = true;
+            forward_args_.pool = {in.op.pool->h, in.op.pool->w, op_.filters};
+        }
+        forward_ = choose(forward_args_);
+        scratch_floats_ = forward_.scratch(forward_args_);
+        packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
+        packed_floats_ = forward_.packed(forward_args_);
+        if (memory.training) plan_backward(in, memory);
+        memory.need_scratch(scratch_floats_);
+    }
+
+    void pack(float* packed, int part, int parts) const override {
+        forward_.row->kernel->pack(forward_args_, weights_.kernel, packed + packed_forward_, part, parts);
+        if (!slots_.dx.booked()) return;
+        if (forward_args_.pooled)
+            pooled_input_.row->kernel->pack(pooled_input_args_, weights_.kernel, packed + packed_backward_, part, parts);
+        else
+            grad_input_.row->kernel->pack(grad_input_args_, weights_.kernel, packed + packed_backward_, part, parts);
+    }
+
+    void forward(const BlockRun& run) const override {
+        Conv2dForward a = forward_args_;
+        a.batch = run.count;
+        a.x = run.at(slots_.x);
+        a.x_stride = slots_.x.stride;
+        a.kernel = run.packed + packed_forward_;
+        a.bias = weights_.bias;
+        a.y = run.at(slots_.y);
+        a.y_stride = slots_.y.stride;
+        if (argmax_.booked()) {
+            a.argmax = argmax_at(run);
+            a.argmax_stride = argmax_.stride * 4;
+        }
+        a.scratch = run.scratch;
+        forward_(a);
+        activation_.forward(run, slots_.y);
+    }
+
+    void backward(const BlockRun& run) const override {
+        activation_.backward(run, slots_.y, slots_.dy);
+        if (forward_args_.pooled)
+            backward_pooled(run);
+        else
+            backward_dense(run);
+    }
+
+    StepInfo info() const override {
+        const Conv2dShape& c = forward_args_.shape;
+        StepInfo info;
+        info.layers = layers_;
+        info.operation = forward_args_.pooled ? "conv2d + max_pool2d" : "conv2d";
+        info.kernel = std::string(forward_.row->algorithm);
+        if (backward_planned_)
+            info.kernel += std::string(", backward ") +
+                           (!forward_args_.pooled  ? grad_kernel_.row->algorithm
+                            : slots_.dx.booked() ? pooled_input_.row->algorithm
+                                                   : pooled_kernel_.row->algorithm);
+        info.declined = forward_.declined + pooled_input_.declined;
+        info.isa = forward_.row->isa;
+        info.output_shape = out_;
+        info.flops = 2 * c.h.out * c.w.out * c.out_channels * c.h.size * c.w.size * (c.in_channels / c.groups);
+        info.activation_floats = slots_.y.stride + (argmax_.booked() ? argmax_.stride : 0);
+        info.scratch_floats = scratch_floats_;
+        info.packed_floats = packed_floats_;
+        return info;
+    }
+
+  private:
+    // Samples whose lists are made together: enough to pay for loading and storing the accumulators, few enough to stay in L1.
+    static constexpr std::int64_t kListedSamples = 2;
+
+    std::uint8_t* argmax_at(const BlockRun& run) const { return reinterpret_cast<std::uint8_t*>(run.at(argmax_)); }
+
+    void plan_backward(const StepInput& in, PlanMemory& memory) {
+        const bool wanted = in.trainable[static_cast<std::size_t>(op_.kernel)] ||
+                            (op_.bias != kAbsent && in.trainable[static_cast<std::size_t>(op_.bias)]);
+        const Conv2dShape& c = forward_args_.shape;
+        const std::int64_t rows = c.h.size * c.w.size * c.in_channels / c.groups, columns = c.out_channels;
+        trains_ = wanted;
+        if (wanted) {
+            lane_kernel_ = forward_args_.pooled ? memory.gradient(op_.kernel, rows * columns, rows, columns)
+                                                : memory.gradient(op_.kernel, rows * columns);
+            if (op_.bias != kAbsent) lane_bias_ = memory.gradient(op_.bias, columns);
+        }
+        if (!wanted && !slots_.dx.booked()) return;
+        backward_planned_ = true;
+        if (forward_args_.pooled)
+            plan_pooled(memory);
+        else
+            plan_dense(memory);
+    }
+
+    void plan_dense(PlanMemory& memory) {
+        grad_kernel_args_.shape = grad_input_args_.shape = forward_args_.shape;
+        grad_kernel_args_.batch = grad_input_args_.batch = memory.block_size;
+        grad_kernel_ = choose(grad_kernel_args_);
+        scratch_floats_ = std::max(scratch_floats_, grad_kernel_.scratch(grad_kernel_args_));
+        if (!slots_.dx.booked()) return;
+        grad_input_ = choose(grad_input_args_);
+        scratch_floats_ = std::max(scratch_floats_, grad_input_.scratch(grad_input_args_));
+        packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
+        packed_floats_ += grad_input_.packed(grad_input_args_);
+    }
+
+    void plan_pooled(PlanMemory& memory) {
+        const Conv2dShape& c = forward_args_.shape;
+        const PoolShape& p = forward_args_.pool;
+        const std::int64_t windows = p.h.out * p.w.out, listed = std::min(kListedSamples, memory.block_size);
+        argmax_ = memory.book(slots_.y.place, (slots_.y.size + 3) / 4 + 4);
+        list_args_.conv = pooled_input_args_.shape = pooled_kernel_args_.shape = c;
+        list_args_.pool = pooled_input_args_.pool = p;
+        list_args_.by_window = slots_.dx.booked();
+        list_args_.batch = pooled_input_args_.batch = listed;
+        lists_ = choose(list_args_);
+        pooled_kernel_ = choose(pooled_kernel_args_);
+
+        Layout layout;
+        const PaddedImage padded(c);
+        pads_ = !padded.same_as_input(c);
+        if (pads_) padded_at_ = layout.book(listed * padded.size());
+        channel_capacity_ = listed * windows + 16;
+        window_capacity_ = c.out_channels + 16;
+        channel_count_at_ = layout.book(c.out_channels);
+        x_offset_at_ = layout.book(c.out_channels * channel_capacity_);
+        value_at_ = layout.book(c.out_channels * channel_capacity_);
+        if (slots_.dx.booked()) {
+            slot_end_at_ = layout.book(listed * windows * p.h.size * p.w.size);
+            channel_at_ = layout.book(listed * windows * window_capacity_);
+            pooled_input_ = choose(pooled_input_args_);
+            input_scratch_at_ = layout.book(pooled_input_.scratch(pooled_input_args_));
+            packed_backward_ = memory.packed.book(pooled_input_.packed(pooled_input_args_));
+            packed_floats_ += pooled_input_.packed(pooled_input_args_);
+        }
+        scratch_floats_ = std::max(scratch_floats_, layout.size());
+    }
+
+    void backward_dense(const BlockRun& run) const {
+        if (trains_) {
+            Conv2dGradKernel a = grad_kernel_args_;
+            a.accumulate = run.accumulate;
+            a.batch = run.count;
+            a.x = run.at(slots_.x);
+            a.x_stride = slots_.x.stride;
+            a.dy = run.at(slots_.dy);
+            a.dy_stride = slots_.dy.stride;
+            a.dkernel = run.lane + lane_kernel_;
+            a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
+            a.scratch = run.scratch;
+            grad_kernel_(a);
+        }
+        if (!slots_.dx.booked()) return;
+        Conv2dGradInput a = grad_input_args_;
+        a.batch = run.count;
+        a.dy = run.at(slots_.dy);
+        a.dy_stride = slots_.dy.stride;
+        a.kernel = run.packed + packed_backward_;
+        a.dx = run.at(slots_.dx);
+        a.dx_stride = slots_.dx.stride;
+        a.scratch = run.scratch;
+        grad_input_(a);
+    }
+
+    PooledLists lists_in(float* scratch) const {
+        PooledLists lists;
+        lists.channel_count = reinterpret_cast<std::int32_t*>(scratch + channel_count_at_);
+        lists.x_offset = reinterpret_cast<std::int32_t*>(scratch + x_offset_at_);
+        lists.value = scratch + value_at_;
+        lists.channel_capacity = channel_capacity_;
+        lists.slot_end = reinterpret_cast<std::int32_t*>(scratch + slot_end_at_);
+        lists.channel = reinterpret_cast<std::int32_t*>(scratch + channel_at_);
+        lists.window_capacity = window_capacity_;
+        return lists;
+    }
+
+    void backward_pooled(const BlockRun& run) const {
+        const Conv2dShape& c = forward_args_.shape;
+        const PaddedImage padded(c);
+        for (std::int64_t s = 0; s < run.count; s += list_args_.batch) {
+            const std::int64_t count = std::min(list_args_.batch, run.count - s);
+            const float* x = run.at(slots_.x) + s * slots_.x.stride;
+            std::int64_t x_stride = slots_.x.stride;
+            if (pads_) {
+                float* copy = run.scratch + padded_at_;
+                for (std::int64_t i = 0; i < count; ++i) padded.write(c, x + i * x_stride, copy + i * padded.size());
+                x = copy;
+                x_stride = padded.size();
+            }
+            PooledGradient g = list_args_;
+            g.batch = count;
+            g.x_stride = x_stride;
+            g.dy = run.at(slots_.dy) + s * slots_.dy.stride;
+            g.dy_stride = slots_.dy.stride;
+            g.argmax = argmax_at(run) + s * argmax_.stride * 4;
+            g.argmax_stride = argmax_.stride * 4;
+            g.lists = lists_in(run.scratch);
+            lists_(g);
+            if (trains_) {
+                PooledConv2dGradKernel a = pooled_kernel_args_;
+                a.accumulate = run.accumulate || s > 0;
+                a.x = x;
+                a.lists = g.lists;
+                a.dkernel = run.lane + lane_kernel_;
+                a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
+                pooled_kernel_(a);
+            }
+            if (!slots_.dx.booked()) continue;
+            PooledConv2dGradInput a = pooled_input_args_;
+            a.batch = count;
+            a.dy = g.dy;
+            a.dy_stride = g.dy_stride;
+            a.lists = g.lists;
+            a.kernel = run.packed + packed_backward_;
+            a.dx = run.at(slots_.dx) + s * slots_.dx.stride;
+            a.dx_stride = slots_.dx.stride;
+            a.scratch = run.scratch + input_scratch_at_;
+            pooled_input_(a);
+        }
+    }
+
+    std::string layers_;
+    Shape out_;
+    StepSlots slots_;
+    Conv2dOp op_;
+    Weights weights_;
+    FollowingActivation activation_;
+    bool trains_ = false, backward_planned_ = false, pads_ = false;
+
+    Conv2dForward forward_args_;
+    Choice<Conv2dForward> forward_;
+    Conv2dGradInput grad_input_args_;
+    Choice<Conv2dGradInput> grad_input_;
+    Conv2dGradKernel grad_kernel_args_;
+    Choice<Conv2dGradKernel> grad_kernel_;
+    PooledGradient list_args_;
+    Choice<PooledGradient> lists_;
+    PooledConv2dGradKernel pooled_kernel_args_;
+    Choice<PooledConv2dGradKernel> pooled_kernel_;
+    PooledConv2dGradInput pooled_input_args_;
+    Choice<PooledConv2dGradInput> pooled_input_;
+
+    Slot argmax_;  // bytes, in floats' memory
+    std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
+    std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
+    std::int64_t channel_capacity_ = 0, window_capacity_ = 0;
+    std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0, slot_end_at_ = 0, channel_at_ = 0;
+    std::int64_t input_scratch_at_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_conv_step(const StepInput& in, PlanMemory& memory) { return std::make_unique<ConvStep>(in, memory); }
+
+}  // namespace fastcnn

@@ -1,0 +1,140 @@
+// Dense layer over the last axis, with bias and activation fused. Rows of a sample (where its rank is above 1) and
+// samples are both rows of the matrix product.
+#include "engine/steps.h"
+
+namespace fastcnn {
+
+namespace {
+
+class DenseStep : public Step {
+  public:
+    DenseStep(const StepInput& in, PlanMemory& memory)
+        : layers_(in.op.layers),
+          out_(in.op.out),
+          slots_(in.slots),
+          op_(std::get<DenseOp>(in.op.op)),
+          rows_(size_of(in.op.in) / op_.inputs),
+          activation_(in.op.activation, true),
+          kernel_(in.parameters[static_cast<std::size_t>(op_.kernel)].data()),
+          bias_(op_.bias == kAbsent ? nullptr : in.parameters[static_cast<std::size_t>(op_.bias)].data()) {
+        forward_args_.inputs = op_.inputs;
+        forward_args_.units = op_.units;
+        forward_args_.relu = in.op.activation == ActivationName::relu;
+        forward_ = choose(forward_args_);
+        packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
+        packed_floats_ = forward_.packed(forward_args_);
+        if (!memory.training) return;
+        trains_ = in.trainable[static_cast<std::size_t>(op_.kernel)] ||
+                  (op_.bias != kAbsent && in.trainable[static_cast<std::size_t>(op_.bias)]);
+        if (trains_) {
+            grad_kernel_args_.inputs = grad_kernel_args_.last_input = op_.inputs;
+            grad_kernel_args_.units = op_.units;
+            grad_kernel_ = choose(grad_kernel_args_);
+            lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
+            if (bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
+        }
+        if (!slots_.dx.booked()) return;
+        grad_input_args_.inputs = op_.inputs;
+        grad_input_args_.units = op_.units;
+        grad_input_ = choose(grad_input_args_);
+        packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
+        packed_floats_ += grad_input_.packed(grad_input_args_);
+    }
+
+    void pack(float* packed, int part, int parts) const override {
+        forward_.row->kernel->pack(forward_args_, kernel_, packed + packed_forward_, part, parts);
+        if (slots_.dx.booked())
+            grad_input_.row->kernel->pack(grad_input_args_, kernel_, packed + packed_backward_, part, parts);
+    }
+
+    void forward(const BlockRun& run) const override {
+        DenseForward a = forward_args_;
+        a.kernel = run.packed + packed_forward_;
+        a.bias = bias_;
+        for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
+            a.batch = rows;
+            a.x = run.at(slots_.x) + sample * slots_.x.stride;
+            a.x_stride = samples_are_rows ? slots_.x.stride : op_.inputs;
+            a.y = run.at(slots_.y) + sample * slots_.y.stride;
+            a.y_stride = samples_are_rows ? slots_.y.stride : op_.units;
+            forward_(a);
+        });
+        activation_.forward(run, slots_.y);
+    }
+
+    void backward(const BlockRun& run) const override {
+        activation_.backward(run, slots_.y, slots_.dy);
+        for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
+            const float* dy = run.at(slots_.dy) + sample * slots_.dy.stride;
+            const std::int64_t dy_stride = samples_are_rows ? slots_.dy.stride : op_.units;
+            if (trains_) {
+                DenseGradKernel a = grad_kernel_args_;
+                a.accumulate = run.accumulate || sample > 0;
+                a.batch = rows;
+                a.x = run.at(slots_.x) + sample * slots_.x.stride;
+                a.x_stride = samples_are_rows ? slots_.x.stride : op_.inputs;
+                a.dy = dy;
+                a.dy_stride = dy_stride;
+                a.dkernel = run.lane + lane_kernel_;
+                a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
+                grad_kernel_(a);
+            }
+            if (!slots_.dx.booked()) return;
+            DenseGradInput a = grad_input_args_;
+            a.batch = rows;
+            a.dy = dy;
+            a.dy_stride = dy_stride;
+            a.kernel = run.packed + packed_backward_;
+            a.dx = run.at(slots_.dx) + sample * slots_.dx.stride;
+            a.dx_stride = samples_are_rows ? slots_.dx.stride : op_.inputs;
+            grad_input_(a);
+        });
+    }
+
+    StepInfo info() const override {
+        StepInfo info;
+        info.layers = layers_;
+        info.operation = "dense";
+        info.kernel = forward_.row->algorithm;
+        info.declined = forward_.declined;
+        info.isa = forward_.row->isa;
+        info.output_shape = out_;
+        info.flops = 2 * rows_ * op_.inputs * op_.units;
+        info.activation_floats = slots_.y.stride;
+        info.packed_floats = packed_floats_;
+        return info;
+    }
+
+  private:
+    template <class Visit>
+    void for_each_matrix(std::int64_t samples, const Visit& visit) const {
+        if (rows_ == 1) {
+            visit(0, samples, true);
+            return;
+        }
+        for (std::int64_t s = 0; s < samples; ++s) visit(s, rows_, false);
+    }
+
+    std::string layers_;
+    Shape out_;
+    StepSlots slots_;
+    DenseOp op_;
+    std::int64_t rows_;
+    FollowingActivation activation_;
+    const float* kernel_;
+    const float* bias_;
+    bool trains_ = false;
+    DenseForward forward_args_;
+    Choice<DenseForward> forward_;
+    DenseGradInput grad_input_args_;
+    Choice<DenseGradInput> grad_input_;
+    DenseGradKernel grad_kernel_args_;
+    Choice<DenseGradKernel> grad_kernel_;
+    std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, lane_kernel_ = -1, lane_bias_ = -1;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_dense_step(const StepInput& in, PlanMemory& memory) { return std::make_unique<DenseStep>(in, memory); }
+
+}  // namespace fastcnn

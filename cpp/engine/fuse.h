@@ -1,0 +1,40 @@
+// From operations to steps: the named rewrites that make one step of several operations.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "kernels/api.h"
+
+namespace fastcnn {
+
+// One step to be: a main operation and what is fused into it.
+struct FusedOp {
+    std::string layers;  // names, joined by " + "
+    Op op;
+    Shape in, out;  // of the whole step
+    ActivationName activation = ActivationName::linear;  // after the operation, before the pool
+    std::optional<PoolOp> pool;                          // max pooling inside a convolution
+};
+
+// What the last activation and the loss become together.
+struct FusedLoss {
+    bool from_logits = false;
+    ActivationName activation = ActivationName::linear;  // taken from the network: the probabilities' function
+};
+
+// The rewrites, in the order they are tried:
+//   reshape             no step: the same numbers under another shape
+//   dropout             no step at inference or at rate 0
+//   linear              no step
+//   activation          into the convolution, dense or normalisation before it (softmax stays a step)
+//   max pool            into the convolution before it, over no activation or ReLU, for windows of at most 256 positions
+//   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
+std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training);
+
+// Takes the final activation out of `ops` where the loss can do it better.
+FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits);
+
+}  // namespace fastcnn

@@ -1,0 +1,109 @@
+#include "engine/network.h"
+
+#include <algorithm>
+#include <shared_mutex>
+
+#include "base/check.h"
+
+namespace fastcnn {
+
+namespace {
+
+// Blocks that a batch of an inference plan is cut into at most.
+constexpr std::int64_t kInferenceBlocks = 64;
+constexpr std::int64_t kInferenceBlockLimit = 16;
+
+// Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do not
+// depend on it.
+std::int64_t block_limit_for(std::int64_t samples) {
+    const std::int64_t even = (samples + thread_count() - 1) / thread_count();
+    std::int64_t limit = 1;
+    while (limit < even && limit < kInferenceBlockLimit) limit *= 2;
+    return limit;
+}
+
+}  // namespace
+
+Network::Network(Graph graph, std::vector<ParameterRef> parameters)
+    : graph_(std::move(graph)), parameters_(std::move(parameters)), owners_(parameters_) {
+    for (const ParameterUse& use : graph_.uses()) {
+        require(use.index >= 0 && use.index < static_cast<int>(parameters_.size()), use.layer, ": ", use.role,
+                ": expected a parameter index below ", parameters_.size(), ", received ", use.index);
+        const ParameterRef& ref = parameters_[static_cast<std::size_t>(use.index)];
+        const Shape& shape = ref.owner->shape(ref.index);
+        require(shape == use.shape, use.layer, ": ", use.role, ": expected shape ", to_string(use.shape), ", received ", to_string(shape));
+    }
+}
+
+std::unique_ptr<Plan> Network::make_plan(PlanOptions options) const {
+    return std::make_unique<Plan>(graph_.nodes(), graph_.input_shape(), parameters_, std::move(options));
+}
+
+std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const {
+    const std::int64_t limit = block_limit_for(samples);
+    const std::lock_guard<std::mutex> guard(plans_mutex_);
+    std::shared_ptr<const Plan>& plan = plans_[limit];
+    if (!plan) {
+        PlanOptions options;
+        options.mode = Mode::infer;
+        options.block_limit = limit;
+        options.batch_size = limit * kInferenceBlocks;
+        options.trainable.assign(parameters_.size(), false);
+        plan = make_plan(std::move(options));
+    }
+    return plan;
+}
+
+void refresh_packed(const Plan& plan, const ParameterSet& owners, int threads) {
+    const std::uint64_t version = owners.version();
+    if (plan.packed_version() == version) return;
+    const std::lock_guard<std::mutex> guard(plan.pack_mutex());
+    if (plan.packed_version() == version) return;
+    auto body = [&](const Worker& worker) { plan.pack(worker); };
+    run_team(threads, body);
+    plan.set_packed_version(version);
+}
+
+void Network::predict(const InputArray& x, std::int64_t begin, std::int64_t end, float* out) const {
+    if (end <= begin) return;
+    const std::shared_ptr<const Plan> plan = inference_plan(end - begin);
+    const std::int64_t batch_size = plan->options().batch_size;
+    const int threads = plan->threads_wanted(std::min(batch_size, end - begin));
+    const BorrowedContext context(*plan, threads);
+    const std::shared_lock<const ParameterSet> lock(owners_);
+    refresh_packed(*plan, owners_, threads);
+    auto body = [&](const Worker& worker) {
+        BatchInput in;
+        in.x = x;
+        for (in.first = begin; in.first < end; in.first += batch_size) {
+            in.count = std::min(batch_size, end - in.first);
+            in.outputs = out + (in.first - begin) * plan->output_size();
+            plan->run_batch(worker, *context, in);
+            worker.wait();  // the lanes' counters are ready for the next batch
+        }
+    };
+    run_team(threads, body);
+}
+
+void Network::forward_training(const InputArray& x, std::uint32_t step, float* out) const {
+    if (x.samples == 0) return;
+    PlanOptions options;
+    options.mode = Mode::forward_training;
+    options.batch_size = x.samples;
+    options.trainable.assign(parameters_.size(), false);
+    const std::unique_ptr<Plan> plan = make_plan(std::move(options));
+    const int threads = plan->threads_wanted(x.samples);
+    const BorrowedContext context(*plan, threads);
+    const std::unique_lock<const ParameterSet> lock(owners_);
+    refresh_packed(*plan, owners_, threads);
+    BatchInput in;
+    in.x = x;
+    in.count = x.samples;
+    in.outputs = out;
+    in.step = step;
+    auto body = [&](const Worker& worker) { plan->run_batch(worker, *context, in); };
+    run_team(threads, body);
+    owners_.changed();
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,55 @@
+// A graph over parameters, and inference with it. Immutable; every method may be called from several threads.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "engine/plan.h"
+#include "graph/graph.h"
+
+namespace fastcnn {
+
+class Network {
+  public:
+    // Throws Error where a parameter's shape is not the one its node needs.
+    Network(Graph graph, std::vector<ParameterRef> parameters);
+
+    const Graph& graph() const { return graph_; }
+    const std::vector<ParameterRef>& parameters() const { return parameters_; }
+    const ParameterSet& owners() const { return owners_; }
+
+    // Outputs of samples [begin, end), in inference mode.
+    void predict(const InputArray& x, std::int64_t begin, std::int64_t end, float* out) const;
+    // Outputs of all samples as one training batch; moving statistics are updated.
+    void forward_training(const InputArray& x, std::uint32_t step, float* out) const;
+
+    std::unique_ptr<Plan> make_plan(PlanOptions options) const;
+    std::shared_ptr<const Plan> inference_plan(std::int64_t samples) const;
+
+  private:
+    Graph graph_;
+    std::vector<ParameterRef> parameters_;
+    ParameterSet owners_;
+    mutable std::mutex plans_mutex_;
+    mutable std::map<std::int64_t, std::shared_ptr<const Plan>> plans_;  // by block limit: at most five
+};
+
+// A plan's context, given back at the end of the scope.
+class BorrowedContext {
+  public:
+    BorrowedContext(const Plan& plan, int threads) : plan_(plan), context_(plan.acquire(threads)) {}
+    ~BorrowedContext() { plan_.release(std::move(context_)); }
+    BorrowedContext(const BorrowedContext&) = delete;
+    BorrowedContext& operator=(const BorrowedContext&) = delete;
+    Context& operator*() const { return *context_; }
+
+  private:
+    const Plan& plan_;
+    std::unique_ptr<Context> context_;
+};
+
+// Packs the plan's weights where they are stale. The caller holds the parameters' lock, shared or not.
+void refresh_packed(const Plan& plan, const ParameterSet& owners, int threads);
+
+}  // namespace fastcnn

@@ -1,0 +1,369 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+
+namespace fastcnn {
+
+namespace {
+
+constexpr std::int64_t kBlockLimit = 16;
+// Activations of a block in training, floats: beside weights and a gradient lane they should stay in L2 (2 MB).
+constexpr std::int64_t kTrainingBlockFloats = 160 * 1024;
+constexpr std::int64_t kInferenceBlockFloats = 128 * 1024;
+// Blocks that a training batch is cut into at the least, where it has the samples: as many threads can work at once.
+constexpr std::int64_t kBlocksWanted = 4;
+constexpr std::int64_t kLaneLimit = 8;
+constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
+
+std::int64_t largest_gradient(const std::vector<FusedOp>& ops) {
+    std::int64_t floats = 0;
+    for (const FusedOp& op : ops) floats = std::max({floats, size_of(op.in), size_of(op.out)});
+    return Layout::stride(floats);
+}
+
+// First step with something to train, or the number of steps.
+int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>& trainable) {
+    const auto is_trained = [&](int parameter) { return parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)]; };
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        if (const auto* conv = std::get_if<Conv2dOp>(&ops[i].op); conv && (is_trained(conv->kernel) || is_trained(conv->bias)))
+            return static_cast<int>(i);
+        if (const auto* dense = std::get_if<DenseOp>(&ops[i].op); dense && (is_trained(dense->kernel) || is_trained(dense->bias)))
+            return static_cast<int>(i);
+        if (const auto* norm = std::get_if<BatchNormOp>(&ops[i].op); norm && (is_trained(norm->gamma) || is_trained(norm->beta)))
+            return static_cast<int>(i);
+    }
+    return static_cast<int>(ops.size());
+}
+
+}  // namespace
+
+Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters, PlanOptions options)
+    : options_(std::move(options)) {
+    memory_.training = trains(options_.mode);
+    memory_.batch_size = options_.batch_size;
+    std::vector<FusedOp> ops = fuse(nodes, memory_.training);
+    const Shape output = nodes.empty() ? input : nodes.back().out;
+    output_size_ = size_of(output);
+    classes_ = output.back();
+    rows_ = output_size_ / classes_;
+    FusedLoss fused;
+    if (has_loss()) fused = fuse_loss(ops, options_.loss.kind, options_.loss.from_logits);
+
+    choose_blocks(ops, input);
+    std::vector<bool> is_sync;
+    for (const FusedOp& op : ops) {
+        const auto* norm = std::get_if<BatchNormOp>(&op.op);
+        is_sync.push_back(memory_.training && norm && !norm->frozen);
+    }
+    const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable) : static_cast<int>(ops.size());
+    place_tensors(ops, input, is_sync, first_trained);
+    for (std::size_t i = 0; i < ops.size(); ++i)
+        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i)}, memory_));
+    if (has_loss()) plan_loss(fused, output);
+    reader_ = choose(ReadSamples{});
+    make_phases(first_trained);
+
+    const std::int64_t blocks = ceil_div(options_.batch_size, memory_.block_size);
+    lane_count_ = blocks;
+    if (options_.mode == Mode::train) {
+        const std::int64_t affordable = std::max<std::int64_t>(2, kLaneFloats / std::max<std::int64_t>(1, memory_.lane.size()));
+        lane_count_ = std::min({blocks, kLaneLimit, affordable});
+    }
+    blocks_per_lane_ = ceil_div(blocks, lane_count_);
+    lane_count_ = ceil_div(blocks, blocks_per_lane_);
+    packed_ = Buffer(memory_.packed.size());
+}
+
+void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
+    std::int64_t all = size_of(input), most = size_of(input);
+    for (const FusedOp& op : ops) {
+        all += size_of(op.out);
+        most = std::max(most, size_of(op.in) + size_of(op.out));
+    }
+    const std::int64_t budget = memory_.training ? kTrainingBlockFloats / std::max<std::int64_t>(1, all)
+                                                 : kInferenceBlockFloats / std::max<std::int64_t>(1, most);
+    std::int64_t block = std::clamp<std::int64_t>(budget, 1, std::min(kBlockLimit, options_.block_limit));
+    if (memory_.training) block = std::min(block, ceil_div(options_.batch_size, kBlocksWanted));
+    memory_.block_size = std::min(block, options_.batch_size);
+    memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
+}
+
+// Tensor t is the input of step t; the last one is the output. In a plan with sync steps, what is needed again in a
+// later phase must live for the whole batch: everything up to the last sync step. Gradients live in two buffers that
+// take turns, but for those that cross a sync.
+void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<bool>& is_sync, int first_trained) {
+    const std::size_t n = ops.size();
+    std::size_t batch_tensors = 0;  // tensors [0, batch_tensors) live for the batch
+    for (std::size_t i = 0; i < n; ++i)
+        if (is_sync[i]) batch_tensors = i + 1;
+
+    std::vector<Slot> tensors, gradients(n + 1);
+    for (std::size_t t = 0; t <= n; ++t) {
+        const std::int64_t size = t == 0 ? size_of(input) : size_of(ops[t - 1].out);
+        tensors.push_back(memory_.book(t < batch_tensors ? Place::batch : Place::block, size));
+    }
+    input_ = tensors.front();
+    output_ = tensors.back();
+
+    if (options_.mode == Mode::train && first_trained < static_cast<int>(n)) {
+        const std::int64_t stride = largest_gradient(ops);
+        std::int64_t turns[2][2] = {{-1, -1}, {-1, -1}};  // [place][turn]
+        int turn[2] = {0, 0};
+        for (std::size_t t = n; t > static_cast<std::size_t>(first_trained); --t) {
+            const Place place = is_sync[t - 1] ? Place::batch : Place::block;
+            const int p = static_cast<int>(place);
+            std::int64_t& at = turns[p][turn[p] ^= 1];
+            if (at < 0)
+                at = place == Place::batch ? memory_.batch.book(stride * memory_.batch_size) : memory_.block.book(stride * memory_.block_size);
+            gradients[t] = {place, at, stride, tensors[t].size};
+        }
+    }
+    output_gradient_ = gradients[n];
+    for (std::size_t i = 0; i < n; ++i) {
+        const bool below = static_cast<int>(i) > first_trained;
+        slots_.push_back({tensors[i], tensors[i + 1], below ? gradients[i] : Slot{}, gradients[i + 1]});
+    }
+}
+
+void Plan::plan_loss(const FusedLoss& fused, const Shape&) {
+    loss_args_.kind = options_.loss.kind;
+    loss_args_.from_logits = fused.from_logits;
+    loss_args_.label_smoothing = options_.loss.label_smoothing;
+    loss_args_.rows = rows_;
+    loss_args_.classes = classes_;
+    loss_ = choose(loss_args_);
+    const bool sparse = loss_args_.kind == LossKind::sparse_categorical_crossentropy;
+    target_ = memory_.book(Place::block, sparse ? rows_ : output_size_);
+    weight_ = memory_.book(Place::block, 1);
+    if (fused.activation != ActivationName::linear) activated_ = memory_.book(Place::block, output_size_);
+    for (const MetricSpec& metric : options_.metrics) {
+        Accuracy a;
+        a.kind = metric.kind;
+        metrics_.push_back(choose(a));
+    }
+}
+
+void Plan::make_phases(int first_trained) {
+    const int n = static_cast<int>(steps_.size());
+    Phase phase;
+    const auto end_phase = [&](int step, bool is_forward) {
+        phase.sync_step = step;
+        phase.sync_is_forward = is_forward;
+        phases_.push_back(std::move(phase));
+        phase = Phase{};
+    };
+    phase.actions.push_back({Act::read, -1});
+    for (int i = 0; i < n; ++i) {
+        if (steps_[static_cast<std::size_t>(i)]->syncs()) {
+            phase.actions.push_back({Act::before_forward, i});
+            end_phase(i, true);
+        }
+        phase.actions.push_back({Act::forward, i});
+    }
+    if (has_loss()) phase.actions.push_back({Act::loss, -1});
+    phase.actions.push_back({Act::output, -1});
+    if (options_.mode == Mode::train)
+        for (int i = n - 1; i >= first_trained; --i) {
+            if (steps_[static_cast<std::size_t>(i)]->syncs()) {
+                phase.actions.push_back({Act::before_backward, i});
+                end_phase(i, false);
+            }
+            phase.actions.push_back({Act::backward, i});
+        }
+    phases_.push_back(std::move(phase));
+}
+
+std::int64_t Plan::active_lanes(std::int64_t count) const {
+    return std::min(lane_count_, ceil_div(ceil_div(count, memory_.block_size), blocks_per_lane_));
+}
+
+int Plan::threads_wanted(std::int64_t count) const {
+    return static_cast<int>(std::min<std::int64_t>(thread_count(), std::max<std::int64_t>(1, active_lanes(count))));
+}
+
+void Plan::pack(const Worker& worker) const {
+    for (const auto& step : steps_) step->pack(packed_.data(), worker.index, worker.size);
+}
+
+void Plan::run_batch(const Worker& worker, Context& context, const BatchInput& in) const {
+    const std::int64_t lanes = active_lanes(in.count), blocks = ceil_div(in.count, memory_.block_size);
+    BlockRun run;
+    run.block = context.thread_memory_[static_cast<std::size_t>(worker.index)].data();
+    run.scratch = run.block + memory_.block.size();
+    run.batch = context.batch_.data();
+    run.packed = packed_.data();
+    run.batch_count = in.count;
+    run.step = in.step;
+    for (std::size_t p = 0; p < phases_.size(); ++p) {
+        const Phase& phase = phases_[p];
+        std::atomic<std::int64_t>& next = context.next_lane_[p];
+        for (std::int64_t lane; (lane = next.fetch_add(1, std::memory_order_relaxed)) < lanes;) {
+            run.lane = context.lanes_.data() + lane * memory_.lane.size();
+            double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
+            const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
+            for (run.index = first; run.index < last; ++run.index) {
+                run.accumulate = run.index > first;
+                run.first = run.index * memory_.block_size;
+                run.count = std::min(memory_.block_size, in.count - run.first);
+                for (const Action& action : phase.actions) run_action(action, run, in, totals);
+            }
+        }
+        worker.wait();
+        if (worker.index == 0) next.store(0, std::memory_order_relaxed);
+        if (phase.sync_step < 0) continue;
+        if (worker.index == 0) sync(phase, context, in);
+        worker.wait();
+    }
+}
+
+void Plan::run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const {
+    const Step* step = action.step < 0 ? nullptr : steps_[static_cast<std::size_t>(action.step)].get();
+    switch (action.act) {
+        case Act::read: return read(run, in);
+        case Act::before_forward: return step->before_forward(run);
+        case Act::forward: return step->forward(run);
+        case Act::loss: return run_loss(run, in, totals);
+        case Act::output: return write_outputs(run, in);
+        case Act::before_backward: return step->before_backward(run);
+        case Act::backward: return step->backward(run);
+    }
+}
+
+void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
+    SyncRun run;
+    run.batch = context.batch_.data();
+    run.lanes = context.lanes_.data();
+    run.lane_stride = memory_.lane.size();
+    run.lane_count = active_lanes(in.count);
+    run.block_size = memory_.block_size;
+    run.batch_count = in.count;
+    run.update_statistics = in.update_statistics;
+    const Step& step = *steps_[static_cast<std::size_t>(phase.sync_step)];
+    if (phase.sync_is_forward)
+        step.sync_forward(run);
+    else
+        step.sync_backward(run);
+}
+
+void Plan::read(const BlockRun& run, const BatchInput& in) const {
+    for (std::int64_t i = 0; i < run.count; ++i)
+        read_sample(in.x, in.row(run.first + i), run.at(input_) + i * input_.stride, reader_);
+}
+
+void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) const {
+    if (!run.accumulate) std::fill(totals, totals + totals_stride(), 0.0);
+    float* target = run.at(target_);
+    float* weight = run.at(weight_);
+    for (std::int64_t i = 0; i < run.count; ++i) {
+        const std::int64_t row = in.row(run.first + i);
+        const void* from = in.y.classes ? static_cast<const void*>(in.y.classes + row * in.y.size)
+                                        : static_cast<const void*>(in.y.values + row * in.y.size);
+        std::memcpy(target + i * target_.stride, from, static_cast<std::size_t>(in.y.size) * sizeof(float));
+        if (in.weight) weight[i] = in.weight[row];
+    }
+    Loss a = loss_args_;
+    a.batch = run.count;
+    a.prediction = run.at(output_);
+    a.prediction_stride = output_.stride;
+    a.target = target;
+    a.target_class = reinterpret_cast<const std::int32_t*>(target);
+    a.target_stride = target_.stride;
+    a.weight = in.weight ? weight : nullptr;
+    a.scale = 1.0f / static_cast<float>(in.count * rows_);
+    a.loss = totals;
+    if (output_gradient_.booked()) {
+        a.grad = run.at(output_gradient_);
+        a.grad_stride = output_gradient_.stride;
+    }
+    if (activated_.booked()) {
+        a.activated = run.at(activated_);
+        a.activated_stride = activated_.stride;
+    }
+    loss_(a);
+
+    const Slot& predicted = activated_.booked() ? activated_ : output_;
+    for (std::size_t m = 0; m < metrics_.size(); ++m) {
+        Accuracy c;
+        c.kind = options_.metrics[m].kind;
+        c.threshold = options_.metrics[m].threshold;
+        c.batch = run.count;
+        c.rows = rows_;
+        c.classes = classes_;
+        c.prediction = run.at(predicted);
+        c.prediction_stride = predicted.stride;
+        c.target = a.target;
+        c.target_class = a.target_class;
+        c.target_stride = a.target_stride;
+        c.weight = options_.metrics[m].weighted ? a.weight : nullptr;
+        c.total = totals + 1 + 2 * m;
+        c.count = totals + 2 + 2 * m;
+        metrics_[m](c);
+    }
+}
+
+void Plan::write_outputs(const BlockRun& run, const BatchInput& in) const {
+    if (!in.outputs) return;
+    const Slot& from = activated_.booked() ? activated_ : output_;
+    for (std::int64_t i = 0; i < run.count; ++i)
+        std::memcpy(in.outputs + (run.first + i) * output_size_, run.at(from) + i * from.stride,
+                    static_cast<std::size_t>(output_size_) * sizeof(float));
+}
+
+void Plan::collect(const Context& context, const BatchInput& in, BatchTotals& totals) const {
+    totals.loss = 0;
+    totals.metric_total.assign(options_.metrics.size(), 0.0);
+    totals.metric_count.assign(options_.metrics.size(), 0.0);
+    const double* sums = reinterpret_cast<const double*>(context.totals_.data());
+    for (std::int64_t lane = 0; lane < active_lanes(in.count); ++lane, sums += totals_stride()) {
+        totals.loss += sums[0];
+        for (std::size_t m = 0; m < options_.metrics.size(); ++m) {
+            totals.metric_total[m] += sums[1 + 2 * m];
+            totals.metric_count[m] += sums[2 + 2 * m];
+        }
+    }
+}
+
+std::unique_ptr<Context> Plan::acquire(int threads) const {
+    {
+        const std::lock_guard<std::mutex> guard(contexts_mutex_);
+        for (auto it = contexts_.begin(); it != contexts_.end(); ++it)
+            if ((*it)->threads() >= threads) {
+                std::unique_ptr<Context> context = std::move(*it);
+                contexts_.erase(it);
+                return context;
+            }
+    }
+    return std::make_unique<Context>(*this, threads);
+}
+
+void Plan::release(std::unique_ptr<Context> context) const {
+    constexpr std::size_t kept = 8;
+    const std::lock_guard<std::mutex> guard(contexts_mutex_);
+    if (contexts_.size() < kept) contexts_.push_back(std::move(context));
+}
+
+std::vector<StepInfo> Plan::infos() const {
+    std::vector<StepInfo> infos;
+    for (const auto& step : steps_) infos.push_back(step->info());
+    return infos;
+}
+
+std::int64_t Plan::context_bytes(int threads) const {
+    const std::int64_t floats = threads * (memory_.block.size() + memory_.scratch) + memory_.batch.size() +
+                                (options_.mode == Mode::train ? lane_count_ * memory_.lane.size() : 0);
+    return floats * 4 + lane_count_ * totals_stride() * 8;
+}
+
+Context::Context(const Plan& plan, int threads) : next_lane_(plan.phases_.size()) {
+    for (int t = 0; t < threads; ++t) thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
+    batch_ = Buffer(plan.memory_.batch.size());
+    if (plan.options_.mode == Mode::train) lanes_ = Buffer(plan.lane_count_ * plan.memory_.lane.size());
+    totals_ = Buffer(2 * plan.lane_count_ * plan.totals_stride());
+    bytes_ = plan.context_bytes(threads);
+}
+
+}  // namespace fastcnn

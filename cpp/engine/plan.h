@@ -1,0 +1,172 @@
+// A plan: steps with kernels and memory decided, and the order in which blocks of samples pass through them.
+//
+// Immutable once made, so that any number of Python threads may run it at once; what a run writes lives in a Context. A plan serves
+// every batch up to its size.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/steps.h"
+
+namespace fastcnn {
+
+enum class Mode {
+    infer,             // outputs
+    evaluate,          // outputs, loss and metrics
+    forward_training,  // outputs as in training
+    train,             // gradients, loss and metrics
+};
+
+struct LossSpec {
+    LossKind kind = LossKind::mean_squared_error;
+    bool from_logits = false;
+    float label_smoothing = 0.0f;
+};
+
+struct MetricSpec {
+    AccuracyKind kind = AccuracyKind::binary;
+    float threshold = 0.5f;
+    bool weighted = false;
+};
+
+struct PlanOptions {
+    Mode mode = Mode::infer;
+    std::int64_t batch_size = 1;
+    std::int64_t block_limit = 16;  // samples of a block at most
+    LossSpec loss;
+    std::vector<MetricSpec> metrics;
+    std::vector<bool> trainable;  // for each parameter
+};
+
+// One batch: rows of the user's arrays.
+struct BatchInput {
+    InputArray x;
+    TargetArray y;
+    const float* weight = nullptr;          // by row
+    const std::int64_t* indices = nullptr;  // rows of this batch; null: first, first + 1, ...
+    std::int64_t first = 0;
+    std::int64_t count = 0;
+    float* outputs = nullptr;  // of this batch's samples, or null
+    std::uint32_t step = 0;
+    bool update_statistics = true;
+
+    std::int64_t row(std::int64_t i) const { return indices ? indices[i] : first + i; }
+};
+
+// Sums of one batch.
+struct BatchTotals {
+    double loss = 0;  // sum of weighted losses over samples and rows
+    std::vector<double> metric_total, metric_count;
+};
+
+class Plan;
+
+// The memory of one run at a time.
+class Context {
+  public:
+    Context(const Plan& plan, int threads);
+
+    float* lanes() const { return lanes_.data(); }
+    std::int64_t bytes() const { return bytes_; }
+    int threads() const { return static_cast<int>(thread_memory_.size()); }
+
+  private:
+    friend class Plan;
+
+    std::vector<Buffer> thread_memory_;  // block, then scratch
+    Buffer batch_, lanes_, totals_;
+    std::vector<std::atomic<std::int64_t>> next_lane_;  // one a phase
+    std::int64_t bytes_ = 0;
+};
+
+class Plan {
+  public:
+    Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters, PlanOptions options);
+
+    const PlanOptions& options() const { return options_; }
+    const PlanMemory& memory() const { return memory_; }
+    std::int64_t block_size() const { return memory_.block_size; }
+    std::int64_t lane_count() const { return lane_count_; }
+    std::int64_t lane_floats() const { return memory_.lane.size(); }
+    // Lanes that hold something after a batch of `count` samples.
+    std::int64_t active_lanes(std::int64_t count) const;
+    std::int64_t rows() const { return rows_; }  // losses of a sample
+    std::int64_t output_size() const { return output_size_; }
+    int threads_wanted(std::int64_t count) const;
+
+    // Called by every worker of a team: packs the weights; then the caller's barrier.
+    void pack(const Worker& worker) const;
+    // Called by every worker: one batch through all phases. Ends with a barrier.
+    void run_batch(const Worker& worker, Context& context, const BatchInput& in) const;
+    // After run_batch, by one worker.
+    void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
+
+    // True where the packed weights are those of `version`; set by the caller under pack_mutex().
+    std::mutex& pack_mutex() const { return pack_mutex_; }
+    std::uint64_t packed_version() const { return packed_version_.load(std::memory_order_acquire); }
+    void set_packed_version(std::uint64_t version) const { packed_version_.store(version, std::memory_order_release); }
+
+    // A context for at least `threads` workers, reused where one is free.
+    std::unique_ptr<Context> acquire(int threads) const;
+    void release(std::unique_ptr<Context> context) const;
+
+    std::vector<StepInfo> infos() const;
+    std::int64_t phase_count() const { return static_cast<std::int64_t>(phases_.size()); }
+    std::int64_t context_bytes(int threads) const;
+
+  private:
+    friend class Context;
+
+    enum class Act { read, before_forward, forward, loss, output, before_backward, backward };
+    struct Action {
+        Act act;
+        int step;  // where the action belongs to one
+    };
+    struct Phase {
+        std::vector<Action> actions;
+        int sync_step = -1;  // after the phase, with `sync_forward` or its opposite
+        bool sync_is_forward = true;
+    };
+
+    void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
+    void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<bool>& is_sync, int first_trained);
+    void make_phases(int first_trained);
+    void plan_loss(const FusedLoss& fused, const Shape& output);
+
+    void run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const;
+    void read(const BlockRun& run, const BatchInput& in) const;
+    void run_loss(const BlockRun& run, const BatchInput& in, double* totals) const;
+    void write_outputs(const BlockRun& run, const BatchInput& in) const;
+    void sync(const Phase& phase, Context& context, const BatchInput& in) const;
+
+    bool has_loss() const { return options_.mode == Mode::evaluate || options_.mode == Mode::train; }
+    // Doubles of a lane's sums: loss, then total and count of each metric; whole cache lines.
+    std::int64_t totals_stride() const { return (1 + 2 * static_cast<std::int64_t>(options_.metrics.size()) + 7) / 8 * 8; }
+
+    PlanOptions options_;
+    PlanMemory memory_;
+    std::vector<StepSlots> slots_;
+    std::vector<std::unique_ptr<Step>> steps_;
+    std::vector<Phase> phases_;
+    std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
+    std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0;
+
+    Slot input_, output_, output_gradient_;
+    Choice<ReadSamples> reader_;
+    Loss loss_args_;
+    Choice<Loss> loss_;
+    std::vector<Choice<Accuracy>> metrics_;
+    Choice<ActivationForward> sigmoid_;
+    Slot target_, weight_, activated_;
+
+    Buffer packed_;
+    mutable std::mutex pack_mutex_;
+    mutable std::atomic<std::uint64_t> packed_version_{0};
+    mutable std::mutex contexts_mutex_;
+    mutable std::vector<std::unique_ptr<Context>> contexts_;
+};
+
+}  // namespace fastcnn

@@ -1,0 +1,125 @@
+// A step of a plan: one or several fused operations, with the kernels chosen and the memory booked when it is made.
+//
+// A plan runs phase by phase. Within a phase each block of samples goes through all the phase's actions before the next
+// block starts (depth first). A step whose result needs the whole batch (batch normalisation while training) splits its work into
+// actions of two phases with a sync action between them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/threads.h"
+#include "engine/arrays.h"
+#include "engine/parameters.h"
+#include "kernels/dispatch.h"
+
+namespace fastcnn {
+
+// Where an array lives: in the memory of the thread that works on a block, or in the memory of the whole batch.
+enum class Place { block, batch };
+
+// An array with one entry of `stride` floats for each sample of the block or of the batch.
+struct Slot {
+    Place place = Place::block;
+    std::int64_t offset = -1, stride = 0, size = 0;
+    bool booked() const { return offset >= 0; }
+};
+
+// A parameter's gradient in a lane.
+struct GradientSlot {
+    int parameter = -1;
+    std::int64_t offset = 0, size = 0;
+    // The lane holds the gradient's matrix (rows, columns) as (columns, rows); 0: in the parameter's own order.
+    std::int64_t rows = 0, columns = 0;
+};
+
+// What one call of a step sees.
+struct BlockRun {
+    float* block = nullptr;    // memory of this thread's block
+    float* batch = nullptr;    // memory of the whole batch
+    float* scratch = nullptr;  // memory of this thread, nothing kept
+    const float* packed = nullptr;
+    float* lane = nullptr;    // gradient lane
+    bool accumulate = false;  // the lane holds something already
+    std::int64_t first = 0;   // first sample in the batch
+    std::int64_t count = 0;   // samples
+    std::int64_t index = 0;   // number of the block in the batch
+    std::int64_t batch_count = 0;
+    std::uint32_t step = 0;  // of the optimizer: the random numbers' counter
+
+    float* at(const Slot& slot) const {
+        return slot.place == Place::block ? block + slot.offset : batch + slot.offset + first * slot.stride;
+    }
+};
+
+// What a sync action sees.
+struct SyncRun {
+    float* batch = nullptr;
+    float* lanes = nullptr;
+    std::int64_t lane_stride = 0, lane_count = 0;
+    std::int64_t block_size = 0, batch_count = 0;
+    bool update_statistics = true;
+};
+
+struct StepInfo {
+    std::string layers, operation, kernel, declined;
+    Isa isa = Isa::baseline;
+    Shape output_shape;
+    std::int64_t flops = 0;  // of a sample's forward pass
+    std::int64_t activation_floats = 0, scratch_floats = 0, packed_floats = 0;
+};
+
+// What a step books while the plan is made.
+struct PlanMemory {
+    bool training = false;
+    std::int64_t block_size = 1;  // samples
+    std::int64_t batch_size = 1;
+    std::int64_t block_total = 1;  // blocks of a full batch
+    Layout block, batch, packed, lane;
+    std::int64_t scratch = 0;
+    std::vector<GradientSlot> gradients;
+
+    // An array that no other step touches, of `floats` a sample.
+    Slot book(Place place, std::int64_t floats) {
+        Slot slot{place, 0, Layout::stride(floats), floats};
+        slot.offset = place == Place::block ? block.book(slot.stride * block_size) : batch.book(slot.stride * batch_size);
+        return slot;
+    }
+    void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
+    std::int64_t gradient(int parameter, std::int64_t size, std::int64_t rows = 0, std::int64_t columns = 0) {
+        const std::int64_t offset = lane.book(size);
+        gradients.push_back({parameter, offset, size, rows, columns});
+        return offset;
+    }
+};
+
+// The arrays between steps that a step reads and writes. dx: not booked where nothing below is trained; dy and dx may
+// share no memory.
+struct StepSlots {
+    Slot x, y, dx, dy;
+};
+
+class Step {
+  public:
+    virtual ~Step() = default;
+
+    // Packs the weights the step uses into `packed`; part of parts, called by every worker.
+    virtual void pack(float* /*packed*/, int /*part*/, int /*parts*/) const {}
+    virtual void forward(const BlockRun& run) const = 0;
+    virtual void backward(const BlockRun&) const {}
+
+    // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward pass; then once
+    // for the whole batch.
+    virtual bool syncs() const { return false; }
+    virtual void before_forward(const BlockRun&) const {}
+    virtual void sync_forward(const SyncRun&) const {}
+    virtual void before_backward(const BlockRun&) const {}
+    virtual void sync_backward(const SyncRun&) const {}
+
+    virtual StepInfo info() const = 0;
+};
+
+}  // namespace fastcnn

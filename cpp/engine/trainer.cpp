@@ -1,0 +1,375 @@
+#include "engine/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <shared_mutex>
+
+#include "base/check.h"
+
+namespace fastcnn {
+
+namespace {
+
+constexpr std::int64_t kChunk = 2048;  // parameters: with gradient and two slots 32 KB
+constexpr std::size_t kPlansKept = 4;
+constexpr std::int64_t kEvaluationBlocks = 64;
+
+using Clock = std::chrono::steady_clock;
+
+// Parameters that a rule keeps beside each weight.
+struct SlotUse {
+    bool m, v, u;
+    explicit SlotUse(const OptimizerUpdate& rule)
+        : m(rule.kind == OptimizerKind::adam || rule.momentum > 0),
+          v(rule.kind != OptimizerKind::sgd),
+          u((rule.kind == OptimizerKind::adam && rule.amsgrad) || (rule.kind == OptimizerKind::rmsprop && rule.centered)) {}
+};
+
+}  // namespace
+
+struct Trainer::Step {
+    BatchInput batch;
+    BatchTotals totals;
+    float learning_rate = 0, alpha = 0;
+    bool last = false;
+};
+
+Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics, OptimizerSpec optimizer,
+                 std::vector<Regularizer> regularizers, std::vector<bool> trainable)
+    : network_(std::move(network)),
+      loss_(loss),
+      metrics_(std::move(metrics)),
+      optimizer_(optimizer),
+      regularizers_(std::move(regularizers)),
+      trainable_(std::move(trainable)) {
+    const std::size_t n = network_->parameters().size();
+    require(trainable_.size() == n, "Trainer: trainable: expected ", n, " entries, received ", trainable_.size());
+    require(regularizers_.size() == n, "Trainer: regularizers: expected ", n, " entries, received ", regularizers_.size());
+    Layout layout;
+    for (std::size_t i = 0; i < n; ++i)
+        offsets_.push_back(trainable_[i] ? layout.book(network_->parameters()[i].size()) : -1);
+    const std::int64_t floats = layout.size() + Layout::kAlign;
+    gradient_ = Buffer(floats);
+    sum_ = choose(SumGradients{});
+    sum_transposed_ = choose(SumGradientsTransposed{});
+    if (!optimizer_.present) return;
+    const SlotUse use(optimizer_.rule);
+    if (use.m) m_ = Buffer(floats);
+    if (use.v) v_ = Buffer(floats);
+    if (use.u) u_ = Buffer(floats);
+    update_ = choose(optimizer_.rule);
+}
+
+std::int64_t Trainer::iterations() const {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    return iterations_;
+}
+
+void Trainer::set_iterations(std::int64_t iterations) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    iterations_ = iterations;
+}
+
+std::vector<std::pair<std::string, float*>> Trainer::slots() const {
+    std::vector<std::pair<std::string, float*>> found;
+    if (m_.data()) found.emplace_back("m", m_.data());
+    if (v_.data()) found.emplace_back("v", v_.data());
+    if (u_.data()) found.emplace_back("u", u_.data());
+    return found;
+}
+
+std::shared_ptr<const Plan> Trainer::plan(Mode mode, std::int64_t batch_size) const {
+    PlanOptions options;
+    options.mode = mode;
+    options.batch_size = batch_size;
+    options.loss = loss_;
+    options.metrics = metrics_;
+    options.trainable = trainable_;
+    return network_->make_plan(std::move(options));
+}
+
+std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
+    std::vector<Chunk> chunks;
+    for (const GradientSlot& slot : plan.memory().gradients) {
+        Chunk chunk;
+        chunk.parameter = slot.parameter;
+        chunk.lane = slot.offset;
+        chunk.rows = slot.rows;
+        chunk.columns = slot.columns;
+        // A transposed lane is read in whole rows of the parameter.
+        const std::int64_t unit = slot.rows ? slot.columns : 1;
+        const std::int64_t step = std::max<std::int64_t>(1, kChunk / unit) * unit;
+        for (chunk.first = 0; chunk.first < slot.size; chunk.first += step) {
+            chunk.size = std::min(step, slot.size - chunk.first);
+            chunk.first_row = chunk.first / unit;
+            chunk.last_row = (chunk.first + chunk.size) / unit;
+            chunks.push_back(chunk);
+        }
+    }
+    return chunks;
+}
+
+std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size) {
+    for (auto it = train_plans_.begin(); it != train_plans_.end(); ++it)
+        if (it->first == batch_size) {
+            train_plans_.splice(train_plans_.begin(), train_plans_, it);
+            return it->second;
+        }
+    auto made = std::make_shared<TrainPlan>();
+    made->plan = plan(Mode::train, batch_size);
+    made->chunks = make_chunks(*made->plan);
+    made->penalty.resize(made->chunks.size());
+    made->squares.resize(made->chunks.size());
+    train_plans_.emplace_front(batch_size, made);
+    if (train_plans_.size() > kPlansKept) train_plans_.pop_back();
+    return made;
+}
+
+void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, const float* lanes, std::int64_t lane_count, bool want_squares) {
+    const Chunk& chunk = plan.chunks[index];
+    const std::size_t p = static_cast<std::size_t>(chunk.parameter);
+    float* gradient = gradient_.data() + offsets_[p];
+    SumGradients s;
+    s.size = chunk.size;
+    s.lanes = lane_count;
+    s.lane_stride = plan.plan->lane_floats();
+    s.lane = lanes + chunk.lane + chunk.first;
+    if (chunk.rows) {
+        SumGradientsTransposed t;
+        t.rows = chunk.rows;
+        t.columns = chunk.columns;
+        t.first_row = chunk.first_row;
+        t.last_row = chunk.last_row;
+        t.lanes = lane_count;
+        t.lane_stride = s.lane_stride;
+        t.lane = lanes + chunk.lane;
+        t.gradient = gradient;
+        sum_transposed_(t);
+        s.lanes = 1;
+        s.lane = gradient + chunk.first;
+    }
+    s.param = network_->parameters()[p].data() + chunk.first;
+    s.l1 = regularizers_[p].l1;
+    s.l2 = regularizers_[p].l2;
+    s.gradient = gradient + chunk.first;
+    plan.penalty[index] = plan.squares[index] = 0;
+    s.penalty = &plan.penalty[index];
+    s.sum_squares = want_squares ? &plan.squares[index] : nullptr;
+    sum_(s);
+}
+
+void Trainer::update_chunk(const Chunk& chunk, const Step& step, float gradient_scale) {
+    const std::size_t p = static_cast<std::size_t>(chunk.parameter);
+    const std::int64_t at = offsets_[p] + chunk.first;
+    OptimizerUpdate a = optimizer_.rule;
+    a.size = chunk.size;
+    a.param = network_->parameters()[p].data() + chunk.first;
+    a.gradient = gradient_.data() + at;
+    a.m = m_.data() ? m_.data() + at : nullptr;
+    a.v = v_.data() ? v_.data() + at : nullptr;
+    a.u = u_.data() ? u_.data() + at : nullptr;
+    a.gradient_scale = gradient_scale;
+    a.learning_rate = step.learning_rate;
+    a.alpha = step.alpha;
+    update_(a);
+}
+
+// Factor that brings the norm of one parameter's gradient, or of all of them, down to the limit.
+float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
+    const float limit = optimizer_.global_clip_norm > 0 ? optimizer_.global_clip_norm : optimizer_.clip_norm;
+    double squares = 0;
+    for (std::size_t i = 0; i < plan.chunks.size(); ++i)
+        if (optimizer_.global_clip_norm > 0 || plan.chunks[i].parameter == parameter) squares += plan.squares[i];
+    const double norm = std::sqrt(squares);
+    return norm > limit ? static_cast<float>(limit / norm) : 1.0f;
+}
+
+// One pass: each worker takes the same run of chunks every step, so that its slots are still in its cache.
+void Trainer::update(const Worker& worker, TrainPlan& plan, const float* lanes, const Step& step) {
+    const std::int64_t chunks = static_cast<std::int64_t>(plan.chunks.size());
+    const std::int64_t lane_count = plan.plan->active_lanes(step.batch.count);
+    const bool by_norm = optimizer_.clip_norm > 0 || optimizer_.global_clip_norm > 0;
+    for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i) {
+        sum_chunk(plan, static_cast<std::size_t>(i), lanes, lane_count, by_norm);
+        if (!by_norm) update_chunk(plan.chunks[static_cast<std::size_t>(i)], step, 1.0f);
+    }
+    if (!by_norm) return;
+    worker.wait();  // every chunk's norm is known
+    int parameter = -1;
+    float scale = 1.0f;
+    for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i) {
+        const Chunk& chunk = plan.chunks[static_cast<std::size_t>(i)];
+        if (chunk.parameter != parameter) scale = clip_scale(plan, parameter = chunk.parameter);
+        update_chunk(chunk, step, scale);
+    }
+}
+
+RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
+    RunTotals result;
+    result.metric_total.assign(metrics_.size(), 0.0);
+    result.metric_count.assign(metrics_.size(), 0.0);
+    if (in.begin >= in.end || limits.max_steps <= 0) return result;
+    const std::lock_guard<std::mutex> guard(mutex_);
+    const std::shared_ptr<TrainPlan> train = train_plan(in.batch_size);
+    const Plan& plan = *train->plan;
+    const int threads = plan.threads_wanted(in.batch_size);
+    const BorrowedContext context(plan, threads);
+    const ParameterSet& owners = network_->owners();
+    const std::unique_lock<const ParameterSet> lock(owners);
+    refresh_packed(plan, owners, threads);
+
+    Step step;
+    step.totals.metric_total.assign(metrics_.size(), 0.0);
+    step.totals.metric_count.assign(metrics_.size(), 0.0);
+    const auto start = Clock::now();
+    const auto prepare = [&] {
+        BatchInput& batch = step.batch;
+        const std::int64_t first = in.begin + result.samples;
+        batch.x = in.x;
+        batch.y = in.y;
+        batch.weight = in.weight;
+        batch.indices = in.indices ? in.indices + first : nullptr;
+        batch.first = first;
+        batch.count = std::min(in.batch_size, in.end - first);
+        batch.outputs = in.outputs ? in.outputs + result.samples * plan.output_size() : nullptr;
+        batch.step = static_cast<std::uint32_t>(iterations_);
+        const double rate = limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps];
+        const double t = static_cast<double>(iterations_ + 1);
+        const OptimizerUpdate& rule = optimizer_.rule;
+        step.learning_rate = static_cast<float>(rate);
+        step.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta_2), t)) /
+                                        (1.0 - std::pow(static_cast<double>(rule.beta_1), t)));
+    };
+    const auto account = [&] {
+        plan.collect(*context, step.batch, step.totals);
+        const double n = static_cast<double>(step.batch.count);
+        double batch_loss = step.totals.loss / (n * static_cast<double>(plan.rows()));
+        for (double penalty : train->penalty) batch_loss += penalty;
+        result.loss += batch_loss * n;
+        result.loss_weight += n;
+        for (std::size_t m = 0; m < metrics_.size(); ++m) {
+            result.metric_total[m] += step.totals.metric_total[m];
+            result.metric_count[m] += step.totals.metric_count[m];
+        }
+        ++result.steps;
+        ++iterations_;
+        result.samples += step.batch.count;
+        step.last = result.steps >= limits.max_steps || in.begin + result.samples >= in.end ||
+                    std::chrono::duration<double>(Clock::now() - start).count() > limits.seconds;
+        if (!step.last) prepare();
+    };
+    prepare();
+    auto body = [&](const Worker& worker) {
+        do {
+            plan.run_batch(worker, *context, step.batch);
+            update(worker, *train, (*context).lanes(), step);
+            worker.wait();
+            plan.pack(worker);
+            if (worker.index == 0) account();
+            worker.wait();
+        } while (!step.last);
+    };
+    run_team(threads, body);
+    owners.changed();
+    plan.set_packed_version(owners.version());
+    return result;
+}
+
+double Trainer::penalty() const {
+    double sum = 0;
+    for (std::size_t p = 0; p < trainable_.size(); ++p) {
+        const Regularizer& r = regularizers_[p];
+        if (r.l1 == 0 && r.l2 == 0) continue;
+        const ParameterRef& ref = network_->parameters()[p];
+        double absolute = 0, squares = 0;
+        for (std::int64_t i = 0; i < ref.size(); ++i) {
+            const double w = ref.data()[i];
+            absolute += std::fabs(w);
+            squares += w * w;
+        }
+        sum += r.l1 * absolute + r.l2 * squares;
+    }
+    return sum;
+}
+
+RunTotals Trainer::evaluate(const RunInput& in) const {
+    RunTotals result;
+    result.metric_total.assign(metrics_.size(), 0.0);
+    result.metric_count.assign(metrics_.size(), 0.0);
+    if (in.begin >= in.end) return result;
+    std::shared_ptr<const Plan> plan;
+    {
+        const std::lock_guard<std::mutex> guard(evaluation_mutex_);
+        if (!evaluation_plan_) evaluation_plan_ = this->plan(Mode::evaluate, 16 * kEvaluationBlocks);
+        plan = evaluation_plan_;
+    }
+    const std::int64_t batch_size = plan->options().batch_size;
+    const int threads = plan->threads_wanted(std::min(batch_size, in.end - in.begin));
+    const BorrowedContext context(*plan, threads);
+    const ParameterSet& owners = network_->owners();
+    const std::shared_lock<const ParameterSet> lock(owners);
+    refresh_packed(*plan, owners, threads);
+    BatchTotals totals;
+    auto body = [&](const Worker& worker) {
+        BatchInput batch;
+        batch.x = in.x;
+        batch.y = in.y;
+        batch.weight = in.weight;
+        for (std::int64_t first = in.begin; first < in.end; first += batch_size) {
+            batch.first = first;
+            batch.indices = in.indices ? in.indices + first : nullptr;
+            batch.count = std::min(batch_size, in.end - first);
+            batch.outputs = in.outputs ? in.outputs + (first - in.begin) * plan->output_size() : nullptr;
+            plan->run_batch(worker, *context, batch);
+            if (worker.index == 0) {
+                plan->collect(*context, batch, totals);
+                result.loss += totals.loss;
+                for (std::size_t m = 0; m < metrics_.size(); ++m) {
+                    result.metric_total[m] += totals.metric_total[m];
+                    result.metric_count[m] += totals.metric_count[m];
+                }
+            }
+            worker.wait();
+        }
+    };
+    run_team(threads, body);
+    const double n = static_cast<double>(in.end - in.begin);
+    result.samples = in.end - in.begin;
+    result.steps = (result.samples + in.batch_size - 1) / in.batch_size;
+    result.loss = result.loss / static_cast<double>(plan->rows()) + penalty() * n;
+    result.loss_weight = n;
+    return result;
+}
+
+void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vector<float*>& out) {
+    if (in.begin >= in.end) return;
+    const std::lock_guard<std::mutex> guard(mutex_);
+    const std::int64_t count = in.end - in.begin;
+    const std::shared_ptr<TrainPlan> train = train_plan(count);
+    const Plan& plan = *train->plan;
+    const int threads = plan.threads_wanted(count);
+    const BorrowedContext context(plan, threads);
+    const ParameterSet& owners = network_->owners();
+    const std::unique_lock<const ParameterSet> lock(owners);
+    refresh_packed(plan, owners, threads);
+    BatchInput batch;
+    batch.x = in.x;
+    batch.y = in.y;
+    batch.weight = in.weight;
+    batch.first = in.begin;
+    batch.count = count;
+    batch.step = number;
+    auto body = [&](const Worker& worker) {
+        plan.run_batch(worker, *context, batch);
+        const std::int64_t chunks = static_cast<std::int64_t>(train->chunks.size());
+        for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i)
+            sum_chunk(*train, static_cast<std::size_t>(i), (*context).lanes(), plan.active_lanes(count), false);
+    };
+    run_team(threads, body);
+    for (std::size_t p = 0; p < out.size(); ++p)
+        if (out[p] && trainable_[p])
+            std::memcpy(out[p], gradient_.data() + offsets_[p], static_cast<std::size_t>(network_->parameters()[p].size()) * sizeof(float));
+}
+
+}  // namespace fastcnn

@@ -1,0 +1,115 @@
+// Training and evaluation: many steps a call, without Python, allocation or choices inside.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "engine/network.h"
+
+namespace fastcnn {
+
+struct OptimizerSpec {
+    bool present = false;
+    OptimizerUpdate rule;  // kind and hyper-parameters; pointers and the step's rates are filled in at run time
+    float clip_norm = 0, global_clip_norm = 0;
+};
+
+struct Regularizer {
+    float l1 = 0, l2 = 0;
+};
+
+// Rows of the user's arrays to run over.
+struct RunInput {
+    InputArray x;
+    TargetArray y;
+    const float* weight = nullptr;
+    const std::int64_t* indices = nullptr;  // null: rows in order
+    std::int64_t begin = 0, end = 0;        // positions in `indices`
+    std::int64_t batch_size = 1;
+    float* outputs = nullptr;
+};
+
+struct RunLimits {
+    const double* learning_rates = nullptr;
+    std::int64_t learning_rate_count = 1;  // 1: the same for all steps
+    std::int64_t max_steps = 0;
+    double seconds = 0;
+};
+
+struct RunTotals {
+    std::int64_t steps = 0, samples = 0;
+    double loss = 0, loss_weight = 0;  // sum of batch loss * batch size, sum of batch sizes
+    std::vector<double> metric_total, metric_count;
+};
+
+class Trainer {
+  public:
+    Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics, OptimizerSpec optimizer,
+            std::vector<Regularizer> regularizers, std::vector<bool> trainable);
+
+    const Network& network() const { return *network_; }
+    const LossSpec& loss() const { return loss_; }
+    const std::vector<MetricSpec>& metrics() const { return metrics_; }
+    const std::vector<bool>& trainable() const { return trainable_; }
+    bool has_optimizer() const { return optimizer_.present; }
+
+    RunTotals train(const RunInput& in, const RunLimits& limits);
+    RunTotals evaluate(const RunInput& in) const;
+    // Gradients of one batch (rows [begin, end) in order) into `out`, one array a parameter, null where not wanted.
+    void gradients(const RunInput& in, std::uint32_t step, const std::vector<float*>& out);
+
+    std::int64_t iterations() const;
+    void set_iterations(std::int64_t iterations);
+    // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter: slot_offset().
+    std::vector<std::pair<std::string, float*>> slots() const;
+    std::int64_t slot_offset(int parameter) const { return offsets_[static_cast<std::size_t>(parameter)]; }
+    std::mutex& mutex() const { return mutex_; }
+
+    std::shared_ptr<const Plan> plan(Mode mode, std::int64_t batch_size) const;
+
+  private:
+    // A piece of one parameter that fits L1 with its optimizer slots: summed, regularised, clipped and updated at once.
+    struct Chunk {
+        int parameter = 0;
+        std::int64_t first = 0, size = 0;  // elements of the parameter
+        std::int64_t lane = 0;             // offset in a lane of the parameter's gradient
+        std::int64_t rows = 0, columns = 0, first_row = 0, last_row = 0;  // rows > 0: the lane is transposed
+    };
+    struct TrainPlan {
+        std::shared_ptr<const Plan> plan;
+        std::vector<Chunk> chunks;
+        std::vector<double> penalty, squares;  // by chunk
+    };
+    struct Step;  // what all workers of a step share
+
+    std::shared_ptr<TrainPlan> train_plan(std::int64_t batch_size);
+    std::vector<Chunk> make_chunks(const Plan& plan) const;
+    void sum_chunk(TrainPlan& plan, std::size_t chunk, const float* lanes, std::int64_t lane_count, bool want_squares);
+    void update(const Worker& worker, TrainPlan& plan, const float* lanes, const Step& step);
+    void update_chunk(const Chunk& chunk, const Step& step, float gradient_scale);
+    float clip_scale(const TrainPlan& plan, int parameter) const;
+    double penalty() const;
+
+    std::shared_ptr<const Network> network_;
+    LossSpec loss_;
+    std::vector<MetricSpec> metrics_;
+    OptimizerSpec optimizer_;
+    std::vector<Regularizer> regularizers_;
+    std::vector<bool> trainable_;
+
+    std::vector<std::int64_t> offsets_;  // of each parameter in the flat gradient and the slots; -1: not trained
+    Buffer gradient_, m_, v_, u_;
+    std::int64_t iterations_ = 0;
+    Choice<SumGradients> sum_;
+    Choice<SumGradientsTransposed> sum_transposed_;
+    Choice<OptimizerUpdate> update_;
+
+    mutable std::mutex mutex_;  // one run at a time
+    std::list<std::pair<std::int64_t, std::shared_ptr<TrainPlan>>> train_plans_;  // by batch size, last used first
+    mutable std::mutex evaluation_mutex_;
+    mutable std::shared_ptr<const Plan> evaluation_plan_;
+};
+
+}  // namespace fastcnn

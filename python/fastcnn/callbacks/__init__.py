@@ -1,0 +1,27 @@
+"""Callbacks: code that runs while a model trains, is evaluated or predicts. https://keras.io/api/callbacks/"""
+
+from fastcnn.callbacks.callback import Callback as Callback
+from fastcnn.callbacks.callback_list import CallbackList as CallbackList
+from fastcnn.callbacks.csv_logger import CSVLogger as CSVLogger
+from fastcnn.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from fastcnn.callbacks.history import History as History
+from fastcnn.callbacks.lambda_callback import LambdaCallback as LambdaCallback
+from fastcnn.callbacks.learning_rate import LearningRateScheduler as LearningRateScheduler
+from fastcnn.callbacks.learning_rate import ReduceLROnPlateau as ReduceLROnPlateau
+from fastcnn.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from fastcnn.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
+from fastcnn.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

@@ -1,0 +1,1 @@
+"""From what users hand over to what the native side reads."""

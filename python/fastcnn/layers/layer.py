@@ -1,0 +1,313 @@
+"""Layer: what every layer has. A layer only describes itself; the native network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn._naming import auto_name
+from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
+from fastcnn.data.arrays import as_inputs
+from fastcnn.variables import Variable
+
+Shape = Sequence[int | None]
+
+
+class KerasTensor:
+    """A symbolic tensor: the shape and dtype of a model's input or output, without numbers.
+
+    >>> from fastcnn import Input
+    >>> Input((28, 28, 1)).shape
+    (None, 28, 28, 1)
+    """
+
+    def __init__(self, shape: tuple[int | None, ...], dtype: str = "float32", name: str = "keras_tensor") -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.name = name
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, the batch included."""
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+
+class Layer:
+    """Base of all layers.
+
+    A subclass checks its hyper-parameters in its constructor, creates variables in `create_weights` and appends its
+    operations in `describe`.
+
+    Args:
+        name: unique in a model; made from the class's name by default.
+        trainable: whether the optimizer changes the layer's weights.
+        dtype: None or "float32".
+        activity_regularizer: None.
+        input_shape, input_dim, batch_input_shape: one sample's shape (with the batch size first for the last), where
+            the layer is a Sequential model's first.
+
+    See https://keras.io/api/layers/base_layer/.
+    """
+
+    # Axes of one sample that `build` accepts, in words for the message; None: any.
+    _input_axes: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        activity_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        kind = type(self).__name__
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            _messages.fail(kind, "name", "a string without '/'", name)
+        _messages.only(kind, "dtype", dtype, (None, "float32"))
+        _messages.only(kind, "activity_regularizer", activity_regularizer, (None,))
+        self._input_shape_argument = _input_shape_argument(kind, kwargs)
+        for key in kwargs:
+            raise ValueError(f"{kind}: {key}: unknown argument, received {_messages.show(kwargs[key])}")
+        self._trainable = _messages.flag(kind, "trainable", trainable)
+        self.name = name or auto_name(kind)
+        self.dtype = "float32"
+        self.built = False
+        self._trainable_variables: list[Variable] = []
+        self._non_trainable_variables: list[Variable] = []
+        self._build_shape: tuple[int, ...] | None = None
+        self._path_prefix = ""
+        self._own_network: tuple[tuple[int, ...], BuiltNetwork] | None = None
+        self._training_calls = 0
+
+    # --- what a subclass says ------------------------------------------------------------------------------------
+
+    def create_weights(self, input_shape: tuple[int, ...]) -> None:
+        """Creates the variables for samples of `input_shape`."""
+
+    def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
+        """Appends the layer's operations to `graph`, its variables to `parameters`."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: describe: a layer appends its operations to the native graph here; "
+            "layers computed in Python are not supported"
+        )
+
+    def _mode(self) -> Hashable:
+        """What `describe` depends on and may change after construction."""
+        return None
+
+    # --- variables -----------------------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        shape: Sequence[int],
+        initializer: Any = "glorot_uniform",
+        name: str = "variable",
+        trainable: bool = True,
+        regularizer: Any = None,
+    ) -> Variable:
+        """Creates a variable of this layer.
+
+        Args:
+            shape: its shape.
+            initializer: name, configuration or `Initializer`.
+            name: short name, such as "kernel".
+            trainable: whether the optimizer changes it.
+            regularizer: name, configuration or `Regularizer`, or None.
+        """
+        value = _initializer(initializer)(tuple(shape), dtype="float32")
+        path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
+        variable = Variable(value, name=name, path=path, trainable=trainable, regularizer=regularizers.get(regularizer))
+        (self._trainable_variables if trainable else self._non_trainable_variables).append(variable)
+        return variable
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All variables: trainable ones first."""
+        return [*self._trainable_variables, *self._non_trainable_variables]
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The same as `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The variables that the optimizer changes; none where `trainable` is False."""
+        return [v for v in self.weights if v.trainable] if self.trainable else []
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """The same as `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The variables that the optimizer leaves alone."""
+        return [v for v in self.weights if not (self.trainable and v.trainable)]
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """The same as `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the optimizer changes this layer; settable."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = _messages.flag(self.name, "trainable", value)
+        for variable in self._trainable_variables:
+            variable.trainable = self._trainable
+
+    def count_params(self) -> int:
+        """The number of weights' elements.
+
+        Raises:
+            ValueError: the layer is not built yet.
+        """
+        if not self.built:
+            raise ValueError(
+                f"{self.name}: count_params: expected a built layer; "
+                "call it, call build(), or give its model an input shape"
+            )
+        return sum(v.size for v in self.weights)
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copies of all weights' values, in the order of `weights`."""
+        return [v.numpy() for v in self.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Replaces all weights' values; nothing changes where one does not fit.
+
+        Args:
+            weights: arrays in the order and of the shapes of `weights`.
+
+        Raises:
+            ValueError: another number of arrays, or another shape.
+        """
+        variables = self.weights
+        if len(weights) != len(variables):
+            _messages.fail(f"{self.name}.set_weights", "weights", f"{len(variables)} arrays", len(weights))
+        checked = [variable._checked(value) for variable, value in zip(variables, weights)]
+        for variable, value in zip(variables, checked):
+            variable.assign(value)
+
+    # --- building ------------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the weights for inputs of `input_shape`.
+
+        Args:
+            input_shape: (batch size or None, *one sample's shape).
+
+        Raises:
+            ValueError: the layer cannot work on that shape.
+        """
+        sample = self._sample_shape(input_shape, "build")
+        if self.built:
+            return
+        infer_shape(self, sample)
+        self.create_weights(sample)
+        self._build_shape = sample
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        """Shape of the output for inputs of `input_shape`, batch size first in both."""
+        sample = self._sample_shape(input_shape, "compute_output_shape")
+        return (input_shape[0], *infer_shape(self, sample))
+
+    def _sample_shape(self, input_shape: Shape, operation: str) -> tuple[int, ...]:
+        """One sample's shape of (batch, ...), checked against `_input_axes`."""
+        entries = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+        if not entries or not all(_messages.is_integer(v) and v is not None and v >= 1 for v in entries[1:]):
+            _messages.fail(
+                f"{self.name}.{operation}", "input_shape", "(batch size or None, positive integers ...)", input_shape
+            )
+        sample = tuple(int(v) for v in entries[1:] if v is not None)
+        if self._input_axes is not None and len(sample) != len(self._input_axes):
+            expected = f"a shape (batch, {', '.join(self._input_axes)})"
+            _messages.fail(self.name, "input", expected, (entries[0], *sample))
+        return sample
+
+    # --- calling -------------------------------------------------------------------------------------------------
+
+    def __call__(self, inputs: Any, training: bool = False) -> NDArray[np.float32]:
+        """The layer's output for an array, computed by a network of this layer alone; builds the layer where needed.
+
+        Args:
+            inputs: (n, ...) array of any real dtype.
+            training: True for training behaviour (dropout, batch statistics).
+
+        Returns:
+            (n, *output shape) float32 array.
+        """
+        if isinstance(inputs, KerasTensor):
+            raise ValueError(
+                f"{self.name}: inputs: expected an array, received a KerasTensor: the functional API is not part of "
+                "fastcnn, put the layers into a Sequential model"
+            )
+        x = as_inputs(self.name, inputs)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        network = self._network_for(self._sample_shape((None, *x.shape[1:]), "call"))
+        if not training:
+            return network.native.predict(x, len(x))
+        self._training_calls += 1
+        return network.native.forward_training(x, self._training_calls - 1)
+
+    def _network_for(self, input_shape: tuple[int, ...]) -> BuiltNetwork:
+        cached = self._own_network
+        if cached is None or cached[0] != input_shape or not cached[1].is_current():
+            cached = self._own_network = (input_shape, BuiltNetwork([self], input_shape))
+        return cached[1]
+
+    # --- configuration -------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A new layer from `get_config()`'s dictionary."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _input_shape_argument(kind: str, kwargs: dict[str, Any]) -> tuple[int, ...] | None:
+    """Takes `input_shape`, `batch_input_shape` or `input_dim` out of `kwargs`."""
+    found: tuple[int, ...] | None = None
+    if (value := kwargs.pop("input_dim", None)) is not None:
+        found = (_messages.integer(kind, "input_dim", value),)
+    if (value := kwargs.pop("batch_input_shape", None)) is not None:
+        found = _messages.shape(kind, "batch_input_shape", tuple(value)[1:])
+    if (value := kwargs.pop("input_shape", None)) is not None:
+        found = _messages.shape(kind, "input_shape", value)
+    return found
+
+
+def _initializer(identifier: Any) -> Callable[..., Any]:
+    found = initializers.get("glorot_uniform" if identifier is None else identifier)
+    assert found is not None
+    return found
+
+
+def serialize(value: Any) -> Any:
+    """An initializer's or regularizer's configuration: None, or {"class_name", "config"}."""
+    if value is None:
+        return None
+    if not hasattr(value, "get_config"):
+        _messages.fail("get_config", "initializer", "an object with get_config()", value)
+    return {"class_name": type(value).__name__, "config": value.get_config()}

@@ -1,0 +1,227 @@
+"""The loops of fit, evaluate and predict: native calls of many steps, sliced by time, between callbacks.
+
+A native call returns after about `SLICE` seconds, so that the progress bar moves and Ctrl-C is heard; it takes one step
+only where a callback wants to see every batch.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcnn._network import BuiltNetwork
+from fastcnn.callbacks import Callback, CallbackList
+from fastcnn.data.arrays import Dataset
+from fastcnn.models.compiled import Logs, NativeTrainer
+from fastcnn.utils.progbar import Progbar
+from fastcnn.utils.seed import numpy_generator
+
+SLICE = 0.04  # seconds of one native call
+_OUTPUT_FLOATS = 1 << 20  # outputs kept for metrics written in Python, per call
+
+
+class Bar:
+    """Keras's progress bar; silent for verbose 0."""
+
+    def __init__(self, steps: int, verbose: int) -> None:
+        self._steps = steps
+        self._verbose = verbose
+        self._bar: Progbar | None = None
+
+    def begin(self) -> None:
+        """Starts a bar at step 0."""
+        # Logs are averages over the epoch already: the bar averages nothing itself.
+        self._bar = Progbar(self._steps, verbose=self._verbose, stateless_metrics=()) if self._verbose else None
+
+    def update(self, step: int, logs: dict[str, float]) -> None:
+        """Shows that `step` steps are done."""
+        if self._bar is not None and self._verbose == 1:
+            self._bar.update(step, list(logs.items()), finalize=False)
+
+    def end(self, logs: dict[str, float]) -> None:
+        """Shows the end."""
+        if self._bar is not None:
+            self._bar.update(self._steps, list(logs.items()), finalize=True)
+
+
+class Slices:
+    """How many steps to take in the next call, so that it lasts about `SLICE` seconds."""
+
+    def __init__(self, one_by_one: bool) -> None:
+        self._one_by_one = one_by_one
+        self._steps = 1
+        self._began = 0.0
+
+    def next(self, left: int) -> int:
+        """Steps of the next call, `left` at most."""
+        self._began = perf_counter()
+        return min(self._steps, left)
+
+    def done(self, steps: int) -> None:
+        """Learns from the call that took `steps` steps."""
+        if self._one_by_one:
+            return
+        seconds = max(perf_counter() - self._began, 1e-6)
+        self._steps = max(1, min(int(steps * SLICE / seconds), 4 * steps))
+
+
+def has_hooks(callbacks: Any, *names: str) -> bool:
+    """Whether a callback overrides one of the hooks `names`."""
+    for callback in callbacks.callbacks:
+        for name in names:
+            if name in vars(callback) or getattr(type(callback), name, None) is not getattr(Callback, name):
+                return True
+    return False
+
+
+class EpochOrder:
+    """Which samples the steps of each epoch take.
+
+    Without `steps_per_epoch` an epoch is one pass over the data, in a new order each time. With it an epoch is that
+    many steps, and the next one goes on where it ended; the order is drawn again when the data has run out.
+
+    Args:
+        samples: number of samples.
+        batch_size: samples a step.
+        steps_per_epoch: steps an epoch, or None.
+        shuffle: True, False, or "batch" (the order of whole batches).
+    """
+
+    def __init__(self, samples: int, batch_size: int, steps_per_epoch: int | None, shuffle: bool | str) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.passes = math.ceil(samples / batch_size)
+        self.steps = steps_per_epoch or self.passes
+        self._shuffle = shuffle
+        self._step = 0  # of the pass over the data
+        self.indices: NDArray[np.int64] | None = None
+
+    def next_epoch(self) -> tuple[int, int]:
+        """(first position in `indices`, steps) of the next epoch."""
+        if self._step == 0:
+            self.indices = self._draw()
+        first = self._step
+        steps = min(self.steps, self.passes - first)
+        if steps < self.steps:
+            warnings.warn(
+                f"fit: steps_per_epoch: expected at most the {self.passes} batches of the data, received {self.steps}: "
+                f"the epoch ends after {steps} steps",
+                stacklevel=4,
+            )
+        self._step = (first + steps) % self.passes
+        return first * self.batch_size, steps
+
+    def _draw(self) -> NDArray[np.int64] | None:
+        if not self._shuffle:
+            return None
+        generator = numpy_generator()
+        if self._shuffle != "batch":
+            return generator.permutation(self.samples)
+        whole = self.samples // self.batch_size
+        batches = np.arange(whole * self.batch_size, dtype=np.int64).reshape(whole, self.batch_size)
+        rest = np.arange(whole * self.batch_size, self.samples, dtype=np.int64)
+        return np.concatenate([generator.permutation(batches).ravel(), rest])
+
+
+def train_epoch(
+    trainer: NativeTrainer, data: Dataset, order: EpochOrder, callbacks: Any, bar: Bar, stopped: Callable[[], bool]
+) -> dict[str, float]:
+    """Runs one epoch's steps; returns its logs."""
+    logs = Logs(trainer.metrics)
+    begin, steps = order.next_epoch()
+    end = min(begin + steps * order.batch_size, order.samples)
+    most = 1 if callbacks.batch_hooks else steps
+    outputs = None
+    if logs.needs_outputs:
+        floats = order.batch_size * math.prod(trainer.network.output_shape)
+        most = min(most, max(1, _OUTPUT_FLOATS // floats))
+        outputs = np.empty((most * order.batch_size, *trainer.network.output_shape), np.float32)
+    done, current = 0, {}
+    while begin < end and not stopped():
+        callbacks.on_train_batch_begin(done)
+        sums = trainer.native.train(
+            data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
+            trainer.begin(), min(most, steps - done), SLICE, outputs,
+        )  # fmt: skip
+        trainer.end()
+        logs.add(sums)
+        if outputs is not None:
+            rows: Any = slice(begin, begin + sums["samples"])
+            rows = rows if order.indices is None else order.indices[rows]
+            logs.add_outputs(data, rows, outputs[: sums["samples"]], order.batch_size)
+        begin += sums["samples"]
+        done += sums["steps"]
+        current = logs.sorted()
+        callbacks.on_train_batch_end(done - 1, current)
+        bar.update(done, current)
+    return logs.sorted()
+
+
+def evaluate(
+    trainer: NativeTrainer,
+    data: Dataset,
+    batch_size: int,
+    steps: int,
+    callbacks: Any,
+    bar: Bar,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Loss and metrics of the first `steps` batches in inference mode, the loss first."""
+    logs = Logs(trainer.metrics)
+    slices = Slices(has_hooks(callbacks, "on_test_batch_begin", "on_test_batch_end"))
+    shape = trainer.network.output_shape
+    most = max(1, _OUTPUT_FLOATS // (batch_size * math.prod(shape))) if logs.needs_outputs else steps
+    done = 0
+    while done < steps and not stopped():
+        callbacks.on_test_batch_begin(done)
+        count = slices.next(min(steps - done, most))
+        begin, end = done * batch_size, min((done + count) * batch_size, len(data))
+        outputs = np.empty((end - begin, *shape), np.float32) if logs.needs_outputs else None
+        logs.add(trainer.native.evaluate(data.x, data.y, data.sample_weight, begin, end, batch_size, outputs))
+        if outputs is not None:
+            logs.add_outputs(data, slice(begin, end), outputs, batch_size)
+        slices.done(count)
+        done += count
+        current = logs.sorted()
+        callbacks.on_test_batch_end(done - 1, current)
+        bar.update(done, current)
+    return logs.values()
+
+
+def predict(
+    network: BuiltNetwork,
+    x: NDArray[Any],
+    batch_size: int,
+    steps: int,
+    callbacks: Any,
+    bar: Bar,
+    stopped: Callable[[], bool] = lambda: False,
+) -> NDArray[np.float32]:
+    """Outputs of the first `steps` batches in inference mode."""
+    samples = min(steps * batch_size, len(x))
+    outputs = np.empty((samples, *network.output_shape), np.float32)
+    slices = Slices(has_hooks(callbacks, "on_predict_batch_begin", "on_predict_batch_end"))
+    done = end = 0
+    while done < steps and not stopped():
+        callbacks.on_predict_batch_begin(done)
+        count = slices.next(steps - done)
+        begin, end = done * batch_size, min((done + count) * batch_size, samples)
+        network.native.predict(x, batch_size, begin, end, outputs[begin:end])
+        slices.done(count)
+        done += count
+        callbacks.on_predict_batch_end(done - 1, {"outputs": outputs[begin:end]})
+        bar.update(done, {})
+    return outputs[:end]
+
+
+def callback_list(callbacks: Any, model: Any, add_history: bool, **params: Any) -> Any:
+    """The user's callbacks as one `CallbackList`."""
+    if isinstance(callbacks, CallbackList):
+        return callbacks
+    return CallbackList(callbacks, add_history=add_history, model=model, **params)

@@ -1,0 +1,500 @@
+"""Training methods of a model: compile, fit, evaluate, predict and their one-batch forms."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcnn import _messages
+from fastcnn.callbacks import History
+from fastcnn.data import arrays
+from fastcnn.models import loops
+from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
+from fastcnn.utils.io import print_message
+
+if TYPE_CHECKING:
+    from fastcnn._network import BuiltNetwork
+    from fastcnn.layers.input_layer import InputLayer
+    from fastcnn.variables import Variable
+
+
+class TrainingMethods:
+    """What `Sequential` can do with data. One thread trains at a time; any number may predict."""
+
+    stop_training: bool
+    stop_evaluating: bool
+    stop_predicting: bool
+    history: Any
+
+    if TYPE_CHECKING:
+        name: str
+        built: bool
+        _input_layer: InputLayer | None
+
+        @property
+        def trainable_weights(self) -> list[Variable]: ...
+        def build(self, input_shape: Any = None) -> None: ...
+        def _build_for(self, sample: tuple[int, ...]) -> None: ...
+        def _output_for(self, sample: tuple[int, ...]) -> tuple[int, ...]: ...
+        def _current_network(self) -> BuiltNetwork: ...
+        def _network_for_data(self, operation: str, x: NDArray[Any]) -> BuiltNetwork: ...
+
+    def _init_training(self) -> None:
+        self._compiled: Compiled | None = None
+        self._trainer: NativeTrainer | None = None
+        self._training_lock = threading.RLock()
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.history = None
+
+    # --- compile -------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Sequence[Any] | None = None,
+        weighted_metrics: Sequence[Any] | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Sets how the model is trained and measured; the optimizer starts anew.
+
+        Args:
+            optimizer: name or object of `fastcnn.optimizers`.
+            loss: name or object of `fastcnn.losses`.
+            metrics: names, objects or functions (y_true, y_pred); sample weights do not count.
+            weighted_metrics: the same, with sample weights.
+            loss_weights: None.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: accepted as in Keras, without effect: every
+                model runs natively, many steps a call.
+
+        Raises:
+            ValueError: an unknown name, or a loss that does not fit the model's output; nothing changed.
+
+        Example:
+            >>> import fastcnn as keras
+            >>> model = keras.Sequential([keras.layers.Dense(1, activation="sigmoid", input_shape=(4,))])
+            >>> model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+
+        See https://keras.io/api/models/model_training_apis/.
+        """
+        _messages.only("compile", "loss_weights", loss_weights, (None,))
+        _messages.integer("compile", "steps_per_execution", steps_per_execution)
+        if isinstance(loss, (list, tuple, dict)):
+            _messages.fail("compile", "loss", "one loss: the model has one output", loss)
+        with self._training_lock:
+            shape = None
+            if self.built and self._input_layer is not None:
+                shape = self._output_for(self._input_layer.sample_shape)
+            self._compiled = Compiled(optimizer, loss, metrics, weighted_metrics, shape)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer, or None before `compile`."""
+        return None if self._compiled is None else self._compiled.optimizer
+
+    @property
+    def loss(self) -> Any:
+        """The loss, or None."""
+        return None if self._compiled is None else self._compiled.loss
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The compiled metrics, once the model is built."""
+        if self._compiled is None or not self.built:
+            return []
+        return [m.metric for m in self._compiled.metrics(self._current_network().output_shape)]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what `evaluate` returns, in its order: "loss", then the metrics."""
+        return [] if self._compiled is None else self._compiled.names()
+
+    def reset_metrics(self) -> None:
+        """Sets all metrics back to their start."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    # --- fit -----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> Any:
+        """Trains the model.
+
+        Args:
+            x: (n, *input shape) array of any real dtype; read in place.
+            y: labels, one row a sample.
+            batch_size: samples a step; 32 by default.
+            epochs: number of the last epoch.
+            verbose: "auto" or 1 a progress bar, 2 a line an epoch, 0 nothing.
+            callbacks: a callback or a list of them.
+            validation_split: share of the samples, the last ones, that is measured and not trained on.
+            validation_data: (x, y) or (x, y, sample_weight) to measure after each epoch.
+            shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches.
+            class_weight: {class: weight}.
+            sample_weight: (n,) weights.
+            initial_epoch: number of epochs done before.
+            steps_per_epoch: steps an epoch; all data by default.
+            validation_steps: batches to measure; all by default.
+            validation_batch_size: `batch_size` by default.
+            validation_freq: every how many epochs to measure, or a list of epochs.
+
+        Returns:
+            The `History`: its `history` maps each log's name to a list with one number an epoch.
+
+        Raises:
+            ValueError: data or an argument that does not fit; nothing changed.
+
+        Example:
+            >>> import numpy as np, fastcnn as keras
+            >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,))])
+            >>> model.compile(optimizer="sgd", loss="mse")
+            >>> history = model.fit(np.zeros((8, 4)), np.zeros(8), epochs=2, verbose=0)
+            >>> history.history["loss"]
+            [0.0, 0.0]
+
+        See https://keras.io/api/models/model_training_apis/.
+        """
+        with self._training_lock:
+            compiled = self._require_compiled("fit")
+            epochs = _messages.integer("fit", "epochs", epochs, minimum=0)
+            initial_epoch = _messages.integer("fit", "initial_epoch", initial_epoch, minimum=0)
+            level = _verbosity("fit", verbose)
+            frequency = _validation_epochs(validation_freq)
+            if shuffle != "batch":
+                shuffle = _messages.flag("fit", "shuffle", shuffle)
+            inputs = arrays.as_inputs("fit", x)
+            labels = arrays.as_array("fit", "y", y)
+            weights = None if sample_weight is None else arrays.as_array("fit", "sample_weight", sample_weight)
+            # All lengths agree before the split may hide that they do not.
+            full = self._dataset("fit", compiled, inputs, labels, weights, class_weight)
+            train, validation = full, None
+            if validation_data is not None:
+                validation = self._validation(compiled, validation_data, inputs.shape[1:])
+            elif validation_split:
+                parts = arrays.split("fit", validation_split, *_columns(full))
+                train, validation = (_dataset_of(columns) for columns in parts)
+                if class_weight is not None and validation is not None:
+                    validation = arrays.Dataset(validation.x, validation.y, validation.labels, None)
+            size = _batch_size("fit", "batch_size", batch_size, len(train), steps_per_epoch)
+            order = loops.EpochOrder(len(train), size, _steps("fit", "steps_per_epoch", steps_per_epoch), shuffle)
+            chosen = batch_size if validation_batch_size is None else validation_batch_size
+            validation_size = _batch_size("fit", "validation_batch_size", chosen, 0, None)
+            validation_count = _steps("fit", "validation_steps", validation_steps)
+            network = self._network_for_data("fit", inputs)
+            trainer = self._trainer_for(network, compiled)
+            runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=order.steps)
+            bar = loops.Bar(order.steps, level)
+            self.stop_training = False
+            logs: dict[str, float] = {}
+            runner.on_train_begin()
+            for epoch in range(initial_epoch, epochs):
+                runner.on_epoch_begin(epoch)
+                bar.begin()
+                if level and epochs > 1:
+                    print_message(f"Epoch {epoch + 1}/{epochs}")
+                # A callback may have frozen layers or moved variables since the last epoch.
+                trainer = self._trainer_for(self._current_network(), compiled)
+                logs = loops.train_epoch(trainer, train, order, runner, bar, lambda: self.stop_training)
+                if validation is not None and frequency(epoch + 1):
+                    measured = self._measure(trainer, validation, validation_size, validation_count, runner)
+                    logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
+                runner.on_epoch_end(epoch, logs)
+                bar.end(logs)
+                if self.stop_training:
+                    break
+            runner.on_train_end(logs)
+            return _history(runner, self)
+
+    def _measure(
+        self, trainer: NativeTrainer, data: arrays.Dataset, batch_size: int, steps: int | None, runner: Any
+    ) -> dict[str, float]:
+        """Evaluates during fit: the same callbacks, no bar."""
+        count = math.ceil(len(data) / batch_size)
+        self.stop_evaluating = False
+        runner.on_test_begin()
+        logs = loops.evaluate(
+            trainer, data, batch_size, min(steps or count, count), runner, loops.Bar(0, 0), lambda: self.stop_evaluating
+        )
+        runner.on_test_end(dict(sorted(logs.items())))
+        return logs
+
+    def _validation(self, compiled: Compiled, data: Any, sample: tuple[int, ...]) -> arrays.Dataset:
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            _messages.fail("fit", "validation_data", "(x, y) or (x, y, sample_weight)", type(data).__name__)
+        inputs = arrays.as_inputs("fit: validation_data", data[0])
+        weights = data[2] if len(data) == 3 else None
+        return self._dataset("fit: validation_data", compiled, inputs, data[1], weights, None, sample)
+
+    # --- evaluate and predict ------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Measures loss and metrics, in inference mode.
+
+        Args:
+            x, y, sample_weight: data as for `fit`.
+            batch_size: samples a step; 32 by default.
+            verbose: as for `fit`.
+            steps: batches to measure; all by default.
+            callbacks: a callback or a list of them.
+            return_dict: whether the result is {name: value}.
+
+        Returns:
+            [loss, metric, ...] in the order of `metrics_names`; the loss alone where there are no metrics.
+
+        Raises:
+            ValueError: data or an argument that does not fit.
+        """
+        with self._training_lock:
+            compiled = self._require_compiled("evaluate")
+            level = _verbosity("evaluate", verbose)
+            inputs = arrays.as_inputs("evaluate", x)
+            data = self._dataset("evaluate", compiled, inputs, y, sample_weight, None)
+            size = _batch_size("evaluate", "batch_size", batch_size, len(data), steps)
+            count = math.ceil(len(data) / size)
+            count = min(_steps("evaluate", "steps", steps) or count, count)
+            trainer = self._trainer_for(self._network_for_data("evaluate", inputs), compiled)
+            runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
+            bar = loops.Bar(count, level)
+            self.stop_evaluating = False
+            runner.on_test_begin()
+            bar.begin()
+            logs = loops.evaluate(trainer, data, size, count, runner, bar, lambda: self.stop_evaluating)
+            ordered = dict(sorted(logs.items()))
+            runner.on_test_end(ordered)
+            bar.end(ordered)
+            return ordered if return_dict else _flat(logs)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> NDArray[np.float32]:
+        """The model's outputs, in inference mode.
+
+        Args:
+            x: (n, *input shape) array of any real dtype; read in place.
+            batch_size: samples a step; 32 by default.
+            verbose: as for `fit`.
+            steps: batches to predict; all by default.
+            callbacks: a callback or a list of them.
+
+        Returns:
+            (n, *output shape) float32 array.
+
+        Raises:
+            ValueError: data or an argument that does not fit.
+        """
+        level = _verbosity("predict", verbose)
+        inputs = arrays.as_inputs("predict", x)
+        size = _batch_size("predict", "batch_size", batch_size, len(inputs), steps)
+        count = math.ceil(len(inputs) / size)
+        count = min(_steps("predict", "steps", steps) or count, count)
+        network = self._network_for_data("predict", inputs)
+        if not level and callbacks is None and count == 1:
+            return network.native.predict(inputs, size, 0, min(size, len(inputs)))
+        runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
+        bar = loops.Bar(count, level)
+        self.stop_predicting = False
+        runner.on_predict_begin()
+        bar.begin()
+        outputs = loops.predict(network, inputs, size, count, runner, bar, lambda: self.stop_predicting)
+        runner.on_predict_end()
+        bar.end({})
+        return outputs
+
+    # --- one batch -----------------------------------------------------------------------------------------------
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Takes one step on one batch.
+
+        Args:
+            x, y, sample_weight, class_weight: the batch, as for `fit`.
+            return_dict: whether the result is {name: value}.
+
+        Returns:
+            [loss, metric, ...] of the batch before the step; the loss alone where there are no metrics.
+
+        Raises:
+            ValueError: data that do not fit; nothing changed.
+        """
+        with self._training_lock:
+            data, trainer = self._batch("train_on_batch", x, y, sample_weight, class_weight)
+            logs, outputs = self._batch_logs(trainer, data)
+            sums = trainer.native.train(
+                data.x, data.y, data.sample_weight, None, 0, len(data), len(data), trainer.begin(), 1, math.inf, outputs
+            )
+            trainer.end()
+            return _batch_result(logs, sums, data, outputs, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Measures one batch, in inference mode.
+
+        Args:
+            x, y, sample_weight: the batch, as for `fit`.
+            return_dict: whether the result is {name: value}.
+
+        Returns:
+            [loss, metric, ...]; the loss alone where there are no metrics.
+
+        Raises:
+            ValueError: data that do not fit.
+        """
+        with self._training_lock:
+            data, trainer = self._batch("test_on_batch", x, y, sample_weight, None)
+            logs, outputs = self._batch_logs(trainer, data)
+            sums = trainer.native.evaluate(data.x, data.y, data.sample_weight, 0, len(data), len(data), outputs)
+            return _batch_result(logs, sums, data, outputs, return_dict)
+
+    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
+        """The outputs of one batch, in inference mode: (n, *output shape) float32."""
+        inputs = arrays.as_inputs("predict_on_batch", x)
+        return self._network_for_data("predict_on_batch", inputs).native.predict(inputs, len(inputs))
+
+    def _batch(
+        self, operation: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
+    ) -> tuple[arrays.Dataset, NativeTrainer]:
+        compiled = self._require_compiled(operation)
+        inputs = arrays.as_inputs(operation, x)
+        data = self._dataset(operation, compiled, inputs, y, sample_weight, class_weight)
+        return data, self._trainer_for(self._network_for_data(operation, inputs), compiled)
+
+    def _batch_logs(self, trainer: NativeTrainer, data: arrays.Dataset) -> tuple[Logs, NDArray[np.float32] | None]:
+        logs = Logs(trainer.metrics)
+        shape = (len(data), *trainer.network.output_shape)
+        return logs, np.empty(shape, np.float32) if logs.needs_outputs else None
+
+    # --- shared --------------------------------------------------------------------------------------------------
+
+    def _require_compiled(self, operation: str) -> Compiled:
+        if self._compiled is None:
+            raise ValueError(f"{operation}: model: expected a compiled model; call compile() first")
+        if self._compiled.loss is None:
+            _messages.fail(operation, "loss", "a loss given to compile()", None)
+        return self._compiled
+
+    def _dataset(
+        self,
+        operation: str,
+        compiled: Compiled,
+        x: NDArray[Any],
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        sample: tuple[int, ...] | None = None,
+    ) -> arrays.Dataset:
+        """Checked data for this model, which may not be built yet; builds nothing."""
+        if self._input_layer is not None:
+            sample = self._input_layer.sample_shape
+        sample = x.shape[1:] if sample is None else sample
+        arrays.check_input_shape(operation, x, sample)
+        output_shape = self._output_for(sample)
+        compiled.check_output(output_shape)
+        return arrays.prepare(operation, x, y, sample_weight, class_weight, output_shape, compiled.loss_kind)
+
+    def _trainer_for(self, network: BuiltNetwork, compiled: Compiled) -> NativeTrainer:
+        """The trainer, made again where network, compile or the trained variables changed."""
+        trainable = self.trainable_weights
+        if self._trainer is None or not self._trainer.serves(network, compiled, trainable):
+            self._trainer = NativeTrainer(network, compiled, trainable, self._trainer)
+        return self._trainer
+
+
+def _columns(data: arrays.Dataset) -> tuple[Any, ...]:
+    return data.x, data.y, data.labels, data.sample_weight
+
+
+def _dataset_of(columns: Sequence[Any]) -> arrays.Dataset:
+    return arrays.Dataset(*columns)
+
+
+def _batch_size(operation: str, argument: str, value: Any, samples: int, steps: Any) -> int:
+    if value is not None:
+        return _messages.integer(operation, argument, value)
+    return math.ceil(samples / _messages.integer(operation, "steps", steps)) if steps is not None else 32
+
+
+def _steps(operation: str, argument: str, value: Any) -> int | None:
+    return None if value is None else _messages.integer(operation, argument, value)
+
+
+def _verbosity(operation: str, value: Any) -> int:
+    level = 1 if isinstance(value, str) and value == "auto" else value
+    if not isinstance(level, (int, np.integer, np.bool_)) or level not in (0, 1, 2):
+        _messages.fail(operation, "verbose", "'auto', 0, 1 or 2", value)
+    return int(level)
+
+
+def _validation_epochs(value: Any) -> Any:
+    """Tells for the number of an epoch, from 1, whether it is measured."""
+    if isinstance(value, (list, tuple)):
+        wanted = {_messages.integer("fit", "validation_freq", v) for v in value}
+        return lambda epoch: epoch in wanted
+    every = _messages.integer("fit", "validation_freq", value)
+    return lambda epoch: epoch % every == 0
+
+
+def _history(runner: Any, model: Any) -> Any:
+    for callback in runner.callbacks:
+        if isinstance(callback, History):
+            model.history = callback
+    return model.history
+
+
+def _flat(logs: dict[str, float]) -> Any:
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
+
+
+def _batch_result(
+    logs: Logs, sums: Any, data: arrays.Dataset, outputs: NDArray[np.float32] | None, return_dict: bool
+) -> Any:
+    logs.add(sums)
+    if outputs is not None:
+        logs.add_outputs(data, slice(None), outputs, len(data))
+    return logs.sorted() if return_dict else _flat(logs.values())

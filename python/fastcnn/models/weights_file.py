@@ -1,0 +1,121 @@
+"""Files of weights: one NumPy .npz archive, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcnn import _messages
+from fastcnn._naming import to_snake_case
+from fastcnn.variables import Variable
+
+if TYPE_CHECKING:
+    from fastcnn.layers import Layer
+
+
+def named_variables(layers: Sequence[Layer]) -> dict[str, Variable]:
+    """Variables by the name they have in a file: "layers/conv2d_1/kernel".
+
+    Layers are counted per class and model, so that a file fits every model of the same structure, whatever the names
+    that its layers have in this process.
+    """
+    found: dict[str, Variable] = {}
+    counts: Counter[str] = Counter()
+    for layer in layers:
+        base = to_snake_case(type(layer).__name__)
+        number = counts[base]
+        counts[base] += 1
+        prefix = f"layers/{base}_{number}" if number else f"layers/{base}"
+        inner = getattr(layer, "layers", None)
+        if inner is not None:
+            found.update({f"{prefix}/{name}": v for name, v in named_variables(inner).items()})
+        else:
+            found.update({f"{prefix}/{v.name}": v for v in layer.weights})
+    return found
+
+
+def check_path(operation: str, filepath: Any) -> Path:
+    """`filepath` as a Path that names a .npz archive."""
+    if not isinstance(filepath, (str, os.PathLike)):
+        _messages.fail(operation, "filepath", "a path", filepath)
+    path = Path(filepath)
+    if path.suffix != ".npz":
+        expected = "a name that ends in .npz (HDF5 files are not supported)"
+        _messages.fail(operation, "filepath", expected, str(path))
+    return path
+
+
+def save(path: Path, variables: dict[str, Variable], overwrite: bool) -> None:
+    """Writes `variables` to `path`: to a temporary file beside it, which then takes its name."""
+    if path.exists() and not overwrite:
+        _messages.fail("save_weights", "overwrite", f"True to replace the existing file {str(path)!r}", overwrite)
+    if not path.parent.is_dir():
+        _messages.fail("save_weights", "filepath", "a file in an existing folder", str(path))
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for name, variable in variables.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, variable.numpy(), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        _use_default_permissions(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def load(path: Path, variables: dict[str, Variable], skip_mismatch: bool) -> None:
+    """Reads `path` into `variables`; every name and shape is checked before anything changes."""
+    if not path.is_file():
+        _messages.fail("load_weights", "filepath", "an existing file", str(path))
+    values = _read(path)
+    missing = [name for name in variables if name not in values]
+    unknown = [name for name in values if name not in variables]
+    if not skip_mismatch:
+        if missing:
+            _messages.fail("load_weights", "filepath", f"a file with {missing[0]!r}", sorted(values))
+        if unknown:
+            _messages.fail("load_weights", "filepath", f"a file with {sorted(variables)} only", unknown)
+    checked: list[tuple[Variable, NDArray[np.float32]]] = []
+    for name, variable in variables.items():
+        if name not in values:
+            continue
+        if values[name].shape != variable.shape or values[name].dtype.kind not in "biuf":
+            if skip_mismatch:
+                continue
+            received = f"{values[name].dtype} {values[name].shape}"
+            _messages.fail("load_weights", name, f"shape {variable.shape} of real numbers", received)
+        checked.append((variable, values[name]))
+    for variable, value in checked:
+        variable.assign(value)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"load_weights: filepath: expected a .npz archive of save_weights, received {str(path)!r} ({error})"
+        ) from error
+
+
+def _use_default_permissions(temporary: str) -> None:
+    """Gives a file of mkstemp, which only its owner may read, the permissions of an ordinary new file."""
+    if os.name == "posix":
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)

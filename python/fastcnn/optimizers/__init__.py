@@ -1,0 +1,63 @@
+"""Optimizers. https://keras.io/api/optimizers/"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastcnn._identifiers import Registry
+from fastcnn.optimizers.adam import Adam as Adam
+from fastcnn.optimizers.adam import AdamW as AdamW
+from fastcnn.optimizers.optimizer import Optimizer as Optimizer
+from fastcnn.optimizers.rmsprop import RMSprop as RMSprop
+from fastcnn.optimizers.sgd import SGD as SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+
+_registry = Registry(
+    "optimizers",
+    "optimizer",
+    {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop},
+    fold_case=True,
+)
+
+
+def get(identifier: Any) -> Optimizer | None:
+    """Returns the optimizer for a name (in any letter case), a config, a class, an object or None.
+
+    Raises:
+        ValueError: an unknown name, or something that is no `Optimizer`.
+
+    Example:
+        >>> get("rmsprop").learning_rate
+        0.001
+    """
+    if identifier is None or isinstance(identifier, Optimizer):
+        return identifier
+    if not isinstance(identifier, (str, Mapping)) and not (
+        isinstance(identifier, type) and issubclass(identifier, Optimizer)
+    ):
+        raise _registry.not_understood(identifier)
+    if isinstance(identifier, str):
+        identifier = _registry.look_up(identifier)
+    optimizer: Optimizer = deserialize(identifier) if isinstance(identifier, Mapping) else identifier()
+    return optimizer
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Returns the optimizer's config.
+
+    >>> serialize(SGD(0.5))["config"]["learning_rate"]
+    0.5
+    """
+    return _registry.serialize(optimizer)
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Optimizer:
+    """Returns the optimizer that `serialize` described.
+
+    >>> deserialize({"class_name": "SGD", "config": {"learning_rate": 0.5}}).learning_rate
+    0.5
+    """
+    optimizer: Optimizer = _registry.deserialize(config, custom_objects)
+    return optimizer

@@ -1,0 +1,134 @@
+"""Variable: one array of a layer's weights, living in a flat native buffer."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastcnn import _core, _messages
+
+
+class Variable:
+    """A named float32 array: a weight of a layer.
+
+    Its numbers live in a native buffer that a model shares between all its variables. `value` and
+    `np.asarray(variable)` are read-only views of them, without a copy, that follow training; writes go through
+    `assign`.
+
+    Args:
+        initial_value: the first value, any shape.
+        name: short name, such as "kernel".
+        path: the name that is unique in a model, such as "sequential/conv2d/kernel"; `name` by default.
+        trainable: whether the optimizer changes it.
+        regularizer: penalty added to the loss while the variable is trained, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> kernel = Variable(np.zeros((2, 3)), name="kernel")
+        >>> kernel.assign(np.ones((2, 3)))
+        >>> float(np.sum(kernel))
+        6.0
+
+    See https://keras.io/api/utils/ (Variable).
+    """
+
+    dtype = "float32"
+
+    def __init__(
+        self,
+        initial_value: ArrayLike,
+        name: str = "variable",
+        path: str | None = None,
+        trainable: bool = True,
+        regularizer: Any = None,
+    ) -> None:
+        value = np.ascontiguousarray(initial_value, dtype=np.float32)
+        self.name = name
+        self.path = path or name
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self._shape: tuple[int, ...] = np.shape(initial_value)
+        parameters = _core.Parameters([self._shape])
+        parameters.assign(0, value.reshape(self._shape))
+        # Replaced as a whole where a model moves the variable into its own buffer: `is` tells whether it moved.
+        self._binding: tuple[_core.Parameters, int] = (parameters, 0)
+        self._owner: weakref.ref[object] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self._shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self._shape, dtype=np.int64))
+
+    @property
+    def value(self) -> NDArray[np.float32]:
+        """The numbers themselves: a read-only view without a copy, valid until the variable joins another model."""
+        parameters, index = self._binding
+        return parameters.view(index)
+
+    def numpy(self) -> NDArray[np.float32]:
+        """A copy of the numbers as they are now."""
+        return np.array(self.value)
+
+    def assign(self, value: ArrayLike) -> None:
+        """Replaces all numbers.
+
+        Args:
+            value: array of the variable's shape; any real dtype.
+
+        Raises:
+            ValueError: another shape, or not numbers.
+        """
+        parameters, index = self._binding
+        parameters.assign(index, self._checked(value))
+
+    def _checked(self, value: ArrayLike) -> NDArray[np.float32]:
+        """`value` as what `assign` stores, or the ValueError that refuses it."""
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            _messages.fail(f"{self.path}.assign", "value", "an array of real numbers", array.dtype)
+        if array.shape != self._shape:
+            _messages.fail(f"{self.path}.assign", "value", f"shape {self._shape}", array.shape)
+        # ascontiguousarray gives a scalar one axis: the reshape takes it away again.
+        return np.ascontiguousarray(array, dtype=np.float32).reshape(self._shape)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        view = self.value
+        if dtype is not None and np.dtype(dtype) != view.dtype:
+            if copy is False:
+                _messages.fail(self.path, "copy", f"True or None for dtype {np.dtype(dtype)}", copy)
+            return view.astype(dtype)
+        return np.array(view) if copy else view
+
+    def __repr__(self) -> str:
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value}>"
+
+
+def join(variables: list[Variable], owner: object) -> None:
+    """Moves those of `variables` that belong to no other living model into one buffer of `owner`.
+
+    Variables of another model stay where they are: that model's network reads them there. Nothing moves where all
+    are at home already.
+    """
+    mine = [v for v in variables if v._owner is None or v._owner() in (None, owner)]
+    if all(v._owner is not None and v._owner() is owner for v in mine):
+        return
+    parameters = _core.Parameters([v.shape for v in mine])
+    for index, variable in enumerate(mine):
+        parameters.assign(index, np.ascontiguousarray(variable.value).reshape(variable.shape))
+    reference = weakref.ref(owner)
+    for index, variable in enumerate(mine):
+        variable._binding = (parameters, index)
+        variable._owner = reference
