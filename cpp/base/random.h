@@ -1,6 +1,7 @@
-// Random numbers without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011, https://doi.org/10.1145/2063384.2063405). Four words are a function of a 128-bit counter and a 64-bit key, so a
-// number depends on what it is for (sample, step, layer) and not on who draws it, or when.
+// Random numbers without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
+// as 1, 2, 3", SC 2011, https://doi.org/10.1145/2063384.2063405). Four words are a function of a 128-bit
+// counter and a 64-bit key, so a number depends on what it is for (sample, step, layer) and not on who draws
+// it, or when.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace fastcnn {
 
-// One block of four words, or as many as Word has lanes. The generator is the same for one integer and for a vector of
-// them; Lanes says how a word is multiplied and mixed:
+// One block of four words, or as many as Word has lanes. The generator is the same for one integer and for a
+// vector of them; Lanes says how a word is multiplied and mixed:
 //   Word                                     a 32-bit unsigned integer, or a vector of them
 //   multiply(std::uint32_t a, Word b, Word& high, Word& low)   the halves of the 64-bit product
 //   mix(Word a, Word b, std::uint32_t key)   a xor b xor key
@@ -47,6 +48,8 @@ FASTCNN_INLINE void philox4x32_10(std::uint64_t key, std::uint32_t (&counter)[4]
 }
 
 // In [0, 1): the top 24 bits, every value of which float32 represents.
-FASTCNN_INLINE float uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+FASTCNN_INLINE float uniform(std::uint32_t word) {
+    return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
 }  // namespace fastcnn

@@ -10,8 +10,8 @@ namespace {
 
 // y = f(a, b) elementwise over `batch` arrays of `size`; y may be a or b.
 template <class F>
-FASTCNN_INLINE void map(std::int64_t batch, std::int64_t size, const float* a, std::int64_t a_stride, const float* b,
-                        std::int64_t b_stride, float* y, std::int64_t y_stride, const F& f) {
+FASTCNN_INLINE void map(std::int64_t batch, std::int64_t size, const float* a, std::int64_t a_stride,
+                        const float* b, std::int64_t b_stride, float* y, std::int64_t y_stride, const F& f) {
     if (a_stride == size && b_stride == size && y_stride == size) {  // one array, one tail
         size *= batch;
         batch = 1;
@@ -34,7 +34,8 @@ FASTCNN_INLINE void forward(const ActivationForward& a, const F& f) {
 void copy(const ActivationForward& a) {
     if (a.x == a.y) return;
     for (std::int64_t s = 0; s < a.batch; ++s)
-        std::memcpy(a.y + s * a.y_stride, a.x + s * a.x_stride, static_cast<std::size_t>(a.size) * sizeof(float));
+        std::memcpy(a.y + s * a.y_stride, a.x + s * a.x_stride,
+                    static_cast<std::size_t>(a.size) * sizeof(float));
 }
 
 void activation_forward(const ActivationForward& a) {
@@ -75,17 +76,20 @@ void softmax_row(const float* x, std::int64_t classes, float* y) {
     const bool is_short = classes <= kShortRow;
     const float highest = row_max(x, classes);
     const RowSums sums =
-        is_short ? row_exp(x, classes, highest, [&](std::int64_t i, auto, Vec e) { store(buffer + i, e); })
-                 : row_exp(x, classes, highest, [&](std::int64_t i, auto lanes, Vec e) { lanes.store(y + i, e); });
+        is_short
+            ? row_exp(x, classes, highest, [&](std::int64_t i, auto, Vec e) { store(buffer + i, e); })
+            : row_exp(x, classes, highest, [&](std::int64_t i, auto lanes, Vec e) { lanes.store(y + i, e); });
     const float* e = is_short ? buffer : y;
     const Vec inverse = set1(1.0f / (sums.top + sums.rest));
-    for_each_vector(classes, [&](std::int64_t i, auto lanes) { lanes.store(y + i, mul(lanes.load(e + i), inverse)); });
+    for_each_vector(classes,
+                    [&](std::int64_t i, auto lanes) { lanes.store(y + i, mul(lanes.load(e + i), inverse)); });
 }
 
 void softmax_forward(const SoftmaxForward& a) {
     for (std::int64_t s = 0; s < a.batch; ++s)
         for (std::int64_t r = 0; r < a.rows; ++r)
-            softmax_row(a.x + s * a.x_stride + r * a.classes, a.classes, a.y + s * a.y_stride + r * a.classes);
+            softmax_row(a.x + s * a.x_stride + r * a.classes, a.classes,
+                        a.y + s * a.y_stride + r * a.classes);
 }
 
 void softmax_backward(const SoftmaxBackward& a) {

@@ -17,7 +17,9 @@ struct PhiloxVector {
     }
 };
 
-FASTCNN_INLINE IVec word(std::int64_t value) { return iset1(static_cast<std::int32_t>(static_cast<std::uint32_t>(value))); }
+FASTCNN_INLINE IVec word(std::int64_t value) {
+    return iset1(static_cast<std::int32_t>(static_cast<std::uint32_t>(value)));
+}
 
 void dropout(const Dropout& a) {
     // uniform >= rate, both times 2^24 (exact): the words' top 24 bits need no scaling.
@@ -28,7 +30,8 @@ void dropout(const Dropout& a) {
         const float* x = a.x + s * a.x_stride;
         float* y = a.y + s * a.y_stride;
         for (std::int64_t e = 0; e < a.size; e += 4 * kWidth) {
-            IVec random[4] = {iadd(word(e / 4), order), word(a.first_sample + s), word(a.step), word(a.layer)};
+            IVec random[4] = {iadd(word(e / 4), order), word(a.first_sample + s), word(a.step),
+                              word(a.layer)};
             philox4x32_10<PhiloxVector>(a.seed, random);
             interleave(random);
             const auto apply = [&](std::int64_t i, auto lanes, IVec bits) {

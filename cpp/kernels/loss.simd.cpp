@@ -1,8 +1,8 @@
 // Losses: value, gradient and probabilities of a row in one visit.
 //
-// Differences of nearly equal numbers are avoided where a network is confident: a probability's complement is computed
-// beside it (1 - p near p = 1 would keep few of p's digits), so the gradient p - t of a target t in {0, 1} and the loss itself
-// keep their relative accuracy however small they become.
+// Differences of nearly equal numbers are avoided where a network is confident: a probability's complement is
+// computed beside it (1 - p near p = 1 would keep few of p's digits), so the gradient p - t of a target t in
+// {0, 1} and the loss itself keep their relative accuracy however small they become.
 #include "kernels/rows.h"
 #include "kernels/softmax.h"
 #include "simd/lanes.h"
@@ -16,15 +16,20 @@ constexpr float kClipLow = 1e-7f;
 constexpr float kClipHigh = 1.0f - 1e-7f;
 
 // NaN stays.
-FASTCNN_INLINE Vec clip(Vec p) { return min(set1(kClipHigh), max(set1(kClipLow), p)); }
-FASTCNN_INLINE Mask is_clipped(Vec p) { return mask_or(gt(set1(kClipLow), p), gt(p, set1(kClipHigh))); }
+FASTCNN_INLINE Vec clip(Vec p) {
+    return min(set1(kClipHigh), max(set1(kClipLow), p));
+}
+FASTCNN_INLINE Mask is_clipped(Vec p) {
+    return mask_or(gt(set1(kClipLow), p), gt(p, set1(kClipHigh)));
+}
 
 // T p - t = (T - t) p - t (1 - p), without the cancellation near p = 1.
 FASTCNN_INLINE Vec residual(Vec total, Vec t, Vec p, Vec complement) {
     return fnma(t, complement, mul(sub(total, t), p));
 }
 
-// ------------------------------------------------------------------------------------------ elementwise losses
+// ------------------------------------------------------------------------------------------ elementwise
+// losses
 
 // Of one element; loss and gradient before the mean over the row and the sample's weight.
 struct Element {
@@ -76,8 +81,9 @@ struct AbsoluteError {
 
 // `n` elements with weights weight(i, lanes); grad and activated may be null. grad_scale: scale / classes.
 template <class Rule, class Weight>
-FASTCNN_INLINE void elements(const Rule& rule, std::int64_t n, const float* p, const float* t, const Weight& weight,
-                             Vec grad_scale, float* grad, float* activated, Sum64& sum) {
+FASTCNN_INLINE void elements(const Rule& rule, std::int64_t n, const float* p, const float* t,
+                             const Weight& weight, Vec grad_scale, float* grad, float* activated,
+                             Sum64& sum) {
     for_each_vector(n, [&](std::int64_t i, auto lanes) {
         const Element e = rule(lanes.load(p + i), lanes.load(t + i));
         const Vec w = weight(i, lanes);
@@ -87,8 +93,8 @@ FASTCNN_INLINE void elements(const Rule& rule, std::int64_t n, const float* p, c
     });
 }
 
-// Samples shorter than a vector (a binary classifier has one output) are gathered: chunks of kGather elements, each with
-// its sample's weight.
+// Samples shorter than a vector (a binary classifier has one output) are gathered: chunks of kGather
+// elements, each with its sample's weight.
 constexpr std::int64_t kGather = 64;
 
 template <class Rule>
@@ -125,16 +131,18 @@ void elementwise(const Loss& a, const Rule& rule) {
     } else {
         for (std::int64_t s = 0; s < a.batch; ++s) {
             const Vec w = set1(a.weight ? a.weight[s] : 1.0f);
-            elements(rule, size, a.prediction + s * a.prediction_stride, a.target + s * a.target_stride,
-                     [&](std::int64_t, auto) { return w; }, grad_scale,
-                     a.grad ? a.grad + s * a.grad_stride : nullptr,
-                     a.activated ? a.activated + s * a.activated_stride : nullptr, sum);
+            elements(
+                rule, size, a.prediction + s * a.prediction_stride, a.target + s * a.target_stride,
+                [&](std::int64_t, auto) { return w; }, grad_scale,
+                a.grad ? a.grad + s * a.grad_stride : nullptr,
+                a.activated ? a.activated + s * a.activated_stride : nullptr, sum);
         }
     }
     *a.loss += sum.total() / static_cast<double>(a.classes);
 }
 
-// ----------------------------------------------------------------------------------------- categorical losses
+// ----------------------------------------------------------------------------------------- categorical
+// losses
 
 // One row; target or target_class, grad and activated may be null. The weight is for the gradient.
 struct CategoricalRow {
@@ -156,7 +164,8 @@ struct Smoothing {
 };
 
 // With m = max x, e_i = exp(x_i - m) and S = sum e:  loss = T log S - sum_i t_i (x_i - m),  T = sum t,
-// d loss / d x_i = T e_i / S - t_i. The exponentials are kept in the row's result, or in a buffer where they fit.
+// d loss / d x_i = T e_i / S - t_i. The exponentials are kept in the row's result, or in a buffer where they
+// fit.
 float from_logits_row(const CategoricalRow& row, const Smoothing& smoothing) {
     alignas(64) float buffer[kShortRow];
     const bool is_short = row.classes <= kShortRow;
@@ -208,7 +217,8 @@ float from_logits_row(const CategoricalRow& row, const Smoothing& smoothing) {
 // from d q_i / d x_j = ([i = j] - q_i) / S.
 float from_probabilities_row(const CategoricalRow& row, const Smoothing& smoothing) {
     Vec row_sum = zero();
-    for_each_vector(row.classes, [&](std::int64_t i, auto lanes) { row_sum = add(row_sum, lanes.load(row.x + i)); });
+    for_each_vector(row.classes,
+                    [&](std::int64_t i, auto lanes) { row_sum = add(row_sum, lanes.load(row.x + i)); });
     const float sum = reduce_add(row_sum);
     const Vec s = set1(sum), w = set1(row.weight / sum);
 
@@ -241,8 +251,7 @@ float from_probabilities_row(const CategoricalRow& row, const Smoothing& smoothi
             const Vec t = smoothing(row.target + i, lanes);
             const Vec q = div(lanes.load(row.x + i), s);
             if (row.activated) lanes.store(row.activated + i, q);
-            if (row.grad)
-                lanes.store(row.grad + i, mul(w, sub(g, select(is_clipped(q), zero(), div(t, q)))));
+            if (row.grad) lanes.store(row.grad + i, mul(w, sub(g, select(is_clipped(q), zero(), div(t, q)))));
         });
     return reduce_add(loss);
 }
@@ -265,7 +274,8 @@ void categorical(const Loss& a) {
                 a.grad ? a.grad + s * a.grad_stride + at : nullptr,
                 a.activated ? a.activated + s * a.activated_stride + at : nullptr,
             };
-            const float loss = a.from_logits ? from_logits_row(row, smoothing) : from_probabilities_row(row, smoothing);
+            const float loss =
+                a.from_logits ? from_logits_row(row, smoothing) : from_probabilities_row(row, smoothing);
             sum += static_cast<double>(weight) * static_cast<double>(loss);
         }
     }

@@ -6,8 +6,8 @@
 namespace fastcnn::FASTCNN_ISA {
 namespace {
 
-// Position of the first NaN, else of the first maximum, as numpy.argmax: the maximum itself first, then the first lane
-// that equals it, so that no indices travel through the registers.
+// Position of the first NaN, else of the first maximum, as numpy.argmax: the maximum itself first, then the
+// first lane that equals it, so that no indices travel through the registers.
 std::int64_t argmax(const float* x, std::int64_t n) {
     const Vec lowest = set1(-__builtin_inff());
     Vec highest = lowest;
@@ -66,9 +66,9 @@ void accuracy(const Accuracy& a) {
     *a.count += count;
 }
 
-// Adds the weights of the elements that are positive at `threshold`, apart for true and false targets. `counts` are
-// {true, false}. Every sum of this file adds in the same order with zeros in place of what it leaves out; addition is
-// monotone, so a part never exceeds its whole and no difference below is negative.
+// Adds the weights of the elements that are positive at `threshold`, apart for true and false targets.
+// `counts` are {true, false}. Every sum of this file adds in the same order with zeros in place of what it
+// leaves out; addition is monotone, so a part never exceeds its whole and no difference below is negative.
 void add_positives(const ConfusionCounts& a, float threshold, double (&counts)[2]) {
     const Vec limit = set1(threshold);
     if (!a.weight) {
@@ -108,7 +108,8 @@ void add_targets(const ConfusionCounts& a, double (&counts)[2]) {
     counts[1] = of_false.total();
 }
 
-// One pass over the elements a threshold: they stay in L1 or L2, and a pass is two loads and a comparison a vector.
+// One pass over the elements a threshold: they stay in L1 or L2, and a pass is two loads and a comparison a
+// vector.
 void confusion_counts(const ConfusionCounts& a) {
     double all[2];
     add_targets(a, all);

@@ -1,8 +1,9 @@
-// Batch normalisation. Columns are channels, rows are positions of samples; a group of column vectors is taken down all
-// rows at once, so that its per-channel values stay in registers.
+// Batch normalisation. Columns are channels, rows are positions of samples; a group of column vectors is
+// taken down all rows at once, so that its per-channel values stay in registers.
 //
-// Sums run in float32 over at most kBlockRows rows and are then added in double: float32 alone would lose digits over the
-// tens of thousands of rows of a batch of images, and double alone would cost twice the arithmetic.
+// Sums run in float32 over at most kBlockRows rows and are then added in double: float32 alone would lose
+// digits over the tens of thousands of rows of a batch of images, and double alone would cost twice the
+// arithmetic.
 #include "kernels/rows.h"
 #include "simd/lanes.h"
 #include "simd/vec.h"
@@ -12,13 +13,13 @@ namespace {
 
 constexpr std::int64_t kBlockRows = 64;
 
-// Rows of `stride` samples, `positions` each.
+// `batch` samples of `positions` rows, `channels` floats each.
 struct RowsOf {
     std::int64_t batch, positions, channels;
 };
 
-// Sums of `sums` values a row for k columns: term(s, offset, v, out) gives those of row `offset` (in floats, in sample s) of
-// column vector v. total[j * k * kWidth + column] receives sum j in double.
+// Sums of `sums` values a row for k columns: term(s, offset, v, out) gives those of row `offset` (in floats,
+// in sample s) of column vector v. total[j * k * kWidth + column] receives sum j in double.
 template <int sums, int k, class Term>
 FASTCNN_INLINE void sum_rows(const RowsOf& rows, const Term& term, double* total) {
     Sum64 wide[sums][k];
@@ -61,9 +62,9 @@ FASTCNN_INLINE std::int64_t columns_in(std::int64_t c, std::int64_t channels, st
     return channels - c < width ? channels - c : width;
 }
 
-// Two passes. The mean is rounded to float32, so the deviations d from it do not quite add up to zero: what they add up to
-// is taken out of the sum of squares, sum (x - mean)^2 = sum d^2 - (sum d)^2 / n, which would otherwise be
-// wrong by n times the rounding error squared.
+// Two passes. The mean is rounded to float32, so the deviations d from it do not quite add up to zero: what
+// they add up to is taken out of the sum of squares, sum (x - mean)^2 = sum d^2 - (sum d)^2 / n, which would
+// otherwise be wrong by n times the rounding error squared.
 void statistics(const BatchNormStatistics& a) {
     const RowsOf rows = {a.batch, a.positions, a.channels};
     const double n = static_cast<double>(a.batch * a.positions);
@@ -84,7 +85,8 @@ void statistics(const BatchNormStatistics& a) {
         sum_rows<2, k>(
             rows,
             [&](std::int64_t s, std::int64_t offset, int v, Vec* out) {
-                const Vec deviation = sub(lanes.load(a.x + s * a.x_stride + offset + c + v * kWidth), mean[v]);
+                const Vec deviation =
+                    sub(lanes.load(a.x + s * a.x_stride + offset + c + v * kWidth), mean[v]);
                 out[0] = deviation;
                 out[1] = mul(deviation, deviation);
             },
@@ -119,7 +121,9 @@ void forward_rows(const BatchNormForward& a) {
         });
 }
 
-void forward(const BatchNormForward& a) { a.relu ? forward_rows<true>(a) : forward_rows<false>(a); }
+void forward(const BatchNormForward& a) {
+    a.relu ? forward_rows<true>(a) : forward_rows<false>(a);
+}
 
 void reduce(const BatchNormReduce& a) {
     const RowsOf rows = {a.batch, a.positions, a.channels};
@@ -164,7 +168,8 @@ void backward(const BatchNormBackward& a) {
             const float* x = a.x + s * a.x_stride + c;
             const float* dy = a.dy + s * a.dy_stride + c;
             float* dx = a.dx + s * a.dx_stride + c;
-            for (std::int64_t p = 0; p < a.positions; ++p, x += a.channels, dy += a.channels, dx += a.channels)
+            for (std::int64_t p = 0; p < a.positions;
+                 ++p, x += a.channels, dy += a.channels, dx += a.channels)
 #pragma GCC unroll 4
                 for (int v = 0; v < k; ++v) {
                     const Vec centred = sub(lanes.load(dy + v * kWidth), mean_dy[v]);

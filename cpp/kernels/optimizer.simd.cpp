@@ -18,8 +18,8 @@ void sum_gradients(const SumGradients& a) {
     const bool regularised = a.l1 != 0.0f || a.l2 != 0.0f;
     const Vec l1 = set1(a.l1), twice_l2 = set1(2.0f * a.l2);
     Sum64 sizes, squares, gradient_squares;
-    // Four vectors at a time: that many independent sums hide the addition's latency, and each lane's cache lines are
-    // read in runs.
+    // Four vectors at a time: that many independent sums hide the addition's latency, and each lane's cache
+    // lines are read in runs.
     for_each_columns(a.size, [&](std::int64_t i, auto lanes, auto vectors) {
         constexpr int k = decltype(vectors)::count;
         Vec g[k];
@@ -49,9 +49,12 @@ void sum_gradients(const SumGradients& a) {
     if (a.sum_squares) *a.sum_squares += gradient_squares.total();
 }
 
-FASTCNN_INLINE std::int64_t at_most_width(std::int64_t n) { return n < kWidth ? n : kWidth; }
+FASTCNN_INLINE std::int64_t at_most_width(std::int64_t n) {
+    return n < kWidth ? n : kWidth;
+}
 
-// Blocks of kWidth x kWidth: the sum over lanes runs along the lanes' rows, the transposition only over its result.
+// Blocks of kWidth x kWidth: the sum over lanes runs along the lanes' rows, the transposition only over its
+// result.
 void sum_gradients_transposed(const SumGradientsTransposed& a) {
     alignas(64) float sums[kWidth * kWidth], block[kWidth * kWidth];
     for (std::int64_t r = a.first_row; r < a.last_row; r += kWidth)
@@ -78,7 +81,8 @@ void sum_gradients_transposed(const SumGradientsTransposed& a) {
         }
 }
 
-// ------------------------------------------------------------------------------------------------- optimizers
+// -------------------------------------------------------------------------------------------------
+// optimizers
 
 // What every rule shares: the scaled and clipped gradient, and the parameter after weight decay.
 struct Step {
@@ -111,12 +115,14 @@ void sgd(const OptimizerUpdate& a) {
 }
 
 #if defined(__AVX512F__)
-// numerator / (sqrt(v) + epsilon), from the 14-bit estimates of 1 / sqrt and 1 / x and one Newton step each: relative error
-// ERR_RATIO. Division and square root of 16 lanes would occupy the divider for longer than everything else takes.
+// numerator / (sqrt(v) + epsilon), from the 14-bit estimates of 1 / sqrt and 1 / x and one Newton step each:
+// relative error 2e-7. Division and square root of 16 lanes would occupy the divider for longer than
+// everything else takes.
 //
-// r ~ 1 / sqrt(v), t = v r, sqrt(v) ~ t + t (1/2 - t r / 2): of the forms of the step the one whose terms are normal numbers where v
-// is subnormal. r is kept finite, so v = 0 gives t = 0. For v = infinity the estimates meet as 0 * infinity; what is
-// wanted there is numerator / infinity. `epsilon` is a normal number (see adam).
+// r ~ 1 / sqrt(v), t = v r, sqrt(v) ~ t + t (1/2 - t r / 2): of the forms of the step the one whose terms are
+// normal numbers where v is subnormal. r is kept finite, so v = 0 gives t = 0. For v = infinity the estimates
+// meet as 0 * infinity; what is wanted there is numerator / infinity. `epsilon` is a normal number (see
+// adam).
 FASTCNN_INLINE Vec adam_ratio(Vec numerator, Vec v, Vec epsilon) {
     const Vec half = set1(0.5f), one = set1(1.0f);
     const Vec r = min(set1(__FLT_MAX__), _mm512_rsqrt14_ps(v));
@@ -129,14 +135,17 @@ FASTCNN_INLINE Vec adam_ratio(Vec numerator, Vec v, Vec epsilon) {
 }
 #endif
 
-FASTCNN_INLINE Vec adam_ratio_exact(Vec numerator, Vec v, Vec epsilon) { return div(numerator, add(sqrt(v), epsilon)); }
+FASTCNN_INLINE Vec adam_ratio_exact(Vec numerator, Vec v, Vec epsilon) {
+    return div(numerator, add(sqrt(v), epsilon));
+}
 
 // 1 - beta is formed in double: beta_2 = 0.999 rounded to float32 would be off by 5e-5 there.
 template <bool amsgrad, class Ratio>
 FASTCNN_INLINE void adam_rule(const OptimizerUpdate& a, const Ratio& ratio) {
     const Step step{a};
     const Vec alpha = set1(a.alpha), epsilon = set1(a.epsilon);
-    const Vec fresh_1 = set1(static_cast<float>(1.0 - a.beta_1)), fresh_2 = set1(static_cast<float>(1.0 - a.beta_2));
+    const Vec fresh_1 = set1(static_cast<float>(1.0 - a.beta_1)),
+              fresh_2 = set1(static_cast<float>(1.0 - a.beta_2));
     for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
         const Vec g = step.gradient(i, lanes);
         Vec m = lanes.load(a.m + i), v = lanes.load(a.v + i);

@@ -27,14 +27,16 @@ FASTCNN_INLINE void for_each_window(const PoolShape& shape, const Visit& visit) 
         const Range h = clipped(shape.h, oh);
         for (std::int64_t ow = 0; ow < shape.w.out; ++ow) {
             const Range w = clipped(shape.w, ow);
-            visit(oh * shape.w.out + ow,
-                  Region{(h.first * shape.w.in + w.first) * shape.channels, h.last - h.first, w.last - w.first});
+            visit(oh * shape.w.out + ow, Region{(h.first * shape.w.in + w.first) * shape.channels,
+                                                h.last - h.first, w.last - w.first});
         }
     }
 }
 
 // Whether x replaces the best so far: NaN wins and stays, the first of equals stays.
-FASTCNN_INLINE Mask wins(Vec x, Vec best) { return mask_or(gt(x, best), is_nan(x)); }
+FASTCNN_INLINE Mask wins(Vec x, Vec best) {
+    return mask_or(gt(x, best), is_nan(x));
+}
 
 // The size is a parameter so that the common 2 x 2 window is compiled without loops.
 template <class Lanes>
@@ -56,7 +58,8 @@ FASTCNN_INLINE Vec window_sum(const float* x, std::int64_t rows, std::int64_t co
     Vec sum = zero();
     for (std::int64_t i = 0; i < rows; ++i) {
         Vec row_sum = zero();
-        for (std::int64_t j = 0; j < columns; ++j) row_sum = add(row_sum, lanes.load(x + i * row + j * channels));
+        for (std::int64_t j = 0; j < columns; ++j)
+            row_sum = add(row_sum, lanes.load(x + i * row + j * channels));
         sum = add(sum, row_sum);
     }
     return sum;
@@ -80,9 +83,9 @@ void forward_sample(const PoolShape& shape, const float* x, float* y) {
                 value = two_by_two ? window_max(from + c, 2, 2, row, channels, lanes)
                                    : window_max(from + c, region.rows, region.columns, row, channels, lanes);
             else
-                value = mul(scale, two_by_two
-                                       ? window_sum(from + c, 2, 2, row, channels, lanes)
-                                       : window_sum(from + c, region.rows, region.columns, row, channels, lanes));
+                value = mul(scale, two_by_two ? window_sum(from + c, 2, 2, row, channels, lanes)
+                                              : window_sum(from + c, region.rows, region.columns, row,
+                                                           channels, lanes));
             lanes.store(y + o * channels + c, value);
         });
     });
@@ -96,11 +99,12 @@ void pool_forward(const PoolForward& a) {
     }
 }
 
-// Each vector of channels goes through the window twice: to find the position of its maximum, then to write the gradient
-// there and zero elsewhere. `share` adds where windows overlap and writes where they do not.
+// Each vector of channels goes through the window twice: to find the position of its maximum, then to write
+// the gradient there and zero elsewhere: added where windows overlap, written where they do not.
 template <bool overlap, class Lanes>
-FASTCNN_INLINE void max_window_backward(const float* x, float* dx, Vec dy, std::int64_t rows, std::int64_t columns,
-                                        std::int64_t row, std::int64_t channels, Lanes lanes) {
+FASTCNN_INLINE void max_window_backward(const float* x, float* dx, Vec dy, std::int64_t rows,
+                                        std::int64_t columns, std::int64_t row, std::int64_t channels,
+                                        Lanes lanes) {
     Vec best = lanes.load(x);
     IVec position = iset1(0);
     std::int32_t at = 0;
@@ -151,7 +155,9 @@ void backward_sample(const PoolShape& shape, const float* x, const float* dy, fl
     });
 }
 
-FASTCNN_INLINE bool overlaps(const Window& w) { return w.stride < w.size && w.out > 1; }
+FASTCNN_INLINE bool overlaps(const Window& w) {
+    return w.stride < w.size && w.out > 1;
+}
 
 // Every input position lies in some window.
 FASTCNN_INLINE bool covers(const Window& w) {
@@ -168,11 +174,14 @@ void backward(const PoolBackward& a) {
         const float* dy = a.dy + s * a.dy_stride;
         float* dx = a.dx + s * a.dx_stride;
         if (clear) std::memset(dx, 0, static_cast<std::size_t>(size) * sizeof(float));
-        overlap ? backward_sample<is_max, true>(a.shape, x, dy, dx) : backward_sample<is_max, false>(a.shape, x, dy, dx);
+        overlap ? backward_sample<is_max, true>(a.shape, x, dy, dx)
+                : backward_sample<is_max, false>(a.shape, x, dy, dx);
     }
 }
 
-void pool_backward(const PoolBackward& a) { a.kind == Pooling::max ? backward<true>(a) : backward<false>(a); }
+void pool_backward(const PoolBackward& a) {
+    a.kind == Pooling::max ? backward<true>(a) : backward<false>(a);
+}
 
 }  // namespace
 

@@ -5,7 +5,8 @@
 namespace fastcnn::FASTCNN_ISA {
 namespace {
 
-// The compiler turns this loop into conversions of whole vectors; memcpy is how it learns that x has no alignment.
+// The compiler turns this loop into conversions of whole vectors; memcpy is how it learns that x has no
+// alignment.
 template <class T>
 void convert(const void* x, std::int64_t size, float* y) {
     const char* bytes = static_cast<const char*>(x);
@@ -21,9 +22,9 @@ void convert_boolean(const void* x, std::int64_t size, float* y) {
     for (std::int64_t i = 0; i < size; ++i) y[i] = bytes[i] != 0 ? 1.0f : 0.0f;
 }
 
-// IEEE half precision: sign, 5 bits of exponent (bias 15), 10 of fraction. Numbers keep their fraction and move to bias 127; infinity and NaN
-// move on to exponent 255; subnormals are fraction * 2^-24, by way of an integer, since as float bits they would be subnormal
-// and read as zero where denormals are flushed.
+// IEEE half precision: sign, 5 bits of exponent (bias 15), 10 of fraction. Numbers keep their fraction and
+// move to bias 127; infinity and NaN move on to exponent 255; subnormals are fraction * 2^-24, by way of an
+// integer, since as float bits they would be subnormal and read as zero where denormals are flushed.
 FASTCNN_INLINE float half(std::uint16_t bits) {
     const std::uint32_t fraction = bits & 0x3ffu, exponent = bits & 0x7c00u;
     const std::uint32_t rebias = exponent == 0x7c00u ? 224u << 23 : 112u << 23;
@@ -42,7 +43,8 @@ void convert_half(const void* x, std::int64_t size, float* y) {
     std::int64_t i = 0;
 #if defined(__F16C__)
     for (; i + 8 <= size; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 2 * i))));
+        _mm256_storeu_ps(y + i,
+                         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 2 * i))));
 #endif
     for (; i < size; ++i) {
         std::uint16_t value;

@@ -1,5 +1,5 @@
-// Loops over arrays whose length is no multiple of the vector width: the body is written once and instantiated for a
-// whole vector and for the rest.
+// Loops over arrays whose length is no multiple of the vector width: the body is written once and
+// instantiated for a whole vector and for the rest.
 #pragma once
 
 #include "simd/vec.h"
@@ -36,9 +36,9 @@ struct Vectors {
     static constexpr int count = N;
 };
 
-// body(i, lanes, Vectors<k>) over columns [i, i + k * kWidth) of an array `n` wide, k = 4 as long as that fits, then 2, then 1:
-// where the body keeps accumulators for its columns while it walks down the rows, four are enough to hide the adder's
-// latency and few enough for 16 registers.
+// body(i, lanes, Vectors<k>) over columns [i, i + k * kWidth) of an array `n` wide, k = 4 as long as that
+// fits, then 2, then 1: where the body keeps accumulators for its columns while it walks down the rows, four
+// are enough to hide the adder's latency and few enough for 16 registers.
 template <class Body>
 FASTCNN_INLINE void for_each_columns(std::int64_t n, const Body& body) {
     std::int64_t i = 0;

@@ -96,12 +96,21 @@ def test_arguments_have_keras_s_names_order_and_defaults(keras: Any, module: str
     assert [key for key in ours if not same_default(ours[key], theirs[key])] == []
 
 
-@pytest.mark.parametrize(("module", "name"), [pair for pair in CLASSES if pair[1][0].isupper()])
+CONFIGURED = [
+    (module, name)
+    for module, name in CLASSES
+    if hasattr(getattr(MODULES[module], name), "get_config") and name not in ("MeanMetricWrapper", "Loss", "Metric")
+]
+
+
+@pytest.mark.parametrize(("module", "name"), CONFIGURED)
 def test_configs_have_keras_s_keys(keras: Any, module: str, name: str) -> None:
     ours, theirs = getattr(MODULES[module], name), getattr(getattr(keras, module), name)
-    if not hasattr(theirs, "get_config") or name in ("MeanMetricWrapper", "Loss", "Metric"):
-        pytest.skip("no config")
-    assert set(ours().get_config()) == set(theirs().get_config())
+    # Keras forgets two arguments, which would be lost with the config.
+    forgotten = {"Identity": {"gain"}, "SparseCategoricalCrossentropy": {"axis"}}
+    extra = set(ours().get_config()) - set(theirs().get_config())
+    assert set(ours().get_config()) >= set(theirs().get_config())
+    assert extra <= forgotten.get(name, set())
 
 
 # --- losses ------------------------------------------------------------------------------------------------------------
@@ -122,19 +131,21 @@ def loss_case(name: str, shape: tuple[int, ...], from_logits: bool) -> tuple[Any
     return np.eye(shape[-1])[generator.integers(0, shape[-1], size=shape[:-1])], prediction
 
 
-LOSS_SETTINGS: list[dict[str, Any]] = [{}, {"from_logits": True}, {"label_smoothing": 0.2}]
+LOSS_SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    (name, settings)
+    for name, cls in losses._CLASSES.items()
+    for settings in ({}, {"from_logits": True}, {"label_smoothing": 0.2}, {"from_logits": True, "label_smoothing": 0.2})
+    if set(settings) <= set(signature_of(cls))
+]
 
 
-@pytest.mark.parametrize("name", list(losses._CLASSES))
-@pytest.mark.parametrize("settings", LOSS_SETTINGS, ids=str)
+@pytest.mark.parametrize(("name", "settings"), LOSS_SETTINGS, ids=str)
 @pytest.mark.parametrize("shape", [(7, 3), (5, 4, 3)])
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", None])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_losses(
     keras: Any, name: str, settings: dict[str, Any], shape: tuple[int, ...], reduction: str | None, weighted: bool
 ) -> None:
-    if not set(settings) <= set(signature_of(getattr(losses, name))):
-        pytest.skip(f"{name} has no {next(iter(settings))}")
     y_true, y_pred = loss_case(name, shape, settings.get("from_logits", False))
     weight = rng().uniform(0, 2, size=shape[:-1]).astype(np.float32) if weighted else None
     ours = getattr(losses, name)(reduction=reduction, **settings)(y_true, y_pred, sample_weight=weight)
@@ -319,11 +330,16 @@ def test_relu_with_settings(keras: Any, settings: dict[str, float]) -> None:
     np.testing.assert_allclose(activations.relu(x, **settings), expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("name", [cls.__name__ for cls in initializers._CLASSES])
-@pytest.mark.parametrize("shape", [(200, 150), (3, 3, 40, 60)])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (cls.__name__, shape)
+        for cls in initializers._CLASSES
+        for shape in ((200, 150), (3, 3, 40, 60))
+        if cls is not initializers.Identity or len(shape) == 2
+    ],
+)
 def test_initializers_have_keras_s_distribution(keras: Any, name: str, shape: tuple[int, ...]) -> None:
-    if name == "Identity" and len(shape) != 2:
-        pytest.skip("matrices only")
     seed = {"seed": 5} if "seed" in signature_of(getattr(initializers, name)) else {}
     ours = getattr(initializers, name)(**seed)
     theirs = getattr(keras.initializers, name)(**seed)
@@ -451,7 +467,9 @@ def test_add_without_a_target_and_over_it(keras: Any, clock: Clock, target: int 
 def test_the_logger_prints_what_keras_prints(keras: Any, clock: Clock) -> None:
     def run(module: Any) -> Callable[[Any], Iterator[float]]:
         def script(_: Any) -> Iterator[float]:
-            runner = module.CallbackList(add_progbar=True, model=SimpleNamespace(), verbose=1, epochs=2, steps=30)
+            # Not through a CallbackList: Keras's calls its callbacks from another thread, at another time.
+            runner = module.ProgbarLogger()
+            runner.set_params({"verbose": 1, "epochs": 2, "steps": 30})
             runner.on_train_begin()
             for number in range(2):
                 runner.on_epoch_begin(number)
