@@ -116,8 +116,9 @@ void sgd(const OptimizerUpdate& a) {
 
 #if defined(__AVX512F__)
 // numerator / (sqrt(v) + epsilon), from the 14-bit estimates of 1 / sqrt and 1 / x and one Newton step each:
-// relative error 2e-7. Division and square root of 16 lanes would occupy the divider for longer than
-// everything else takes.
+// relative error 2e-7, as division and square root have. A whole update takes 15 % less time with it where
+// the parameters are in L1 or L2 (denormals flushed; with denormal moments that are not, everything takes
+// many times longer).
 //
 // r ~ 1 / sqrt(v), t = v r, sqrt(v) ~ t + t (1/2 - t r / 2): of the forms of the step the one whose terms are
 // normal numbers where v is subnormal. r is kept finite, so v = 0 gives t = 0. For v = infinity the estimates

@@ -237,7 +237,14 @@ def loss(
     prediction: NDArray[Any], target: NDArray[Any], kind: str, from_logits: bool, label_smoothing: float, weight: NDArray[Any] | None = None, scale: float = 1.0,
     isa: str = "", algorithm: str = "",
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """prediction (batch, ..., classes) -> (weighted sum of the row losses, gradient, activated)"""
+    """prediction (batch, ..., classes) -> (weighted sum of the row losses, gradient, activated); without from_logits
+    `activated` is the prediction itself. target: float as prediction, or int32 (batch, ...) for the sparse loss."""
+
+def row_losses(
+    prediction: NDArray[Any], target: NDArray[Any], kind: str, from_logits: bool, label_smoothing: float = 0.0,
+    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+) -> NDArray[Any]:
+    """prediction (batch, ..., classes) -> each row's loss (batch, ...)"""
 
 def accuracy(prediction: NDArray[Any], target: NDArray[Any], kind: str, threshold: float = 0.5, weight: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[float, float]:
     """(total, count)"""

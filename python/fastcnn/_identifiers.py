@@ -83,6 +83,7 @@ class Registry:
     ) -> None:
         self.module = module
         self.kind = kind
+        self._a_kind = f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
         self.fold_case = fold_case
         self._objects = {self._key(name): value for name, value in objects.items()}
         self._shown = list(objects if shown is None else shown)
@@ -103,7 +104,7 @@ class Registry:
         except KeyError:
             names = listing(nearest_first(name, self._shown))
             raise ValueError(
-                f"{self.module}.{operation}: identifier: expected the name of a {self.kind}, one of {names}, "
+                f"{self.module}.{operation}: identifier: expected the name of {self._a_kind}, one of {names}, "
                 f"received {name!r}"
             ) from None
 
@@ -160,6 +161,6 @@ class Registry:
     def not_understood(self, identifier: Any) -> ValueError:
         """Returns the error for an identifier of a wrong type."""
         return ValueError(
-            f"{self.module}.get: identifier: expected a {self.kind}, its name ({listing(self._shown)}) or its config, "
+            f"{self.module}.get: identifier: expected {self._a_kind}, its name ({listing(self._shown)}) or its config, "
             f"received {identifier!r}"
         )

@@ -248,7 +248,8 @@ def test_metrics_over_batches(keras: Any, name: str, settings: dict[str, Any], w
 
 @pytest.mark.parametrize("name", ["Mean", "Sum"])
 @pytest.mark.parametrize(
-    ("shape", "weight_shape"), [((5,), None), ((5,), (5,)), ((5, 1), (5,)), ((5, 3), (5,)), ((5, 3), (5, 3)), ((), None)]
+    ("shape", "weight_shape"),
+    [((5,), None), ((5,), (5,)), ((5, 1), (5,)), ((5, 3), (5,)), ((5, 3), (5, 3)), ((), None)],
 )
 def test_reductions(keras: Any, name: str, shape: tuple[int, ...], weight_shape: tuple[int, ...] | None) -> None:
     values = rng().normal(size=shape).astype(np.float32)
@@ -390,7 +391,10 @@ def test_names_that_keras_makes() -> None:
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
 def test_optimizer_configs(keras: Any, name: str) -> None:
-    ours, theirs = getattr(optimizers, name)(name="o").get_config(), getattr(keras.optimizers, name)(name="o").get_config()
+    ours, theirs = (
+        getattr(optimizers, name)(name="o").get_config(),
+        getattr(keras.optimizers, name)(name="o").get_config(),
+    )
     assert theirs.pop("learning_rate") == pytest.approx(ours.pop("learning_rate"), rel=1e-6)  # float32 there
     assert ours == theirs
 

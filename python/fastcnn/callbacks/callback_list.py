@@ -142,7 +142,7 @@ class CallbackList(Callback):
 def _flat(callbacks: Any) -> Iterator[Any]:
     if callbacks is None:
         return
-    if isinstance(callbacks, Iterable) and not hasattr(callbacks, "on_epoch_end"):
+    if isinstance(callbacks, Iterable) and not isinstance(callbacks, str) and not hasattr(callbacks, "on_epoch_end"):
         for callback in callbacks:
             yield from _flat(callback)
     elif isinstance(callbacks, type) or not hasattr(callbacks, "on_epoch_end"):

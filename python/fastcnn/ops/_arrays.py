@@ -1,0 +1,89 @@
+"""What the functions of fastcnn.ops share: conversion of arrays, checks of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastcnn import _messages
+
+Floats: TypeAlias = NDArray[np.float32]
+IntOrPair: TypeAlias = int | Sequence[int]
+Padding: TypeAlias = Literal["valid", "same"]
+
+IMAGES = "(batch, height, width, channels)"
+
+
+def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:
+    """`value` as a C-contiguous, aligned float32 array: itself where it already is one, else a converted copy.
+
+    `axes` names the axes of an array of rank `rank`, for the message.
+    """
+    array = _array(operation, argument, value)
+    if array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
+        _messages.fail(operation, argument, "an array of numbers", f"dtype {array.dtype}")
+    if rank is not None and array.ndim != rank:
+        raise ValueError(f"{operation}: {argument}: expected an array of shape {axes}, received shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{operation}: {argument}: expected at least one element, received shape {array.shape}")
+    return np.require(array, dtype=np.float32, requirements=["C", "A"])
+
+
+def _array(operation: str, argument: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:  # rows of different lengths
+        _messages.fail(operation, argument, "an array of numbers", value)
+
+
+def same_shape(operation: str, argument: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuses an array that has not this shape."""
+    if array.shape != shape:
+        raise ValueError(f"{operation}: {argument}: expected shape {shape}, received shape {array.shape}")
+
+
+def pair(operation: str, argument: str, value: IntOrPair) -> tuple[int, int]:
+    """A positive integer or two of them, as (height, width)."""
+    return _messages.pair(operation, argument, value)
+
+
+def padding_name(operation: str, value: str) -> Padding:
+    """'valid' or 'same', in any case."""
+    return cast(Padding, _messages.choice(operation, "padding", value, ("valid", "same")))
+
+
+def channels_last(operation: str, data_format: str | None) -> None:
+    """Refuses any other data format."""
+    if data_format not in (None, "channels_last"):
+        _messages.fail(operation, "data_format", "'channels_last'", data_format)
+
+
+def axis_index(operation: str, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not _messages.is_integer(axis) or not -rank <= axis < rank:
+        _messages.fail(operation, "axis", f"an integer from {-rank} to {rank - 1}", axis)
+    return int(axis) % rank
+
+
+def shape_of_images(operation: str, argument: str, value: Sequence[int]) -> tuple[int, int, int, int]:
+    """Four positive integers: (batch, height, width, channels)."""
+    entries = tuple(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else ()
+    if len(entries) != 4 or not all(_messages.is_integer(v) and v > 0 for v in entries):
+        _messages.fail(operation, argument, f"four positive integers {IMAGES}", value)
+    batch, height, width, channels = (int(v) for v in entries)
+    return batch, height, width, channels
+
+
+def last_axis_rows(array: Floats, axis: int) -> Floats:
+    """The array with `axis` moved to the end, as C-contiguous rows (n, size of the axis)."""
+    moved = np.moveaxis(array, axis, -1)
+    return np.ascontiguousarray(moved).reshape(-1, moved.shape[-1])
+
+
+def from_last_axis_rows(rows: Floats, shape: tuple[int, ...], axis: int) -> Floats:
+    """The inverse of last_axis_rows for an array of shape `shape`."""
+    moved = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))

@@ -1,0 +1,288 @@
+"""Convolution and its gradients: every row against the oracle."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fastcnn import _core
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_cases import REFERENCE, assert_canaries, assert_same_specials, assert_sum, canaried, double, each_row, placed
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolution and the seed of its data."""
+
+    size: tuple[int, int] = (9, 10)
+    channels: int = 5
+    filters: int = 7
+    kernel: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    padding: str = "valid"
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    batch: int = 2
+    relu: bool = False
+    bias: bool = True
+    seed: int = 0
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        return self.strides, self.padding, self.dilation, self.groups
+
+    @property
+    def fits(self) -> bool:
+        return self.padding == "same" or all(
+            (k - 1) * d < n for n, k, d in zip(self.size, self.kernel, self.dilation)
+        )
+
+
+CASES = [
+    Conv(),
+    Conv(relu=True, bias=False),
+    # the networks' own shapes
+    Conv((28, 28), 1, 32, batch=3, relu=True),
+    Conv((13, 13), 32, 64, batch=2, relu=True),
+    Conv((5, 5), 64, 64, batch=3),
+    Conv((16, 16), 3, 16, padding="same", batch=1),
+    # channels and filters around the vector widths
+    *(Conv((6, 7), channels, 9) for channels in (1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 100)),
+    *(Conv((6, 7), 3, filters) for filters in (1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100)),
+    # widths around the blocks of pixels
+    *(Conv((3, width), 2, 17, (1, 3)) for width in (3, 4, 6, 9, 11, 14, 15, 16, 17, 18, 35)),
+    # windows
+    *(Conv((8, 9), 4, 8, (k, k), padding=padding) for k in (1, 2, 4, 5, 7) for padding in ("valid", "same")),
+    Conv((9, 5), 4, 8, (1, 5)),
+    Conv((9, 5), 4, 8, (7, 1), padding="same"),
+    Conv((2, 2), 3, 4, (5, 5), padding="same"),
+    Conv((1, 1), 17, 33, (1, 1), batch=5),
+    # strides and dilation
+    *(Conv((11, 12), 3, 10, strides=s, padding=p) for s in ((2, 2), (1, 3), (4, 4)) for p in ("valid", "same")),
+    Conv((10, 10), 8, 16, (1, 1), strides=(2, 2)),
+    *(Conv((12, 11), 3, 10, dilation=d, padding=p) for d in ((2, 2), (1, 3)) for p in ("valid", "same")),
+    Conv((12, 13), 4, 6, strides=(2, 1), dilation=(1, 2), padding="same"),
+    Conv((14, 14), 2, 3, strides=(2, 2), dilation=(2, 2), padding="same"),
+    # groups
+    Conv(channels=6, filters=8, groups=2),
+    Conv(channels=34, filters=66, groups=2, padding="same"),
+    Conv(channels=6, filters=6, groups=6, padding="same"),
+    Conv(channels=33, filters=33, groups=33, strides=(2, 2), padding="same"),
+    Conv(channels=16, filters=48, groups=16, batch=1),
+    Conv(channels=12, filters=4, groups=4, dilation=(2, 2), padding="same"),
+    # batches
+    *(Conv((7, 7), 3, 20, batch=batch) for batch in (1, 5, 17)),
+]
+
+
+def data(case: Conv) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(case.seed)
+    x = placed(rng.standard_normal((case.batch, *case.size, case.channels)))
+    kernel = placed(rng.standard_normal((*case.kernel, case.channels // case.groups, case.filters)))
+    return x, kernel, placed(rng.standard_normal(case.filters)) if case.bias else None
+
+
+def forward(case: Conv, x: Any, kernel: Any, bias: Any, **where: Any) -> Any:
+    return _core.conv2d(x, kernel, bias, *case.window, case.relu, **where)
+
+
+@functools.cache
+def expected_forward(case: Conv) -> tuple[Any, Any]:
+    """The oracle's output, and the sum of the products' magnitudes."""
+    x, kernel, bias = double(*data(case))
+    y = forward(case, x, kernel, bias, isa=REFERENCE)
+    return y, forward(case, abs(x), abs(kernel), None if bias is None else abs(bias), isa=REFERENCE)
+
+
+def gradient(case: Conv, shape: tuple[int, ...]) -> Any:
+    return placed(np.random.default_rng(case.seed + 1).standard_normal(shape))
+
+
+def grad_input(case: Conv, dy: Any, kernel: Any, **where: Any) -> Any:
+    return _core.conv2d_grad_input(dy, kernel, (case.batch, *case.size, case.channels), *case.window, **where)
+
+
+def grad_kernel(case: Conv, x: Any, dy: Any, **where: Any) -> Any:
+    return _core.conv2d_grad_kernel(x, dy, case.kernel, *case.window, **where)
+
+
+@functools.cache
+def expected_gradients(case: Conv) -> tuple[tuple[Any, Any], ...]:
+    """(value, magnitude) of dx, dkernel and dbias by the oracle."""
+    x, kernel, _ = double(*data(case))
+    (dy,) = double(gradient(case, expected_forward(case)[0].shape))
+    pairs = []
+    for f in (lambda a: a, np.abs):
+        dkernel, dbias = grad_kernel(case, f(x), f(dy), isa=REFERENCE)
+        pairs.append((grad_input(case, f(dy), f(kernel), isa=REFERENCE), dkernel, dbias))
+    return tuple(zip(*pairs))
+
+
+def check_forward(case: Conv, algorithm: str, isa: str) -> None:
+    expected, magnitude = expected_forward(case)
+    out = canaried(*expected.shape)
+    actual = forward(case, *data(case), out=out, isa=isa, algorithm=algorithm)
+    terms = case.kernel[0] * case.kernel[1] * case.channels // case.groups + 1
+    assert actual is out
+    assert_sum(actual, expected, magnitude, terms, (case, algorithm, isa))
+    assert_canaries(out)
+
+
+def check_grad_input(case: Conv, algorithm: str, isa: str) -> None:
+    expected, magnitude = expected_gradients(case)[0]
+    out = canaried(*expected.shape)
+    dy = gradient(case, expected_forward(case)[0].shape)
+    grad_input(case, dy, data(case)[1], out=out, isa=isa, algorithm=algorithm)
+    terms = case.kernel[0] * case.kernel[1] * case.filters // case.groups
+    assert_sum(out, expected, magnitude, terms, (case, algorithm, isa))
+    assert_canaries(out)
+
+
+def check_grad_kernel(case: Conv, algorithm: str, isa: str) -> None:
+    (dkernel, kernel_magnitude), (dbias, bias_magnitude) = expected_gradients(case)[1:]
+    out = canaried(*dkernel.shape)
+    y_shape = expected_forward(case)[0].shape
+    _, bias = grad_kernel(case, data(case)[0], gradient(case, y_shape), out=out, isa=isa, algorithm=algorithm)
+    terms = y_shape[0] * y_shape[1] * y_shape[2]
+    assert_sum(out, dkernel, kernel_magnitude, terms, (case, algorithm, isa))
+    assert_sum(bias, dbias, bias_magnitude, terms, (case, algorithm, isa))
+    assert_canaries(out)
+
+
+def case_id(case: Conv) -> str:
+    changed = [f"{name}={value}" for name, value in vars(case).items() if value != getattr(Conv, name)]
+    return ",".join(changed).replace(" ", "") or "default"
+
+
+each_case = pytest.mark.parametrize("case", CASES, ids=case_id)
+
+
+@each_case
+@each_row("conv2d_forward")
+def test_forward_agrees_with_the_oracle(case: Conv, algorithm: str, isa: str) -> None:
+    check_forward(case, algorithm, isa)
+
+
+@each_case
+@each_row("conv2d_grad_input")
+def test_grad_input_agrees_with_the_oracle(case: Conv, algorithm: str, isa: str) -> None:
+    check_grad_input(case, algorithm, isa)
+
+
+@each_case
+@each_row("conv2d_grad_kernel")
+def test_grad_kernel_agrees_with_the_oracle(case: Conv, algorithm: str, isa: str) -> None:
+    check_grad_kernel(case, algorithm, isa)
+
+
+def pairs_of(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Conv:
+    groups = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    return Conv(
+        size=draw(pairs_of(1, 19)),
+        channels=groups * draw(st.integers(1, 20)),
+        filters=groups * draw(st.integers(1, 36)),
+        kernel=draw(pairs_of(1, 7)),
+        strides=draw(pairs_of(1, 3)),
+        padding=draw(st.sampled_from(("valid", "same"))),
+        dilation=draw(pairs_of(1, 3)),
+        groups=groups,
+        batch=draw(st.integers(1, 3)),
+        relu=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        seed=draw(st.integers(0, 999)),
+    )
+
+
+any_convolution = given(convolutions().filter(lambda case: case.fits))
+few = settings(max_examples=60)
+
+
+@each_row("conv2d_forward")
+@few
+@any_convolution
+def test_forward_of_any_convolution(algorithm: str, isa: str, case: Conv) -> None:
+    check_forward(case, algorithm, isa)
+
+
+@each_row("conv2d_grad_input")
+@few
+@any_convolution
+def test_grad_input_of_any_convolution(algorithm: str, isa: str, case: Conv) -> None:
+    check_grad_input(case, algorithm, isa)
+
+
+@each_row("conv2d_grad_kernel")
+@few
+@any_convolution
+def test_grad_kernel_of_any_convolution(algorithm: str, isa: str, case: Conv) -> None:
+    check_grad_kernel(case, algorithm, isa)
+
+
+SPECIALS = (np.nan, np.inf, -np.inf)
+SPECIAL_CASES = [
+    Conv(),
+    Conv(relu=True, padding="same"),
+    Conv((9, 9), 3, 17, strides=(2, 2), padding="same"),
+    Conv((9, 9), 6, 4, groups=2, dilation=(2, 2)),
+]
+each_special = pytest.mark.parametrize("special", SPECIALS)
+each_special_case = pytest.mark.parametrize("case", SPECIAL_CASES, ids=case_id)
+
+
+@each_special
+@each_special_case
+@each_row("conv2d_forward")
+def test_forward_passes_nan_and_infinity_on(case: Conv, special: float, algorithm: str, isa: str) -> None:
+    x, kernel, bias = data(case)
+    x[-1, 4, 5, 1] = special
+    expected = forward(case, *double(x, kernel, bias), isa=REFERENCE)
+    actual = forward(case, x, kernel, bias, isa=isa, algorithm=algorithm)
+    assert_same_specials(actual, expected, (case, special, isa))
+    assert not np.isfinite(actual).all()
+
+
+@each_special
+@each_special_case
+@each_row("conv2d_grad_input")
+def test_grad_input_passes_nan_and_infinity_on(case: Conv, special: float, algorithm: str, isa: str) -> None:
+    kernel = data(case)[1]
+    dy = gradient(case, expected_forward(case)[0].shape)
+    dy[-1, 1, 2, 3] = special
+    expected = grad_input(case, *double(dy, kernel), isa=REFERENCE)
+    actual = grad_input(case, dy, kernel, isa=isa, algorithm=algorithm)
+    assert_same_specials(actual, expected, (case, special, isa))
+    assert not np.isfinite(actual).all()
+
+
+@each_special
+@each_special_case
+@each_row("conv2d_grad_kernel")
+def test_grad_kernel_passes_nan_and_infinity_on(case: Conv, special: float, algorithm: str, isa: str) -> None:
+    x = data(case)[0]
+    dy = gradient(case, expected_forward(case)[0].shape)
+    dy[-1, 1, 2, 3] = special
+    expected = grad_kernel(case, *double(x, dy), isa=REFERENCE)
+    actual = grad_kernel(case, x, dy, isa=isa, algorithm=algorithm)
+    for a, e in zip(actual, expected):
+        assert_same_specials(a, e, (case, special, isa))
+        assert not np.isfinite(a).all()
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_sizes_that_do_not_fit_are_refused(groups: int) -> None:
+    x, kernel, bias = data(replace(Conv(), channels=6, filters=6))
+    with pytest.raises(_core.Error, match=r"^conv2d: kernel: expected 6 input channels / \d groups on its third axis"):
+        forward(replace(Conv(), groups=groups), x, np.ascontiguousarray(kernel[:, :, :5]), bias)
+    with pytest.raises(_core.Error, match=r"^conv2d: kernel_size: expected a window of at most 9 x 10, .* received 9 x 11"):
+        forward(Conv(dilation=(4, 5)), x, kernel, bias)
+    with pytest.raises(_core.Error, match=r"^conv2d: groups: expected a divisor of 6 input and 6 output channels, received 4"):
+        forward(Conv(groups=4), x, kernel, bias)
