@@ -37,7 +37,7 @@ def test_nan_stays(name: str) -> None:
 
 def test_a_number_gives_a_number() -> None:
     assert activations.relu(-1.0).shape == ()
-    with pytest.raises(ValueError, match="^softmax: x: expected rank 1 at least, received a single number$"):
+    with pytest.raises(ValueError, match=r"^softmax: x: expected rank 1 at least, received a single number$"):
         activations.softmax(1.0)
 
 
@@ -64,12 +64,12 @@ def test_by_name_and_back() -> None:
 
 def test_unknown_names() -> None:
     expected = (
-        "^activations.get: identifier: expected the name of an activation, one of 'relu', 'linear', 'sigmoid', 'softmax', "
-        "'tanh', received 'rellu'$"
+        "^activations.get: identifier: expected the name of an activation, one of 'relu', 'linear', 'sigmoid', "
+        "'softmax', 'tanh', received 'rellu'$"
     )
     with pytest.raises(ValueError, match=expected):
         activations.get("rellu")
-    with pytest.raises(ValueError, match="^activations.get: identifier: expected an activation, .* received 3$"):
+    with pytest.raises(ValueError, match=r"^activations.get: identifier: expected an activation, .* received 3$"):
         activations.get(3)
-    with pytest.raises(ValueError, match="^activations.serialize: activation: expected one of linear, relu, "):
+    with pytest.raises(ValueError, match=r"^activations.serialize: activation: expected one of linear, relu, "):
         activations.serialize(abs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def losses(*values: float) -> list[dict[str, float]]:
     return [{"val_loss": value} for value in values]
 
 
-# --- base and list -------------------------------------------------------------------------------------------------------
+# --- base and list ----------------------------------------------------------------------------------------------------
 
 
 def test_every_hook_reaches_every_callback() -> None:
@@ -89,7 +89,7 @@ def test_every_hook_reaches_every_callback() -> None:
 
 def test_the_old_batch_hooks_are_called_by_the_new_ones() -> None:
     class Old(callbacks.Callback):
-        seen: list[Any] = []
+        seen: ClassVar[list[Any]] = []
 
         def on_batch_begin(self, batch: int, logs: Any = None) -> None:
             self.seen.append(("begin", batch))
@@ -135,7 +135,7 @@ def test_model_params_and_defaults() -> None:
 
 @pytest.mark.parametrize("wrong", [3, "EarlyStopping", callbacks.History, [callbacks.History]])
 def test_what_is_no_callback(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="^CallbackList: callbacks: expected Callback objects, received "):
+    with pytest.raises(ValueError, match=r"^CallbackList: callbacks: expected Callback objects, received "):
         callbacks.CallbackList([callbacks.History(), wrong])
 
 
@@ -182,7 +182,7 @@ def test_who_needs_every_batch(callback: Any, needed: bool) -> None:
     assert callbacks.CallbackList([callback]).batch_hooks is needed
 
 
-# --- EarlyStopping -------------------------------------------------------------------------------------------------------
+# --- EarlyStopping ----------------------------------------------------------------------------------------------------
 
 
 def test_early_stopping_waits_and_restores(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,18 +223,18 @@ def test_the_direction_is_the_metric_s() -> None:
     fit(model, stopping, [{"val_accuracy": value} for value in (0.5, 0.6, 0.7)])
     assert stopping.stopped_epoch == 0
     unknown = callbacks.EarlyStopping(monitor="val_score")
-    with pytest.raises(ValueError, match="^EarlyStopping: mode: expected 'min' or 'max', .*'val_score' is better"):
+    with pytest.raises(ValueError, match=r"^EarlyStopping: mode: expected 'min' or 'max', .*'val_score' is better"):
         fit(model, unknown, [{"val_score": 1.0}])
 
 
 def test_a_monitored_value_that_is_not_there() -> None:
-    with pytest.warns(UserWarning, match="conditioned on metric `val_loss` which is not available.*are: loss"):
+    with pytest.warns(UserWarning, match=r"conditioned on metric `val_loss` which is not available.*are: loss"):
         fit(Model(), callbacks.EarlyStopping(), [{"loss": 1.0}])
-    with pytest.warns(UserWarning, match="^EarlyStopping: mode: expected 'auto', 'min' or 'max', received 'least'"):
+    with pytest.warns(UserWarning, match=r"^EarlyStopping: mode: expected 'auto', 'min' or 'max', received 'least'"):
         assert callbacks.EarlyStopping(mode="least").mode == "auto"
 
 
-# --- ModelCheckpoint -----------------------------------------------------------------------------------------------------
+# --- ModelCheckpoint --------------------------------------------------------------------------------------------------
 
 
 def test_checkpoints_after_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,7 +266,7 @@ def test_only_the_best_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_without_the_monitored_value_all_are_saved(tmp_path: Path) -> None:
     model = Model()
     checkpoint = callbacks.ModelCheckpoint(tmp_path / "{epoch}.npz", save_weights_only=True, save_best_only=True)
-    with pytest.warns(UserWarning, match="^ModelCheckpoint: monitor: expected a number called 'val_loss'"):
+    with pytest.warns(UserWarning, match=r"^ModelCheckpoint: monitor: expected a number called 'val_loss'"):
         fit(model, checkpoint, [{"loss": 1.0}])
     assert len(model.saved) == 1
 
@@ -280,7 +280,7 @@ def test_checkpoints_after_batches(tmp_path: Path) -> None:
 
 def test_whole_models_where_the_model_can_save_them(tmp_path: Path) -> None:
     checkpoint = callbacks.ModelCheckpoint(tmp_path / "whole.keras")
-    with pytest.raises(ValueError, match="^ModelCheckpoint: save_weights_only: expected True"):
+    with pytest.raises(ValueError, match=r"^ModelCheckpoint: save_weights_only: expected True"):
         fit(Model(), checkpoint, losses(1.0))
     saved = []
     model = Model()
@@ -291,22 +291,22 @@ def test_whole_models_where_the_model_can_save_them(tmp_path: Path) -> None:
 
 def test_wrong_checkpoints(tmp_path: Path) -> None:
     for freq in (0, "step", 1.5, True):
-        with pytest.raises(ValueError, match="^ModelCheckpoint: save_freq: expected 'epoch' or a positive number"):
+        with pytest.raises(ValueError, match=r"^ModelCheckpoint: save_freq: expected 'epoch' or a positive number"):
             callbacks.ModelCheckpoint("a.npz", save_weights_only=True, save_freq=freq)  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match="^ModelCheckpoint: filepath: expected a name that ends in .npz .*'a.weights.h5'$"
+        ValueError, match=r"^ModelCheckpoint: filepath: expected a name that ends in .npz .*'a.weights.h5'$"
     ):
         callbacks.ModelCheckpoint("a.weights.h5", save_weights_only=True)
     missing = callbacks.ModelCheckpoint(str(tmp_path / "{nothing}.npz"), save_weights_only=True)
-    with pytest.raises(KeyError, match="filepath: expected names among epoch, val_loss, received 'nothing'"):
+    with pytest.raises(KeyError, match=r"filepath: expected names among epoch, val_loss, received 'nothing'"):
         fit(Model(), missing, losses(1.0))
     (tmp_path / "folder.npz").mkdir()
     folder = callbacks.ModelCheckpoint(tmp_path / "folder.npz", save_weights_only=True)
-    with pytest.raises(IsADirectoryError, match="^ModelCheckpoint: filepath: expected a file, received the folder"):
+    with pytest.raises(IsADirectoryError, match=r"^ModelCheckpoint: filepath: expected a file, received the folder"):
         fit(Model(), folder, losses(1.0))
 
 
-# --- learning rate -------------------------------------------------------------------------------------------------------
+# --- learning rate ----------------------------------------------------------------------------------------------------
 
 
 def test_reduce_on_plateau(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,7 +315,7 @@ def test_reduce_on_plateau(capsys: pytest.CaptureFixture[str]) -> None:
     history = fit(model, reduce, losses(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
     assert history.history["learning_rate"] == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2]
     assert "Epoch 3: ReduceLROnPlateau reducing learning rate to 0.5." in capsys.readouterr().out
-    with pytest.raises(ValueError, match="^ReduceLROnPlateau: factor: expected a number < 1, received 1.0$"):
+    with pytest.raises(ValueError, match=r"^ReduceLROnPlateau: factor: expected a number < 1, received 1.0$"):
         callbacks.ReduceLROnPlateau(factor=1.0)
 
 
@@ -327,7 +327,7 @@ def test_scheduler(capsys: pytest.CaptureFixture[str]) -> None:
     fit(model, callbacks.LearningRateScheduler(lambda epoch: 0.1 * (epoch + 1)), losses(1, 1))
     assert model.optimizer.learning_rate == pytest.approx(0.2)
     with pytest.raises(
-        ValueError, match="^LearningRateScheduler: schedule: expected it to return a float, received 'fast'"
+        ValueError, match=r"^LearningRateScheduler: schedule: expected it to return a float, received 'fast'"
     ):
         fit(model, callbacks.LearningRateScheduler(lambda epoch: "fast"), losses(1))  # type: ignore[arg-type,return-value]
 
@@ -336,11 +336,11 @@ def test_errors_inside_a_schedule_come_through() -> None:
     def broken(epoch: int, rate: float) -> float:
         raise TypeError("inside")
 
-    with pytest.raises(TypeError, match="^inside$"):
+    with pytest.raises(TypeError, match=r"^inside$"):
         fit(Model(), callbacks.LearningRateScheduler(broken), losses(1))
 
 
-# --- files and the rest ----------------------------------------------------------------------------------------------------
+# --- files and the rest -----------------------------------------------------------------------------------------------
 
 
 def read(path: Path, separator: str = ",") -> list[list[str]]:
@@ -371,7 +371,7 @@ def test_terminate_on_nan(value: float, capsys: pytest.CaptureFixture[str]) -> N
     history = fit(model, callbacks.TerminateOnNaN(), [{"loss": 1.0}, {"loss": value}, {"loss": 1.0}], batches=3)
     assert history.epoch == [0, 1]
     assert capsys.readouterr().out == "Batch 0: Invalid loss, terminating training\n"
-    with pytest.raises(RuntimeError, match="^TerminateOnNaN: loss: expected a finite number at batch 0"):
+    with pytest.raises(RuntimeError, match=r"^TerminateOnNaN: loss: expected a finite number at batch 0"):
         fit(model, callbacks.TerminateOnNaN(raise_error=True), [{"loss": value}])
 
 

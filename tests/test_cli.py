@@ -23,7 +23,6 @@ def run(*words: str, timeout: float = 120, **environment: str) -> subprocess.Com
     """Runs the command in a process of its own."""
     return subprocess.run(
         [*COMMAND, *words],
-        check=False,
         capture_output=True,
         encoding="utf-8",
         timeout=timeout,
@@ -135,7 +134,6 @@ class TestErrors:
     def test_a_reader_that_goes_away_is_no_error(self) -> None:
         result = subprocess.run(
             f'"{sys.executable}" -m fastcnn demo --epochs 1 | head -n 1',
-            check=False,
             shell=True,
             capture_output=True,
             encoding="utf-8",

@@ -54,7 +54,7 @@ def test_a_seed_generator_moves_on() -> None:
 
 @pytest.mark.parametrize("seed", [1.5, "1", True])
 def test_seeds_of_other_types(seed: object) -> None:
-    with pytest.raises(ValueError, match="^HeNormal: seed: expected an integer, a random.SeedGenerator or None"):
+    with pytest.raises(ValueError, match=r"^HeNormal: seed: expected an integer, a random.SeedGenerator or None"):
         initializers.HeNormal(seed=seed)  # type: ignore[arg-type]
 
 
@@ -96,7 +96,7 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     matrix = initializers.Orthogonal(gain=2.0, seed=1)(shape).reshape(-1, shape[-1])
     small = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-5)
-    with pytest.raises(ValueError, match="^Orthogonal: shape: expected rank 2 at least"):
+    with pytest.raises(ValueError, match=r"^Orthogonal: shape: expected rank 2 at least"):
         initializers.Orthogonal()((3,))
 
 
@@ -146,12 +146,12 @@ def test_get() -> None:
 
 def test_unknown_ones() -> None:
     with pytest.raises(
-        ValueError, match="^initializers.get: identifier: .* one of 'he_normal', .* received 'he_norml'$"
+        ValueError, match=r"^initializers.get: identifier: .* one of 'he_normal', .* received 'he_norml'$"
     ):
         initializers.get("he_norml")
-    with pytest.raises(ValueError, match="^initializers.get: identifier: expected an initializer, .* received 3$"):
+    with pytest.raises(ValueError, match=r"^initializers.get: identifier: expected an initializer, .* received 3$"):
         initializers.get(3)
-    with pytest.raises(ValueError, match="^initializers.deserialize: config: expected the arguments of Zeros"):
+    with pytest.raises(ValueError, match=r"^initializers.deserialize: config: expected the arguments of Zeros"):
         initializers.deserialize({"class_name": "Zeros", "config": {"value": 1}})
-    with pytest.raises(ValueError, match="^initializers.deserialize: config: expected a dict"):
+    with pytest.raises(ValueError, match=r"^initializers.deserialize: config: expected a dict"):
         initializers.deserialize({"config": {}})

@@ -112,7 +112,7 @@ def test_no_samples() -> None:
     assert losses.MeanSquaredError()(np.zeros((0, 2)), np.zeros((0, 2))) == 0.0
 
 
-# --- native ------------------------------------------------------------------------------------------------------------
+# --- native -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -146,11 +146,11 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
             return 2 * super().call(y_true, y_pred)
 
     assert Doubled()([[0.0]], [[3.0]]) == 18.0
-    with pytest.raises(ValueError, match="^Doubled: loss: expected one of"):
+    with pytest.raises(ValueError, match=r"^Doubled: loss: expected one of"):
         Doubled().native()
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def test_wrong_labels() -> None:
@@ -177,13 +177,13 @@ def test_wrong_smoothing(value: Any) -> None:
 
 
 def test_wrong_reduction_and_axis() -> None:
-    with pytest.raises(ValueError, match="^MeanSquaredError: reduction: expected one of .* received 'avg'$"):
+    with pytest.raises(ValueError, match=r"^MeanSquaredError: reduction: expected one of .* received 'avg'$"):
         losses.MeanSquaredError(reduction="avg")
-    with pytest.raises(ValueError, match="^BinaryCrossentropy: axis: expected an integer, received True$"):
+    with pytest.raises(ValueError, match=r"^BinaryCrossentropy: axis: expected an integer, received True$"):
         losses.BinaryCrossentropy(axis=True)
 
 
-# --- by name -----------------------------------------------------------------------------------------------------------
+# --- by name ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_get_wraps_a_function() -> None:
 
 def test_unknown_losses() -> None:
     with pytest.raises(
-        ValueError, match="^losses.get: identifier: .* one of 'binary_crossentropy', .* 'binary_crossentrpy'"
+        ValueError, match=r"^losses.get: identifier: .* one of 'binary_crossentropy', .* 'binary_crossentrpy'"
     ):
         losses.get("binary_crossentrpy")
-    with pytest.raises(ValueError, match="^losses.get: identifier: expected a loss, its name .* received 7$"):
+    with pytest.raises(ValueError, match=r"^losses.get: identifier: expected a loss, its name .* received 7$"):
         losses.get(7)
 
 

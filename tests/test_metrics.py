@@ -83,7 +83,7 @@ def test_update_native_adds_up() -> None:
     assert metric.result() == 0.5
 
 
-# --- confusion ---------------------------------------------------------------------------------------------------------
+# --- confusion --------------------------------------------------------------------------------------------------------
 
 Y_TRUE, Y_PRED = np.array([0, 1, 1, 1, 0]), np.array([0.6, 0.2, 0.7, 0.9, 0.1])
 
@@ -126,7 +126,7 @@ def test_classes_and_top_k() -> None:
     assert metrics.Precision(top_k=1)(y_true, y_pred) == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match=r"^recall\w*: class_id: expected a class of y_pred, \(3, 3\), received 3$"):
         metrics.Recall(class_id=3)(y_true, y_pred)
-    with pytest.raises(ValueError, match="^Recall: top_k: expected a positive integer or None, received 0$"):
+    with pytest.raises(ValueError, match=r"^Recall: top_k: expected a positive integer or None, received 0$"):
         metrics.Recall(top_k=0)
 
 
@@ -190,7 +190,7 @@ def test_wrong_settings_of_auc(settings: dict[str, Any], message: str) -> None:
         metrics.AUC(**settings)
 
 
-# --- losses as metrics, functions, classes of one's own ------------------------------------------------------------------
+# --- losses as metrics, functions, classes of one's own ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_metric_written_in_python() -> None:
     assert float(metric.count) == 4
     assert [variable.name for variable in metric.variables] == ["count", "by_class"]
     assert np.asarray(metric.by_class).dtype == np.float32
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match=r"read-only"):
         metric.by_class.value[0] = 1
     metric.reset_state()
     assert float(metric.count) == 0
@@ -258,11 +258,11 @@ def test_a_metric_that_forgot_super() -> None:
 
     with pytest.raises(RuntimeError, match=r"^Forgetful: __init__: expected a call of super\(\).__init__\(\) first$"):
         Forgetful()
-    with pytest.raises(NotImplementedError, match="^Metric: result: expected to be overridden$"):
+    with pytest.raises(NotImplementedError, match=r"^Metric: result: expected to be overridden$"):
         metrics.Metric().result()
 
 
-# --- by name -----------------------------------------------------------------------------------------------------------
+# --- by name ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,6 @@ def test_a_metric_that_forgot_super() -> None:
 def test_accuracy_fits_the_model(loss: Any, shape: Any, cls: str, name: str) -> None:
     metric = metrics.get(name, loss=loss, output_shape=shape)
     assert type(metric).__name__ == cls
-    assert metric is not None
     assert metric.name == name
 
 
@@ -305,14 +304,16 @@ def test_accuracy_of_class_numbers_under_another_loss() -> None:
 )
 def test_get(identifier: Any, cls: str, name: str) -> None:
     metric = metrics.get(identifier)
-    assert (type(metric).__name__, metric.name if metric else None) == (cls, name)
+    assert (type(metric).__name__, metric.name) == (cls, name)
 
 
 def test_unknown_metrics() -> None:
-    with pytest.raises(ValueError, match="^metrics.get: identifier: .* one of 'precision', .* received 'precison'$"):
+    with pytest.raises(ValueError, match=r"^metrics.get: identifier: .* one of 'precision', .* received 'precison'$"):
         metrics.get("precison", loss="mse", output_shape=(None, 1))
-    with pytest.raises(ValueError, match="^metrics.get: identifier: expected a metric, its name .* received 7$"):
+    with pytest.raises(ValueError, match=r"^metrics.get: identifier: expected a metric, its name .* received 7$"):
         metrics.get(7)
+    with pytest.raises(ValueError, match=r"^metrics.get: identifier: expected a metric, its name .* received None$"):
+        metrics.get(None)
 
 
 @pytest.mark.parametrize("cls", metrics._CLASSES)
@@ -335,5 +336,4 @@ def test_directions_for_callbacks() -> None:
     for name in ("MeanSquaredError", "BinaryCrossentropy"):
         assert getattr(metrics, name)()._direction == "down"
     wrapped = metrics.get(losses.mse)
-    assert wrapped is not None
     assert wrapped._direction == "down"

@@ -53,10 +53,10 @@ def test_learning_rate(name: str) -> None:
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "fast", None, True])
 def test_wrong_learning_rates_change_nothing(value: Any) -> None:
     optimizer = optimizers.SGD(0.3)
-    with pytest.raises(ValueError, match="^SGD: learning_rate: expected a number >= 0, received "):
+    with pytest.raises(ValueError, match=r"^SGD: learning_rate: expected a number >= 0, received "):
         optimizer.learning_rate = value
     assert optimizer.learning_rate == 0.3
-    with pytest.raises(ValueError, match="^Adam: learning_rate: expected a number >= 0, received "):
+    with pytest.raises(ValueError, match=r"^Adam: learning_rate: expected a number >= 0, received "):
         optimizers.Adam(value)
 
 
@@ -71,7 +71,7 @@ def test_iterations() -> None:
     optimizer.iterations = np.int64(7)
     assert optimizer.iterations == 7
     for value in (-1, 1.5, "2"):
-        with pytest.raises(ValueError, match="^Adam: iterations: expected an integer >= 0, received "):
+        with pytest.raises(ValueError, match=r"^Adam: iterations: expected an integer >= 0, received "):
             optimizer.iterations = value
     assert optimizer.iterations == 7
 
@@ -129,11 +129,11 @@ def test_get_keeps_objects() -> None:
 def test_unknown_optimizers() -> None:
     with pytest.raises(
         ValueError,
-        match="^optimizers.get: identifier: expected the name of an optimizer, one of 'adam', 'adamw', .* received 'adm'$",
+        match=r"^optimizers.get: identifier: expected the name of an optimizer, one of 'adam', .* received 'adm'$",
     ):
         optimizers.get("adm")
     for wrong in (7, len):
-        with pytest.raises(ValueError, match="^optimizers.get: identifier: expected an optimizer, its name"):
+        with pytest.raises(ValueError, match=r"^optimizers.get: identifier: expected an optimizer, its name"):
             optimizers.get(wrong)
 
 
@@ -141,5 +141,5 @@ def test_an_optimizer_written_in_python_cannot_train() -> None:
     class Mine(optimizers.Optimizer):
         pass
 
-    with pytest.raises(ValueError, match="^Mine: optimizer: expected one of SGD, Adam, AdamW, RMSprop for training"):
+    with pytest.raises(ValueError, match=r"^Mine: optimizer: expected one of SGD, Adam, AdamW, RMSprop for training"):
         Mine(0.1).native()

@@ -30,7 +30,7 @@ def test_factors_are_what_the_trainer_reads() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "0.1", True])
 def test_wrong_factors(value: object) -> None:
-    with pytest.raises(ValueError, match="^L2: l2: expected a finite number >= 0, received "):
+    with pytest.raises(ValueError, match=r"^L2: l2: expected a finite number >= 0, received "):
         regularizers.L2(value)  # type: ignore[arg-type]
 
 
@@ -48,8 +48,8 @@ def test_get() -> None:
     assert isinstance(regularizers.get(regularizers.L1), regularizers.L1)
     assert regularizers.l2 is regularizers.L2
     with pytest.raises(
-        ValueError, match="^regularizers.get: identifier: expected the name of a regularizer, one of 'l"
+        ValueError, match=r"^regularizers.get: identifier: expected the name of a regularizer, one of 'l"
     ):
         regularizers.get("l3")
-    with pytest.raises(ValueError, match="^regularizers.get: identifier: expected a regularizer, "):
+    with pytest.raises(ValueError, match=r"^regularizers.get: identifier: expected a regularizer, "):
         regularizers.get(lambda x: 0.0)

@@ -184,6 +184,6 @@ class TestPython:
             "print(*sorted(loaded - set(sys.stdlib_module_names) - {'numpy', 'fastcnn'}))\n"
             "print(*sorted({'urllib.request', 'http.client', 'ssl'} & (set(sys.modules) - before)))\n"
         )
-        result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         assert result.stdout.split("\n") == ["", "", ""], "foreign modules, network modules"

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastcnn import _identifiers, random, utils
+from fastcnn import _identifiers, _naming, random, utils
 from fastcnn.utils.io import print_message
 from fastcnn.utils.numerical import match_ranks
 from fastcnn.utils.seed import next_seed, numpy_generator
 
-# --- seeds ---------------------------------------------------------------------------------------------------------------
+# --- seeds ------------------------------------------------------------------------------------------------------------
 
 
 def draw() -> tuple[Any, ...]:
     return (
         python_random.random(),
-        np.random.random(),
+        np.random.random(),  # noqa: NPY002
         next_seed(),
         tuple(numpy_generator().permutation(20)),
         tuple(random.uniform((3,))),
@@ -57,7 +57,10 @@ def test_seeds_use_64_bits() -> None:
 
 def test_unseeded_processes_differ() -> None:
     program = "from fastcnn.utils.seed import next_seed; print(next_seed())"
-    seeds = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout for _ in range(2)]
+    seeds = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
     assert seeds[0].strip().isdigit()
     assert seeds[0] != seeds[1]
 
@@ -72,7 +75,7 @@ def test_wrong_seeds_change_nothing(seed: Any) -> None:
     assert draw() == expected
 
 
-# --- random arrays -------------------------------------------------------------------------------------------------------
+# --- random arrays ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("function", [random.normal, random.uniform, random.truncated_normal])
@@ -84,7 +87,7 @@ def test_arrays(function: Any) -> None:
     assert not np.array_equal(values, function((200, 100), seed=-4))
     assert not np.array_equal(function((9,)), function((9,)))
     assert function((3,), dtype="float16").dtype == np.float16
-    with pytest.raises(ValueError, match="dtype: expected a floating point dtype, received 'int32'$"):
+    with pytest.raises(ValueError, match=r"dtype: expected a floating point dtype, received 'int32'$"):
         function((3,), dtype="int32")
 
 
@@ -105,9 +108,9 @@ def test_integers() -> None:
     assert sorted(set(values.tolist())) == [-2, -1, 0, 1, 2]
     assert values.dtype == np.int32
     assert random.randint((1,), 0, 9, dtype="uint8").dtype == np.uint8
-    with pytest.raises(ValueError, match="^random.randint: maxval: expected more than minval = 3, received 3$"):
+    with pytest.raises(ValueError, match=r"^random.randint: maxval: expected more than minval = 3, received 3$"):
         random.randint((1,), 3, 3)
-    with pytest.raises(ValueError, match="^random.randint: dtype: expected an integer dtype, received 'float32'$"):
+    with pytest.raises(ValueError, match=r"^random.randint: dtype: expected an integer dtype, received 'float32'$"):
         random.randint((1,), 0, 3, dtype="float32")
 
 
@@ -125,11 +128,11 @@ def test_seed_generators() -> None:
     np.testing.assert_array_equal(generator.next(), [7, 1])
     np.testing.assert_array_equal(random.SeedGenerator.from_config(generator.get_config()).next(), [7, 0])
     for wrong in ("7", 1.5):
-        with pytest.raises(ValueError, match="^random: seed: expected an integer, a SeedGenerator or None, received "):
+        with pytest.raises(ValueError, match=r"^random: seed: expected an integer, a SeedGenerator or None, received "):
             random.normal((1,), seed=wrong)  # type: ignore[arg-type]
 
 
-# --- labels ----------------------------------------------------------------------------------------------------------------
+# --- labels -----------------------------------------------------------------------------------------------------------
 
 
 def test_to_categorical() -> None:
@@ -163,14 +166,14 @@ def test_match_ranks_leaves_what_it_does_not_know() -> None:
         assert [x.shape for x in match_ranks(np.zeros(a), np.zeros(b))] == [a, b]
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def test_names_are_counted_anew_after_a_reset() -> None:
-    _identifiers.reset_auto_names()
-    assert [_identifiers.auto_name("MyThing") for _ in range(3)] == ["my_thing", "my_thing_1", "my_thing_2"]
-    _identifiers.reset_auto_names()
-    assert _identifiers.auto_name("MyThing") == "my_thing"
+    _naming.reset_names()
+    assert [_naming.auto_name("MyThing") for _ in range(3)] == ["my_thing", "my_thing_1", "my_thing_2"]
+    _naming.reset_names()
+    assert _naming.auto_name("MyThing") == "my_thing"
 
 
 def test_nearest_names_come_first() -> None:
@@ -179,7 +182,7 @@ def test_nearest_names_come_first() -> None:
     assert sorted(_identifiers.nearest_first("xyz", names)) == sorted(names)
 
 
-# --- progress bar ------------------------------------------------------------------------------------------------------------
+# --- progress bar -----------------------------------------------------------------------------------------------------
 
 
 def encoded_stream(encoding: str) -> io.TextIOWrapper:
@@ -241,5 +244,5 @@ def test_a_shorter_line_leaves_nothing_of_the_longer_one(capsys: pytest.CaptureF
 
 
 def test_both_kinds_of_names_at_once() -> None:
-    with pytest.raises(ValueError, match="^Progbar: stateless_metrics: expected None where stateful_metrics is given"):
+    with pytest.raises(ValueError, match=r"^Progbar: stateless_metrics: expected None where stateful_metrics is given"):
         utils.Progbar(3, stateful_metrics=["a"], stateless_metrics=["b"])

@@ -1,4 +1,5 @@
-// NumPy arrays as pointers. Nothing is converted or copied here: an array that cannot be read in place is refused with
+// NumPy arrays as pointers. Nothing is converted or copied here: an array that cannot be read in place is
+// refused with
 // "<operation>: <argument>: expected <...>, received <...>".
 #pragma once
 
@@ -21,8 +22,8 @@ struct Argument {
 
 // One axis of an expected shape: a size, or any size under a name that says what the axis is.
 struct Axis {
-    Axis(std::int64_t fixed) : size(fixed) {}          // NOLINT: meant to be implicit
-    Axis(const char* any) : size(-1), name(any) {}     // NOLINT
+    Axis(std::int64_t fixed) : size(fixed) {}       // NOLINT: meant to be implicit
+    Axis(const char* any) : size(-1), name(any) {}  // NOLINT
     std::string text() const { return size < 0 ? name : std::to_string(size); }
 
     std::int64_t size;
@@ -37,9 +38,13 @@ inline std::string to_string(const Pattern& pattern) {
     return text + (pattern.size() == 1 ? ",)" : ")");
 }
 
-inline Pattern pattern_of(const Shape& shape) { return Pattern(shape.begin(), shape.end()); }
+inline Pattern pattern_of(const Shape& shape) {
+    return Pattern(shape.begin(), shape.end());
+}
 
-inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
+inline Shape shape_of(const py::array& array) {
+    return Shape(array.shape(), array.shape() + array.ndim());
+}
 
 // "float64 (2, 3), not C-contiguous"
 inline std::string describe(const py::array& array) {
@@ -64,7 +69,8 @@ inline bool readable_in_place(const py::array& array) {
 // Throws unless `array` has this dtype (of this machine's byte order), is C-contiguous and aligned.
 inline void require_dtype(const Argument& argument, const py::array& array, const py::dtype& dtype) {
     require(array.dtype().is(dtype) && readable_in_place(array), argument.operation, ": ", argument.name,
-            ": expected a C-contiguous ", py::str(dtype).cast<std::string>(), " array, received ", describe(array));
+            ": expected a C-contiguous ", py::str(dtype).cast<std::string>(), " array, received ",
+            describe(array));
 }
 
 // The same, and the shape fits; an axis of any size holds at least one element.

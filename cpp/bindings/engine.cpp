@@ -159,7 +159,7 @@ py::array forward_training(const Network& network, const py::array& x, std::uint
     float* to = result.mutable_data();
     const py::gil_scoped_release release;
     network.forward_training(input, step, to);
-    return std::move(result);
+    return result;
 }
 
 py::list explain(const Network& network, std::int64_t batch_size, bool training) {

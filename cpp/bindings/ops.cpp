@@ -3,7 +3,6 @@
 #include "bindings/bindings.h"
 #include "bindings/ops_call.h"
 
-
 namespace fastcnn {
 
 namespace {

@@ -1,4 +1,5 @@
-// One call of a kernel from Python: checks the arrays, chooses the row, lends it scratch and packed weights, runs it.
+// One call of a kernel from Python: checks the arrays, chooses the row, lends it scratch and packed weights,
+// runs it.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,8 @@
 
 namespace fastcnn::bindings {
 
-// An array that the call reads or writes: float32 for the kernels, float64 for the oracle; null where it was not given.
+// An array that the call reads or writes: float32 for the kernels, float64 for the oracle; null where it was
+// not given.
 class Operand {
   public:
     Operand() = default;
@@ -50,7 +52,8 @@ using OptionalArray = std::optional<py::array>;
 
 class Call {
   public:
-    // isa: "" for the best row in use, a level's name for rows of that level only, "reference" for the oracle.
+    // isa: "" for the best row in use, a level's name for rows of that level only, "reference" for the
+    // oracle.
     Call(std::string operation, const std::string& isa, std::string algorithm)
         : operation_(std::move(operation)), algorithm_(std::move(algorithm)), reference_(isa == "reference") {
         if (reference_) return;
@@ -73,13 +76,15 @@ class Call {
     Operand input_any(const char* name, const py::array& array, py::ssize_t rank_at_least = 0) const {
         require_dtype({operation_, name}, array, dtype());
         require(array.ndim() >= rank_at_least && array.size() > 0, operation_, ": ", name,
-                ": expected a non-empty array of rank ", rank_at_least, " or more, received ", describe(array));
+                ": expected a non-empty array of rank ", rank_at_least, " or more, received ",
+                describe(array));
         return Operand(array);
     }
 
     Result result(const Shape& shape) const { return Result(py::array(dtype(), shape)); }
 
-    // `out` where it was given: the result's array, not overlapping what is read, except that it may be `in_place` itself.
+    // `out` where it was given: the result's array, not overlapping what is read, except that it may be
+    // `in_place` itself.
     Result result(const OptionalArray& out, const Shape& shape, std::initializer_list<const Operand*> inputs,
                   const Operand* in_place = nullptr) const {
         if (!out) return result(shape);
@@ -150,7 +155,8 @@ class Call {
     }
 
   private:
-    // Memory for the kernel. A row asked for by name is being tested: it finds NaN there, so that it cannot count on zeros.
+    // Memory for the kernel. A row asked for by name is being tested: it finds NaN there, so that it cannot
+    // count on zeros.
     Buffer lend(std::int64_t floats) const {
         Buffer buffer(floats);
         if (exact_ && floats > 0) std::fill_n(buffer.data(), floats, std::numeric_limits<float>::quiet_NaN());
@@ -177,7 +183,8 @@ class Call {
     }
 
     void require_writeable(const char* name, const py::array& array) const {
-        require(array.writeable(), operation_, ": ", name, ": expected a writeable array, received a read-only one");
+        require(array.writeable(), operation_, ": ", name,
+                ": expected a writeable array, received a read-only one");
     }
 
     std::string operation_, algorithm_;

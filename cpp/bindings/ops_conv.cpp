@@ -30,26 +30,28 @@ void require_positive(const Call& call, const char* argument, Pair pair) {
 
 // The windows over (height, width), refused where they do not fit.
 std::pair<Window, Window> windows_of(const Call& call, Pair in, const char* size_name, Pair size,
-                                     const char* strides_name, const char* padding_name, const Sliding& sliding) {
+                                     const char* strides_name, const char* padding_name,
+                                     const Sliding& sliding) {
     require_positive(call, size_name, size);
     require_positive(call, strides_name, sliding.strides);
     require_positive(call, "dilation_rate", sliding.dilation);
     const Padding padding = padding_of(call, padding_name, sliding.padding);
     const Window h = window(in.first, size.first, sliding.strides.first, sliding.dilation.first, padding);
     const Window w = window(in.second, size.second, sliding.strides.second, sliding.dilation.second, padding);
-    require(h.out > 0 && w.out > 0, call.operation(), ": ", size_name, ": expected a window of at most ", in.first,
-            " x ", in.second, ", the image's size, received ", h.extent(), " x ", w.extent(), " with padding '",
-            sliding.padding, "'");
+    require(h.out > 0 && w.out > 0, call.operation(), ": ", size_name, ": expected a window of at most ",
+            in.first, " x ", in.second, ", the image's size, received ", h.extent(), " x ", w.extent(),
+            " with padding '", sliding.padding, "'");
     return {h, w};
 }
 
 Conv2dShape conv_shape(const Call& call, Pair in, std::int64_t in_channels, Pair kernel_size,
                        std::int64_t out_channels, std::int64_t groups, const Sliding& sliding) {
     require(groups > 0 && in_channels % groups == 0 && out_channels % groups == 0, call.operation(),
-            ": groups: expected a divisor of ", in_channels, " input and ", out_channels, " output channels, received ",
-            groups);
+            ": groups: expected a divisor of ", in_channels, " input and ", out_channels,
+            " output channels, received ", groups);
     Conv2dShape shape;
-    std::tie(shape.h, shape.w) = windows_of(call, in, "kernel_size", kernel_size, "strides", "padding", sliding);
+    std::tie(shape.h, shape.w) =
+        windows_of(call, in, "kernel_size", kernel_size, "strides", "padding", sliding);
     shape.in_channels = in_channels;
     shape.out_channels = out_channels;
     shape.groups = groups;
@@ -59,8 +61,7 @@ Conv2dShape conv_shape(const Call& call, Pair in, std::int64_t in_channels, Pair
 PoolShape pool_shape(const Call& call, Pair in, std::int64_t channels, Pair size, const Sliding& sliding,
                      const char* strides_name = "strides", const char* padding_name = "padding") {
     PoolShape shape;
-    std::tie(shape.h, shape.w) =
-        windows_of(call, in, "pool_size", size, strides_name, padding_name, sliding);
+    std::tie(shape.h, shape.w) = windows_of(call, in, "pool_size", size, strides_name, padding_name, sliding);
     shape.channels = channels;
     return shape;
 }
@@ -76,15 +77,23 @@ PoolShape fused_pool_shape(const Call& call, const Conv2dShape& conv, Pair size,
     return shape;
 }
 
-Shape input_shape_of(const Conv2dShape& s, std::int64_t batch) { return {batch, s.h.in, s.w.in, s.in_channels}; }
-Shape output_shape_of(const Conv2dShape& s, std::int64_t batch) { return {batch, s.h.out, s.w.out, s.out_channels}; }
-Shape output_shape_of(const PoolShape& s, std::int64_t batch) { return {batch, s.h.out, s.w.out, s.channels}; }
+Shape input_shape_of(const Conv2dShape& s, std::int64_t batch) {
+    return {batch, s.h.in, s.w.in, s.in_channels};
+}
+Shape output_shape_of(const Conv2dShape& s, std::int64_t batch) {
+    return {batch, s.h.out, s.w.out, s.out_channels};
+}
+Shape output_shape_of(const PoolShape& s, std::int64_t batch) {
+    return {batch, s.h.out, s.w.out, s.channels};
+}
 Shape kernel_shape_of(const Conv2dShape& s) {
     return {s.h.size, s.w.size, s.in_channels / s.groups, s.out_channels};
 }
 
 // Elements of one sample: the stride between samples of a dense array.
-std::int64_t per_sample(const Operand& operand) { return operand.size() / operand[0]; }
+std::int64_t per_sample(const Operand& operand) {
+    return operand.size() / operand[0];
+}
 
 const Pattern kImages = {"batch", "height", "width", "channels"};
 
@@ -92,15 +101,18 @@ Operand kernel_input(const Call& call, const py::array& kernel) {
     return call.input("kernel", kernel, {"height", "width", "channels / groups", "filters"});
 }
 
-void require_channels(const Call& call, const Operand& kernel, std::int64_t in_channels, std::int64_t groups) {
+void require_channels(const Call& call, const Operand& kernel, std::int64_t in_channels,
+                      std::int64_t groups) {
     require(kernel[2] * groups == in_channels, call.operation(), ": kernel: expected ", in_channels,
             " input channels / ", groups, " groups on its third axis, received shape ",
             fastcnn::to_string(kernel.shape()));
 }
 
 void conv2d_reference(const Conv2dShape& shape, const PoolShape* pool, std::int64_t batch, const Operand& x,
-                      const Operand& kernel, const Operand& bias, bool relu, double* y, std::uint8_t* argmax) {
-    std::vector<double> before_pool(pool ? static_cast<std::size_t>(size_of(output_shape_of(shape, batch))) : 0);
+                      const Operand& kernel, const Operand& bias, bool relu, double* y,
+                      std::uint8_t* argmax) {
+    std::vector<double> before_pool(pool ? static_cast<std::size_t>(size_of(output_shape_of(shape, batch)))
+                                         : 0);
     double* z = pool ? before_pool.data() : y;
     reference::conv2d_forward(shape, batch, x.f64(), kernel.f64(), bias.f64(), relu, z);
     if (pool) reference::pool_forward(Pooling::max, *pool, batch, z, y, argmax);
@@ -108,8 +120,9 @@ void conv2d_reference(const Conv2dShape& shape, const PoolShape* pool, std::int6
 
 py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalArray& bias_, Pair strides,
                   const std::string& padding, Pair dilation_rate, std::int64_t groups, bool relu,
-                  std::optional<Pair> pool_size, std::optional<Pair> pool_strides, const std::string& pool_padding,
-                  const OptionalArray& out, const std::string& isa, const std::string& algorithm) {
+                  std::optional<Pair> pool_size, std::optional<Pair> pool_strides,
+                  const std::string& pool_padding, const OptionalArray& out, const std::string& isa,
+                  const std::string& algorithm) {
     const Call call("conv2d", isa, algorithm);
     const Operand x = call.input("x", x_, kImages), kernel = kernel_input(call, kernel_);
     const Conv2dShape shape = conv_shape(call, {x[1], x[2]}, x[3], {kernel[0], kernel[1]}, kernel[3], groups,
@@ -147,17 +160,17 @@ py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalA
 }
 
 py::array conv2d_grad_input(const py::array& dy_, const py::array& kernel_,
-                            const std::array<std::int64_t, 4>& input_shape, Pair strides, const std::string& padding,
-                            Pair dilation_rate, std::int64_t groups, const OptionalArray& out, const std::string& isa,
-                            const std::string& algorithm) {
+                            const std::array<std::int64_t, 4>& input_shape, Pair strides,
+                            const std::string& padding, Pair dilation_rate, std::int64_t groups,
+                            const OptionalArray& out, const std::string& isa, const std::string& algorithm) {
     const Call call("conv2d_grad_input", isa, algorithm);
     const auto [batch, height, width, channels] = input_shape;
     require(batch > 0 && height > 0 && width > 0 && channels > 0, call.operation(),
             ": input_shape: expected positive (batch, height, width, channels), received ",
             fastcnn::to_string(Shape(input_shape.begin(), input_shape.end())));
     const Operand kernel = kernel_input(call, kernel_);
-    const Conv2dShape shape = conv_shape(call, {height, width}, channels, {kernel[0], kernel[1]}, kernel[3], groups,
-                                         {strides, padding, dilation_rate});
+    const Conv2dShape shape = conv_shape(call, {height, width}, channels, {kernel[0], kernel[1]}, kernel[3],
+                                         groups, {strides, padding, dilation_rate});
     require_channels(call, kernel, channels, groups);
     const Operand dy = call.input("dy", dy_, pattern_of(output_shape_of(shape, batch)));
     const Result dx = call.result(out, input_shape_of(shape, batch), {&dy, &kernel});
@@ -259,10 +272,10 @@ void pooled_gradients_reference(const Conv2dShape& shape, const PoolShape& pool,
     reference::conv2d_grad_kernel(shape, g.x[0], g.x.f64(), dz.data(), g.dkernel.f64(), g.dbias.f64());
 }
 
-// Compresses the pooled gradient into lists, then takes both gradients of the convolution from them. The algorithm
-// that `call` names is the input gradient's.
-void pooled_gradients(const Call& call, const Conv2dShape& shape, const PoolShape& pool, const std::uint8_t* argmax,
-                      const PooledGradients& g) {
+// Compresses the pooled gradient into lists, then takes both gradients of the convolution from them. The
+// algorithm that `call` names is the input gradient's.
+void pooled_gradients(const Call& call, const Conv2dShape& shape, const PoolShape& pool,
+                      const std::uint8_t* argmax, const PooledGradients& g) {
     const std::int64_t batch = g.x[0];
     const std::vector<float> padded = padded_images(shape, batch, g.x.f32());
     require(padded.size() <= std::size_t{std::numeric_limits<std::int32_t>::max()}, call.operation(),
@@ -313,15 +326,17 @@ void require_positions(const Call& call, const PoolShape& pool, const py::array_
         const std::int64_t y = pool.h.begin(oy) + p[i] / pool.w.size;
         const std::int64_t x = pool.w.begin(window % pool.w.out) + p[i] % pool.w.size;
         require(p[i] < pool.h.size * pool.w.size && y >= 0 && y < pool.h.in && x >= 0 && x < pool.w.in,
-                call.operation(), ": argmax: expected positions of the pooling window inside the image, received ",
-                int{p[i]}, " at element ", i);
+                call.operation(),
+                ": argmax: expected positions of the pooling window inside the image, received ", int{p[i]},
+                " at element ", i);
     }
 }
 
 py::tuple pooled_conv2d_grad(const py::array& x_, const py::array& kernel_, const py::array& dy_,
-                             const py::array& argmax_, Pair strides, const std::string& padding, Pair dilation_rate,
-                             Pair pool_size, Pair pool_strides, const std::string& pool_padding,
-                             const std::string& isa, const std::string& algorithm) {
+                             const py::array& argmax_, Pair strides, const std::string& padding,
+                             Pair dilation_rate, Pair pool_size, Pair pool_strides,
+                             const std::string& pool_padding, const std::string& isa,
+                             const std::string& algorithm) {
     const Call call("pooled_conv2d_grad", isa, algorithm);
     const Operand x = call.input("x", x_, kImages), kernel = kernel_input(call, kernel_);
     const Conv2dShape shape = conv_shape(call, {x[1], x[2]}, x[3], {kernel[0], kernel[1]}, kernel[3], 1,
@@ -375,8 +390,8 @@ py::array pool2d(const py::array& x_, const std::string& kind, Pair pool_size, P
 }
 
 py::array pool2d_grad(const py::array& x_, const py::array& dy_, const std::string& kind, Pair pool_size,
-                      Pair strides, const std::string& padding, const OptionalArray& out, const std::string& isa,
-                      const std::string& algorithm) {
+                      Pair strides, const std::string& padding, const OptionalArray& out,
+                      const std::string& isa, const std::string& algorithm) {
     const Call call("pool2d_grad", isa, algorithm);
     const Pooling pooling = pooling_of(call, kind);
     const Operand x = call.input("x", x_, kImages);
@@ -405,16 +420,16 @@ py::array pool2d_grad(const py::array& x_, const py::array& dy_, const std::stri
 
 void bind_conv_ops(py::module_& module) {
     using py::arg;
-    module.def("conv2d", conv2d, arg("x"), arg("kernel"), arg("bias").none(true), arg("strides"), arg("padding"),
-               arg("dilation_rate"), arg("groups"), arg("relu"), arg("pool_size") = py::none(),
-               arg("pool_strides") = py::none(), arg("pool_padding") = "valid", arg("out") = py::none(),
+    module.def("conv2d", conv2d, arg("x"), arg("kernel"), arg("bias").none(true), arg("strides"),
+               arg("padding"), arg("dilation_rate"), arg("groups"), arg("relu"),
+               arg("pool_size") = py::none(), arg("pool_strides") = py::none(), arg("pool_padding") = "valid",
+               arg("out") = py::none(), arg("isa") = "", arg("algorithm") = "");
+    module.def("conv2d_grad_input", conv2d_grad_input, arg("dy"), arg("kernel"), arg("input_shape"),
+               arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"), arg("out") = py::none(),
                arg("isa") = "", arg("algorithm") = "");
-    module.def("conv2d_grad_input", conv2d_grad_input, arg("dy"), arg("kernel"), arg("input_shape"), arg("strides"),
-               arg("padding"), arg("dilation_rate"), arg("groups"), arg("out") = py::none(), arg("isa") = "",
-               arg("algorithm") = "");
-    module.def("conv2d_grad_kernel", conv2d_grad_kernel, arg("x"), arg("dy"), arg("kernel_size"), arg("strides"),
-               arg("padding"), arg("dilation_rate"), arg("groups"), arg("out") = py::none(), arg("isa") = "",
-               arg("algorithm") = "");
+    module.def("conv2d_grad_kernel", conv2d_grad_kernel, arg("x"), arg("dy"), arg("kernel_size"),
+               arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"), arg("out") = py::none(),
+               arg("isa") = "", arg("algorithm") = "");
     module.def("pooled_conv2d_grad", pooled_conv2d_grad, arg("x"), arg("kernel"), arg("dy"), arg("argmax"),
                arg("strides"), arg("padding"), arg("dilation_rate"), arg("pool_size"), arg("pool_strides"),
                arg("pool_padding"), arg("isa") = "", arg("algorithm") = "");

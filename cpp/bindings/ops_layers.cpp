@@ -104,22 +104,24 @@ Activation activation_of(const Call& call, const std::string& kind) {
 
 // The array as samples: its first axis, or one sample where it has none.
 struct Samples {
-    explicit Samples(const Operand& x)
-        : batch(x.shape().empty() ? 1 : x[0]), size(x.size() / batch) {}
+    explicit Samples(const Operand& x) : batch(x.shape().empty() ? 1 : x[0]), size(x.size() / batch) {}
     std::int64_t batch, size;
 };
 
 // Rows over the last axis of each sample.
 struct Rows {
     explicit Rows(const Operand& x)
-        : batch(x.shape().size() > 1 ? x[0] : 1), classes(x.shape().back()), rows(x.size() / batch / classes) {}
+        : batch(x.shape().size() > 1 ? x[0] : 1),
+          classes(x.shape().back()),
+          rows(x.size() / batch / classes) {}
     std::int64_t batch, classes, rows;
 };
 
 void softmax(const Call& call, const Operand& x, const Result& y) {
     const Rows r(x);
     if (call.reference()) {
-        call.run_reference([&] { reference::softmax_forward(r.batch * r.rows, r.classes, x.f64(), y.f64()); });
+        call.run_reference(
+            [&] { reference::softmax_forward(r.batch * r.rows, r.classes, x.f64(), y.f64()); });
         return;
     }
     SoftmaxForward args;
@@ -132,8 +134,8 @@ void softmax(const Call& call, const Operand& x, const Result& y) {
     call.run(args);
 }
 
-py::array activation(const py::array& x_, const std::string& kind, const OptionalArray& out, const std::string& isa,
-                     const std::string& algorithm) {
+py::array activation(const py::array& x_, const std::string& kind, const OptionalArray& out,
+                     const std::string& isa, const std::string& algorithm) {
     const Call call("activation", isa, algorithm);
     const bool is_softmax = kind == "softmax";
     const Operand x = call.input_any("x", x_, is_softmax ? 1 : 0);
@@ -159,7 +161,8 @@ py::array activation(const py::array& x_, const std::string& kind, const Optiona
 void softmax_grad(const Call& call, const Operand& y, const Result& dx) {
     const Rows r(y);
     if (call.reference()) {
-        call.run_reference([&] { reference::softmax_backward(r.batch * r.rows, r.classes, y.f64(), dx.f64()); });
+        call.run_reference(
+            [&] { reference::softmax_backward(r.batch * r.rows, r.classes, y.f64(), dx.f64()); });
         return;
     }
     SoftmaxBackward args;
@@ -172,8 +175,8 @@ void softmax_grad(const Call& call, const Operand& y, const Result& dx) {
     call.run(args);
 }
 
-py::array activation_grad(const py::array& y_, const py::array& dy_, const std::string& kind, const std::string& isa,
-                          const std::string& algorithm) {
+py::array activation_grad(const py::array& y_, const py::array& dy_, const std::string& kind,
+                          const std::string& isa, const std::string& algorithm) {
     const Call call("activation_grad", isa, algorithm);
     const bool is_softmax = kind == "softmax";
     const Operand y = call.input_any("y", y_, is_softmax ? 1 : 0);
@@ -223,9 +226,8 @@ py::tuple batch_norm_statistics(const py::array& x_, const std::string& isa, con
     const Channels c(x);
     const Result mean = call.result({c.channels}), m2 = call.result({c.channels});
     if (call.reference()) {
-        call.run_reference([&] {
-            reference::batch_norm_statistics(c.rows(), c.channels, x.f64(), mean.f64(), m2.f64());
-        });
+        call.run_reference(
+            [&] { reference::batch_norm_statistics(c.rows(), c.channels, x.f64(), mean.f64(), m2.f64()); });
     } else {
         BatchNormStatistics args;
         c.fill(args);
@@ -237,18 +239,20 @@ py::tuple batch_norm_statistics(const py::array& x_, const std::string& isa, con
     return py::make_tuple(mean.array(), m2.array());
 }
 
-py::array batch_norm(const py::array& x_, const py::array& mean_, const py::array& scale_, const py::array& shift_,
-                     bool relu, const std::string& isa, const std::string& algorithm) {
+py::array batch_norm(const py::array& x_, const py::array& mean_, const py::array& scale_,
+                     const py::array& shift_, bool relu, const std::string& isa,
+                     const std::string& algorithm) {
     const Call call("batch_norm", isa, algorithm);
     const Operand x = call.input_any("x", x_, 2);
     const Channels c(x);
-    const Operand mean = call.input("mean", mean_, {c.channels}), scale = call.input("scale", scale_, {c.channels});
+    const Operand mean = call.input("mean", mean_, {c.channels}),
+                  scale = call.input("scale", scale_, {c.channels});
     const Operand shift = call.input("shift", shift_, {c.channels});
     const Result y = call.result(x.shape());
     if (call.reference()) {
         call.run_reference([&] {
-            reference::batch_norm_forward(c.rows(), c.channels, x.f64(), mean.f64(), scale.f64(), shift.f64(), relu,
-                                          y.f64());
+            reference::batch_norm_forward(c.rows(), c.channels, x.f64(), mean.f64(), scale.f64(), shift.f64(),
+                                          relu, y.f64());
         });
     } else {
         BatchNormForward args;
@@ -315,7 +319,8 @@ py::tuple batch_norm_grad(const py::array& x_, const py::array& dy_, const py::a
     const Call call("batch_norm_grad", isa, algorithm);
     const Operand x = call.input_any("x", x_, 2), dy = call.input("dy", dy_, pattern_of(x.shape()));
     const Channels c(x);
-    const Operand mean = call.input("mean", mean_, {c.channels}), scale = call.input("scale", scale_, {c.channels});
+    const Operand mean = call.input("mean", mean_, {c.channels}),
+                  scale = call.input("scale", scale_, {c.channels});
     const Operand inv_std = call.input("inv_std", inv_std_, {c.channels});
     const Result dx = call.result(x.shape()), sum_dy = call.result({c.channels}),
                  sum_dy_x = call.result({c.channels});
@@ -329,16 +334,19 @@ py::tuple batch_norm_grad(const py::array& x_, const py::array& dy_, const py::a
 
 // -------------------------------------------------------------------------------------------------- dropout
 
-py::array dropout(const py::array& x_, double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step,
-                  std::int64_t first_sample, const std::string& isa, const std::string& algorithm) {
+py::array dropout(const py::array& x_, double rate, std::uint64_t seed, std::uint32_t layer,
+                  std::uint32_t step, std::int64_t first_sample, const std::string& isa,
+                  const std::string& algorithm) {
     const Call call("dropout", isa, algorithm);
-    require(rate >= 0.0 && rate < 1.0, call.operation(), ": rate: expected a number in [0, 1), received ", rate);
+    require(rate >= 0.0 && rate < 1.0, call.operation(), ": rate: expected a number in [0, 1), received ",
+            rate);
     const Operand x = call.input_any("x", x_, 1);
     const Samples samples(x);
     const Result y = call.result(x.shape());
     if (call.reference()) {
         call.run_reference([&] {
-            reference::dropout(rate, seed, layer, step, first_sample, samples.batch, samples.size, x.f64(), y.f64());
+            reference::dropout(rate, seed, layer, step, first_sample, samples.batch, samples.size, x.f64(),
+                               y.f64());
         });
     } else {
         Dropout args;
@@ -364,17 +372,18 @@ void bind_layer_ops(py::module_& module) {
                arg("out") = py::none(), arg("isa") = "", arg("algorithm") = "");
     module.def("dense_grad_input", dense_grad_input, arg("dy"), arg("kernel"), arg("out") = py::none(),
                arg("isa") = "", arg("algorithm") = "");
-    module.def("dense_grad_kernel", dense_grad_kernel, arg("x"), arg("dy"), arg("out") = py::none(), arg("isa") = "",
-               arg("algorithm") = "");
+    module.def("dense_grad_kernel", dense_grad_kernel, arg("x"), arg("dy"), arg("out") = py::none(),
+               arg("isa") = "", arg("algorithm") = "");
     module.def("activation", activation, arg("x"), arg("kind"), arg("out") = py::none(), arg("isa") = "",
                arg("algorithm") = "");
     module.def("activation_grad", activation_grad, arg("y"), arg("dy"), arg("kind"), arg("isa") = "",
                arg("algorithm") = "");
-    module.def("batch_norm_statistics", batch_norm_statistics, arg("x"), arg("isa") = "", arg("algorithm") = "");
-    module.def("batch_norm", batch_norm, arg("x"), arg("mean"), arg("scale"), arg("shift"), arg("relu") = false,
-               arg("isa") = "", arg("algorithm") = "");
-    module.def("batch_norm_grad", batch_norm_grad, arg("x"), arg("dy"), arg("mean"), arg("inv_std"), arg("scale"),
-               arg("isa") = "", arg("algorithm") = "");
+    module.def("batch_norm_statistics", batch_norm_statistics, arg("x"), arg("isa") = "",
+               arg("algorithm") = "");
+    module.def("batch_norm", batch_norm, arg("x"), arg("mean"), arg("scale"), arg("shift"),
+               arg("relu") = false, arg("isa") = "", arg("algorithm") = "");
+    module.def("batch_norm_grad", batch_norm_grad, arg("x"), arg("dy"), arg("mean"), arg("inv_std"),
+               arg("scale"), arg("isa") = "", arg("algorithm") = "");
     module.def("dropout", dropout, arg("x"), arg("rate"), arg("seed"), arg("layer") = 0, arg("step") = 0,
                arg("first_sample") = 0, arg("isa") = "", arg("algorithm") = "");
 }

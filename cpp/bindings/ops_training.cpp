@@ -8,10 +8,11 @@ namespace fastcnn::bindings {
 
 namespace {
 
-// ------------------------------------------------------------------------------------------ losses and metrics
+// ------------------------------------------------------------------------------------------ losses and
+// metrics
 
-// Predictions (batch, ..., classes) and the targets that belong to them: of the same shape, or for the sparse kinds a
-// class number for each row, int32 (batch, ...).
+// Predictions (batch, ..., classes) and the targets that belong to them: of the same shape, or for the sparse
+// kinds a class number for each row, int32 (batch, ...).
 struct Labelled {
     Labelled(const Call& call, const py::array& prediction_, const py::array& target_, bool sparse,
              const OptionalArray& weight_)
@@ -77,13 +78,14 @@ double require_smoothing(const Call& call, double label_smoothing) {
     return label_smoothing;
 }
 
-py::tuple loss(const py::array& prediction, const py::array& target, const std::string& kind, bool from_logits,
-               double label_smoothing, const OptionalArray& weight, double scale, const std::string& isa,
-               const std::string& algorithm) {
+py::tuple loss(const py::array& prediction, const py::array& target, const std::string& kind,
+               bool from_logits, double label_smoothing, const OptionalArray& weight, double scale,
+               const std::string& isa, const std::string& algorithm) {
     const Call call("loss", isa, algorithm);
     const LossKind loss_kind = loss_of(call, kind);
     require_smoothing(call, label_smoothing);
-    const Labelled data(call, prediction, target, loss_kind == LossKind::sparse_categorical_crossentropy, weight);
+    const Labelled data(call, prediction, target, loss_kind == LossKind::sparse_categorical_crossentropy,
+                        weight);
     const Result grad = call.result(data.prediction.shape());
     const Operand activated = from_logits ? call.result(data.prediction.shape()) : data.prediction;
     double total = 0.0;
@@ -114,9 +116,9 @@ py::tuple loss(const py::array& prediction, const py::array& target, const std::
 }
 
 // Each row's loss on its own: the kernel sums, so it is asked row by row.
-py::array row_losses(const py::array& prediction, const py::array& target, const std::string& kind, bool from_logits,
-                     double label_smoothing, const OptionalArray& out, const std::string& isa,
-                     const std::string& algorithm) {
+py::array row_losses(const py::array& prediction, const py::array& target, const std::string& kind,
+                     bool from_logits, double label_smoothing, const OptionalArray& out,
+                     const std::string& isa, const std::string& algorithm) {
     const Call call("row_losses", isa, algorithm);
     const LossKind loss_kind = loss_of(call, kind);
     require_smoothing(call, label_smoothing);
@@ -159,8 +161,9 @@ py::array row_losses(const py::array& prediction, const py::array& target, const
     return losses.array();
 }
 
-py::tuple accuracy(const py::array& prediction, const py::array& target, const std::string& kind, double threshold,
-                   const OptionalArray& weight, const std::string& isa, const std::string& algorithm) {
+py::tuple accuracy(const py::array& prediction, const py::array& target, const std::string& kind,
+                   double threshold, const OptionalArray& weight, const std::string& isa,
+                   const std::string& algorithm) {
     const Call call("accuracy", isa, algorithm);
     const AccuracyKind accuracy_kind =
         named<AccuracyKind>(call, "kind", kind,
@@ -187,8 +190,9 @@ py::tuple accuracy(const py::array& prediction, const py::array& target, const s
     return py::make_tuple(total, count);
 }
 
-py::tuple confusion_counts(const py::array& prediction_, const py::array& target_, const py::array& thresholds_,
-                           const OptionalArray& weight_, const std::string& isa, const std::string& algorithm) {
+py::tuple confusion_counts(const py::array& prediction_, const py::array& target_,
+                           const py::array& thresholds_, const OptionalArray& weight_, const std::string& isa,
+                           const std::string& algorithm) {
     const Call call("confusion_counts", isa, algorithm);
     const Operand prediction = call.input_any("prediction", prediction_);
     const Pattern same = pattern_of(prediction.shape());
@@ -196,8 +200,8 @@ py::tuple confusion_counts(const py::array& prediction_, const py::array& target
     const Operand thresholds = call.input("thresholds", thresholds_, {"thresholds"});
     // tp, fp, fn, tn
     const Shape each = {thresholds[0]};
-    py::array_t<double> counts[4] = {py::array_t<double>(each), py::array_t<double>(each), py::array_t<double>(each),
-                                     py::array_t<double>(each)};
+    py::array_t<double> counts[4] = {py::array_t<double>(each), py::array_t<double>(each),
+                                     py::array_t<double>(each), py::array_t<double>(each)};
     double* sums[4];
     for (int i = 0; i < 4; ++i) {
         sums[i] = counts[i].mutable_data();
@@ -268,7 +272,8 @@ struct SlotsUsed {
     explicit SlotsUsed(const Update& a)
         : m(a.kind == OptimizerKind::adam || a.momentum > 0),
           v(a.kind != OptimizerKind::sgd),
-          u((a.kind == OptimizerKind::adam && a.amsgrad) || (a.kind == OptimizerKind::rmsprop && a.centered)) {}
+          u((a.kind == OptimizerKind::adam && a.amsgrad) ||
+            (a.kind == OptimizerKind::rmsprop && a.centered)) {}
 };
 
 // Checks the arrays, fills the struct, and hands it to `run`.
@@ -284,7 +289,8 @@ void update_arrays(const Call& call, OptimizerKind kind, const py::array& param_
     std::vector<Result> kept;  // the struct's pointers are theirs
     const auto slot = [&](const char* name, bool wanted) -> decltype(update.param) {
         if (!wanted) return nullptr;
-        require(slots.contains(name), call.operation(), ": slots: expected an array '", name, "', received none");
+        require(slots.contains(name), call.operation(), ": slots: expected an array '", name,
+                "', received none");
         kept.push_back(call.in_place(name, py::cast<py::array>(slots[name]), gradient.shape()));
         return pointer(kept.back());
     };
@@ -325,8 +331,8 @@ py::tuple sum_gradients(const py::array& lanes_, const py::array& param_, double
     double penalty = 0.0, sum_squares = 0.0;
     if (call.reference()) {
         call.run_reference([&] {
-            reference::sum_gradients(lanes[1], lanes[0], lanes.f64(), param.f64(), l1, l2, gradient.f64(), &penalty,
-                                     &sum_squares);
+            reference::sum_gradients(lanes[1], lanes[0], lanes.f64(), param.f64(), l1, l2, gradient.f64(),
+                                     &penalty, &sum_squares);
         });
     } else {
         SumGradients args;
@@ -344,7 +350,8 @@ py::tuple sum_gradients(const py::array& lanes_, const py::array& param_, double
     return py::make_tuple(gradient.array(), penalty, sum_squares);
 }
 
-py::array sum_gradients_transposed(const py::array& lanes_, const std::string& isa, const std::string& algorithm) {
+py::array sum_gradients_transposed(const py::array& lanes_, const std::string& isa,
+                                   const std::string& algorithm) {
     const Call call("sum_gradients_transposed", isa, algorithm);
     const Operand lanes = call.input("lanes", lanes_, {"lanes", "columns", "rows"});
     const std::int64_t columns = lanes[1], rows = lanes[2];
@@ -376,10 +383,19 @@ py::array sum_gradients_transposed(const py::array& lanes_, const std::string& i
 DType dtype_of(const Call& call, const py::array& x) {
     const py::dtype dtype = x.dtype();
     const auto native = [&](const char* name) { return dtype.equal(py::dtype(name)); };
-    for (const auto& [name, value] : std::initializer_list<std::pair<const char*, DType>>{
-             {"float32", DType::f32}, {"float64", DType::f64}, {"float16", DType::f16}, {"uint8", DType::u8},
-             {"int8", DType::i8},     {"uint16", DType::u16},  {"int16", DType::i16},   {"uint32", DType::u32},
-             {"int32", DType::i32},   {"uint64", DType::u64},  {"int64", DType::i64},   {"bool", DType::boolean}})
+    for (const auto& [name, value] :
+         std::initializer_list<std::pair<const char*, DType>>{{"float32", DType::f32},
+                                                              {"float64", DType::f64},
+                                                              {"float16", DType::f16},
+                                                              {"uint8", DType::u8},
+                                                              {"int8", DType::i8},
+                                                              {"uint16", DType::u16},
+                                                              {"int16", DType::i16},
+                                                              {"uint32", DType::u32},
+                                                              {"int32", DType::i32},
+                                                              {"uint64", DType::u64},
+                                                              {"int64", DType::i64},
+                                                              {"bool", DType::boolean}})
         if (native(name)) return value;
     fail(call.operation(), ": x: expected bool, integer or float elements in native byte order, received ",
          describe(x));
@@ -419,8 +435,8 @@ void bind_training_ops(py::module_& module) {
                arg("weight") = py::none(), arg("isa") = "", arg("algorithm") = "");
     module.def("optimizer_update", optimizer_update, arg("kind"), arg("param"), arg("gradient"), arg("slots"),
                arg("hyper"), arg("isa") = "", arg("algorithm") = "");
-    module.def("sum_gradients", sum_gradients, arg("lanes"), arg("param"), arg("l1"), arg("l2"), arg("isa") = "",
-               arg("algorithm") = "");
+    module.def("sum_gradients", sum_gradients, arg("lanes"), arg("param"), arg("l1"), arg("l2"),
+               arg("isa") = "", arg("algorithm") = "");
     module.def("sum_gradients_transposed", sum_gradients_transposed, arg("lanes"), arg("isa") = "",
                arg("algorithm") = "");
     module.def("read_samples", read_samples, arg("x"), arg("isa") = "", arg("algorithm") = "");

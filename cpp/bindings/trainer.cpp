@@ -54,10 +54,10 @@ OptimizerSpec optimizer_of(const py::dict& dict) {
     rule.kind = lookup("optimizer", kinds, get<std::string>(dict, "kind", ""));
     rule.momentum = get(dict, "momentum", 0.0f);
     rule.nesterov = get(dict, "nesterov", false);
-    rule.rho = get(dict, "rho", 0.9f);
+    rule.rho = get(dict, "rho", 0.9);
     rule.centered = get(dict, "centered", false);
-    rule.beta_1 = get(dict, "beta_1", 0.9f);
-    rule.beta_2 = get(dict, "beta_2", 0.999f);
+    rule.beta_1 = get(dict, "beta_1", 0.9);
+    rule.beta_2 = get(dict, "beta_2", 0.999);
     rule.epsilon = get(dict, "epsilon", 1e-7f);
     rule.amsgrad = get(dict, "amsgrad", false);
     rule.weight_decay = get(dict, "weight_decay", 0.0f);

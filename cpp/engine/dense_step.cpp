@@ -1,5 +1,7 @@
 // Dense layer over the last axis, with bias and activation fused. Rows of a sample (where its rank is above 1) and
 // samples are both rows of the matrix product.
+#include <algorithm>
+
 #include "engine/steps.h"
 
 namespace fastcnn {
@@ -15,6 +17,7 @@ class DenseStep : public Step {
           op_(std::get<DenseOp>(in.op.op)),
           rows_(size_of(in.op.in) / op_.inputs),
           activation_(in.op.activation, true),
+          wide_(in.wide),
           kernel_(in.parameters[static_cast<std::size_t>(op_.kernel)].data()),
           bias_(op_.bias == kAbsent ? nullptr : in.parameters[static_cast<std::size_t>(op_.bias)].data()) {
         forward_args_.inputs = op_.inputs;
@@ -30,7 +33,10 @@ class DenseStep : public Step {
             grad_kernel_args_.inputs = grad_kernel_args_.last_input = op_.inputs;
             grad_kernel_args_.units = op_.units;
             grad_kernel_ = choose(grad_kernel_args_);
-            lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
+            if (wide_)
+                memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number));
+            else
+                lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
             if (bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
         }
         if (!slots_.dx.booked()) return;
@@ -91,10 +97,60 @@ class DenseStep : public Step {
         });
     }
 
+    bool wide() const override { return wide_; }
+
+    void wide_forward(const BlockRun& run, int part, int parts) const override {
+        const Range columns(op_.units, part, parts);
+        if (columns.empty()) return;
+        DenseForward a = forward_args_;
+        a.units = columns.last - columns.first;
+        a.batch = run.count;
+        a.x = run.at(slots_.x);
+        a.x_stride = slots_.x.stride;
+        a.kernel = run.packed + packed_forward_ + columns.first * op_.inputs;
+        a.bias = bias_ ? bias_ + columns.first : nullptr;
+        a.y = run.at(slots_.y) + columns.first;
+        a.y_stride = slots_.y.stride;
+        forward_(a);
+    }
+
+    // The bias's gradient lies in the lanes like any other.
+    void before_backward(const BlockRun& run) const override {
+        activation_.backward(run, slots_.y, slots_.dy);
+        if (lane_bias_ < 0) return;
+        DenseGradKernel a = gradient_args(run);
+        a.first_input = a.last_input = 0;
+        a.accumulate = run.accumulate;
+        a.dbias = run.lane + lane_bias_;
+        grad_kernel_(a);
+    }
+
+    void wide_backward(const BlockRun& run, int part, int parts) const override {
+        const Range columns(op_.inputs, part, parts);
+        if (!slots_.dx.booked() || columns.empty()) return;
+        DenseGradInput a = grad_input_args_;
+        a.inputs = columns.last - columns.first;
+        a.batch = run.count;
+        a.dy = run.at(slots_.dy);
+        a.dy_stride = slots_.dy.stride;
+        a.kernel = run.packed + packed_backward_ + columns.first * op_.units;
+        a.dx = run.at(slots_.dx) + columns.first;
+        a.dx_stride = slots_.dx.stride;
+        grad_input_(a);
+    }
+
+    void produce_gradient(const BlockRun& run, std::int64_t first_row, std::int64_t last_row, float* gradient) const override {
+        DenseGradKernel a = gradient_args(run);
+        a.first_input = first_row;
+        a.last_input = last_row;
+        a.dkernel = gradient;
+        grad_kernel_(a);
+    }
+
     StepInfo info() const override {
         StepInfo info;
         info.layers = layers_;
-        info.operation = "dense";
+        info.operation = wide_ ? "dense, whole batch" : "dense";
         info.kernel = forward_.row->algorithm;
         info.declined = forward_.declined;
         info.isa = forward_.row->isa;
@@ -106,6 +162,27 @@ class DenseStep : public Step {
     }
 
   private:
+    // Columns of a packed matrix that a worker computes: whole groups of 64, which every level's packing starts afresh.
+    struct Range {
+        std::int64_t first, last;
+        Range(std::int64_t columns, int part, int parts) {
+            const std::int64_t groups = (columns + kPackedGroup - 1) / kPackedGroup;
+            first = std::min(columns, groups * part / parts * kPackedGroup);
+            last = std::min(columns, groups * (part + 1) / parts * kPackedGroup);
+        }
+        bool empty() const { return first >= last; }
+    };
+
+    DenseGradKernel gradient_args(const BlockRun& run) const {
+        DenseGradKernel a = grad_kernel_args_;
+        a.batch = run.count;
+        a.x = run.at(slots_.x);
+        a.x_stride = slots_.x.stride;
+        a.dy = run.at(slots_.dy);
+        a.dy_stride = slots_.dy.stride;
+        return a;
+    }
+
     template <class Visit>
     void for_each_matrix(std::int64_t samples, const Visit& visit) const {
         if (rows_ == 1) {
@@ -121,6 +198,7 @@ class DenseStep : public Step {
     DenseOp op_;
     std::int64_t rows_;
     FollowingActivation activation_;
+    bool wide_;
     const float* kernel_;
     const float* bias_;
     bool trains_ = false;

@@ -15,6 +15,9 @@ constexpr std::int64_t kBlocksWanted = 4;
 constexpr std::int64_t kLaneLimit = 8;
 constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
 
+// Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways they fill L2.
+constexpr std::int64_t kWideWeights = 256 * 1024;
+
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
@@ -54,15 +57,12 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     if (has_loss()) fused = fuse_loss(ops, options_.loss.kind, options_.loss.from_logits);
 
     choose_blocks(ops, input);
-    std::vector<bool> is_sync;
-    for (const FusedOp& op : ops) {
-        const auto* norm = std::get_if<BatchNormOp>(&op.op);
-        is_sync.push_back(memory_.training && norm && !norm->frozen);
-    }
+    std::vector<Cut> cuts;
+    for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable) : static_cast<int>(ops.size());
-    place_tensors(ops, input, is_sync, first_trained);
+    place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
-        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i)}, memory_));
+        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i), cuts[i] == Cut::wide}, memory_));
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
     make_phases(first_trained);
@@ -92,14 +92,28 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 
-// Tensor t is the input of step t; the last one is the output. In a plan with sync steps, what is needed again in a
-// later phase must live for the whole batch: everything up to the last sync step. Gradients live in two buffers that
-// take turns, but for those that cross a sync.
-void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<bool>& is_sync, int first_trained) {
+Plan::Cut Plan::cut_of(const FusedOp& op) const {
+    if (!memory_.training) return Cut::none;
+    if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
+    if (const auto* dense = std::get_if<DenseOp>(&op.op)) {
+        const bool activation_fits = op.activation == ActivationName::linear || op.activation == ActivationName::relu;
+        const bool one_row = size_of(op.in) == dense->inputs;
+        if (one_row && activation_fits && dense->inputs * dense->units > kWideWeights) return Cut::wide;
+    }
+    return Cut::none;
+}
+
+// Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a later
+// phase must live for the whole batch: everything up to the last cut. Gradients live in two buffers that take turns;
+// those that cross a cut in two others.
+void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts, int first_trained) {
     const std::size_t n = ops.size();
     std::size_t batch_tensors = 0;  // tensors [0, batch_tensors) live for the batch
     for (std::size_t i = 0; i < n; ++i)
-        if (is_sync[i]) batch_tensors = i + 1;
+        if (cuts[i] != Cut::none) batch_tensors = cuts[i] == Cut::wide ? i + 2 : i + 1;
+    const auto crosses = [&](std::size_t t) {  // the gradient of tensor t
+        return cuts[t - 1] != Cut::none || (t < n && cuts[t] == Cut::wide);
+    };
 
     std::vector<Slot> tensors, gradients(n + 1);
     for (std::size_t t = 0; t <= n; ++t) {
@@ -114,7 +128,11 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
         std::int64_t turns[2][2] = {{-1, -1}, {-1, -1}};  // [place][turn]
         int turn[2] = {0, 0};
         for (std::size_t t = n; t > static_cast<std::size_t>(first_trained); --t) {
-            const Place place = is_sync[t - 1] ? Place::batch : Place::block;
+            if (cuts[t - 1] == Cut::wide) {  // read again when the optimizer asks for the kernel's gradient
+                gradients[t] = memory_.book(Place::batch, tensors[t].size);
+                continue;
+            }
+            const Place place = crosses(t) ? Place::batch : Place::block;
             const int p = static_cast<int>(place);
             std::int64_t& at = turns[p][turn[p] ^= 1];
             if (at < 0)
@@ -156,8 +174,17 @@ void Plan::make_phases(int first_trained) {
         phases_.push_back(std::move(phase));
         phase = Phase{};
     };
+    const auto wide_phase = [&](Act act, int step) {
+        if (!phase.actions.empty()) end_phase(-1, true);
+        phase.actions.push_back({act, step});
+        end_phase(-1, true);
+    };
     phase.actions.push_back({Act::read, -1});
     for (int i = 0; i < n; ++i) {
+        if (steps_[static_cast<std::size_t>(i)]->wide()) {
+            wide_phase(Act::wide_forward, i);
+            continue;
+        }
         if (steps_[static_cast<std::size_t>(i)]->syncs()) {
             phase.actions.push_back({Act::before_forward, i});
             end_phase(i, true);
@@ -168,13 +195,18 @@ void Plan::make_phases(int first_trained) {
     phase.actions.push_back({Act::output, -1});
     if (options_.mode == Mode::train)
         for (int i = n - 1; i >= first_trained; --i) {
+            if (steps_[static_cast<std::size_t>(i)]->wide()) {
+                phase.actions.push_back({Act::before_backward, i});
+                wide_phase(Act::wide_backward, i);
+                continue;
+            }
             if (steps_[static_cast<std::size_t>(i)]->syncs()) {
                 phase.actions.push_back({Act::before_backward, i});
                 end_phase(i, false);
             }
             phase.actions.push_back({Act::backward, i});
         }
-    phases_.push_back(std::move(phase));
+    if (!phase.actions.empty()) phases_.push_back(std::move(phase));
 }
 
 std::int64_t Plan::active_lanes(std::int64_t count) const {
@@ -200,6 +232,17 @@ void Plan::run_batch(const Worker& worker, Context& context, const BatchInput& i
     run.step = in.step;
     for (std::size_t p = 0; p < phases_.size(); ++p) {
         const Phase& phase = phases_[p];
+        const Action& first_action = phase.actions.front();
+        if (first_action.act == Act::wide_forward || first_action.act == Act::wide_backward) {
+            const Step& step = *steps_[static_cast<std::size_t>(first_action.step)];
+            const BlockRun whole = whole_batch(context, in);
+            if (first_action.act == Act::wide_forward)
+                step.wide_forward(whole, worker.index, worker.size);
+            else
+                step.wide_backward(whole, worker.index, worker.size);
+            worker.wait();
+            continue;
+        }
         std::atomic<std::int64_t>& next = context.next_lane_[p];
         for (std::int64_t lane; (lane = next.fetch_add(1, std::memory_order_relaxed)) < lanes;) {
             run.lane = context.lanes_.data() + lane * memory_.lane.size();
@@ -230,7 +273,23 @@ void Plan::run_action(const Action& action, const BlockRun& run, const BatchInpu
         case Act::output: return write_outputs(run, in);
         case Act::before_backward: return step->before_backward(run);
         case Act::backward: return step->backward(run);
+        case Act::wide_forward:
+        case Act::wide_backward: return;  // phases of their own
     }
+}
+
+BlockRun Plan::whole_batch(Context& context, const BatchInput& in) const {
+    BlockRun run;
+    run.batch = context.batch_.data();
+    run.packed = packed_.data();
+    run.count = run.batch_count = in.count;
+    run.step = in.step;
+    return run;
+}
+
+void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row, std::int64_t last_row,
+                            float* gradient) const {
+    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole_batch(context, in), first_row, last_row, gradient);
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {

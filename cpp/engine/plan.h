@@ -101,6 +101,9 @@ class Plan {
     void pack(const Worker& worker) const;
     // Called by every worker: one batch through all phases. Ends with a barrier.
     void run_batch(const Worker& worker, Context& context, const BatchInput& in) const;
+    // After run_batch, in the same step: rows of the gradient of a wide step's kernel, into the whole matrix `gradient`.
+    void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row, std::int64_t last_row,
+                          float* gradient) const;
     // After run_batch, by one worker.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
 
@@ -120,19 +123,23 @@ class Plan {
   private:
     friend class Context;
 
-    enum class Act { read, before_forward, forward, loss, output, before_backward, backward };
+    enum class Act { read, before_forward, forward, loss, output, before_backward, backward, wide_forward, wide_backward };
     struct Action {
         Act act;
         int step;  // where the action belongs to one
     };
     struct Phase {
-        std::vector<Action> actions;
+        std::vector<Action> actions;  // of each block; or one wide action
         int sync_step = -1;  // after the phase, with `sync_forward` or its opposite
         bool sync_is_forward = true;
     };
 
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
-    void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<bool>& is_sync, int first_trained);
+    // How a step cuts the plan: it needs the whole batch between two of its parts (sync), or takes it at once (wide).
+    enum class Cut { none, sync, wide };
+    Cut cut_of(const FusedOp& op) const;
+    void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts, int first_trained);
+    BlockRun whole_batch(Context& context, const BatchInput& in) const;
     void make_phases(int first_trained);
     void plan_loss(const FusedLoss& fused, const Shape& output);
 

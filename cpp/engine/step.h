@@ -34,6 +34,8 @@ struct GradientSlot {
     std::int64_t offset = 0, size = 0;
     // The lane holds the gradient's matrix (rows, columns) as (columns, rows); 0: in the parameter's own order.
     std::int64_t rows = 0, columns = 0;
+    // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the lanes.
+    int producer = -1;
 };
 
 // What one call of a step sees.
@@ -89,9 +91,13 @@ struct PlanMemory {
         return slot;
     }
     void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
+    // A gradient of (rows, columns) that step `producer` computes row by row for the optimizer.
+    void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer) {
+        gradients.push_back({parameter, 0, rows * columns, rows, columns, producer});
+    }
     std::int64_t gradient(int parameter, std::int64_t size, std::int64_t rows = 0, std::int64_t columns = 0) {
         const std::int64_t offset = lane.book(size);
-        gradients.push_back({parameter, offset, size, rows, columns});
+        gradients.push_back({parameter, offset, size, rows, columns, -1});
         return offset;
     }
 };
@@ -118,6 +124,14 @@ class Step {
     virtual void sync_forward(const SyncRun&) const {}
     virtual void before_backward(const BlockRun&) const {}
     virtual void sync_backward(const SyncRun&) const {}
+
+    // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes through at once, part
+    // `part` of `parts` of the outputs by each worker (`run` spans the batch). before_backward() still sees blocks. The
+    // kernel's gradient is never stored: the optimizer asks for a few rows at a time, while x and dy are at hand.
+    virtual bool wide() const { return false; }
+    virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}
+    virtual void wide_backward(const BlockRun&, int /*part*/, int /*parts*/) const {}
+    virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/, float* /*gradient*/) const {}
 
     virtual StepInfo info() const = 0;
 };

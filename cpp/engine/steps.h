@@ -16,6 +16,7 @@ struct StepInput {
     const std::vector<ParameterRef>& parameters;
     const std::vector<bool>& trainable;
     std::uint32_t number;  // of the step in its plan; keys dropout's random numbers
+    bool wide;             // over the whole batch at once: see Step
 };
 
 std::unique_ptr<Step> make_conv_step(const StepInput& in, PlanMemory& memory);

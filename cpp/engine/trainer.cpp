@@ -12,6 +12,8 @@ namespace fastcnn {
 namespace {
 
 constexpr std::int64_t kChunk = 2048;  // parameters: with gradient and two slots 32 KB
+// Rows of a produced gradient at a time, at the least: a register tile's.
+constexpr std::int64_t kProducedRows = 12;
 constexpr std::size_t kPlansKept = 4;
 constexpr std::int64_t kEvaluationBlocks = 64;
 
@@ -97,9 +99,11 @@ std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
         chunk.lane = slot.offset;
         chunk.rows = slot.rows;
         chunk.columns = slot.columns;
-        // A transposed lane is read in whole rows of the parameter.
+        chunk.producer = slot.producer;
+        // A transposed lane is read, and a produced gradient computed, in whole rows of the parameter.
         const std::int64_t unit = slot.rows ? slot.columns : 1;
-        const std::int64_t step = std::max<std::int64_t>(1, kChunk / unit) * unit;
+        const std::int64_t least = slot.producer < 0 ? 1 : kProducedRows;
+        const std::int64_t step = std::max(least, kChunk / unit) * unit;
         for (chunk.first = 0; chunk.first < slot.size; chunk.first += step) {
             chunk.size = std::min(step, slot.size - chunk.first);
             chunk.first_row = chunk.first / unit;
@@ -126,7 +130,9 @@ std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size)
     return made;
 }
 
-void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, const float* lanes, std::int64_t lane_count, bool want_squares) {
+void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, const BatchInput& batch, bool want_squares) {
+    const float* lanes = context.lanes();
+    const std::int64_t lane_count = plan.plan->active_lanes(batch.count);
     const Chunk& chunk = plan.chunks[index];
     const std::size_t p = static_cast<std::size_t>(chunk.parameter);
     float* gradient = gradient_.data() + offsets_[p];
@@ -135,7 +141,11 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, const float* lanes, 
     s.lanes = lane_count;
     s.lane_stride = plan.plan->lane_floats();
     s.lane = lanes + chunk.lane + chunk.first;
-    if (chunk.rows) {
+    if (chunk.producer >= 0) {
+        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row, gradient);
+        s.lanes = 1;
+        s.lane = gradient + chunk.first;
+    } else if (chunk.rows) {
         SumGradientsTransposed t;
         t.rows = chunk.rows;
         t.columns = chunk.columns;
@@ -186,12 +196,11 @@ float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
 }
 
 // One pass: each worker takes the same run of chunks every step, so that its slots are still in its cache.
-void Trainer::update(const Worker& worker, TrainPlan& plan, const float* lanes, const Step& step) {
+void Trainer::update(const Worker& worker, TrainPlan& plan, Context& context, const Step& step) {
     const std::int64_t chunks = static_cast<std::int64_t>(plan.chunks.size());
-    const std::int64_t lane_count = plan.plan->active_lanes(step.batch.count);
     const bool by_norm = optimizer_.clip_norm > 0 || optimizer_.global_clip_norm > 0;
     for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i) {
-        sum_chunk(plan, static_cast<std::size_t>(i), lanes, lane_count, by_norm);
+        sum_chunk(plan, static_cast<std::size_t>(i), context, step.batch, by_norm);
         if (!by_norm) update_chunk(plan.chunks[static_cast<std::size_t>(i)], step, 1.0f);
     }
     if (!by_norm) return;
@@ -238,8 +247,8 @@ RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
         const double t = static_cast<double>(iterations_ + 1);
         const OptimizerUpdate& rule = optimizer_.rule;
         step.learning_rate = static_cast<float>(rate);
-        step.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta_2), t)) /
-                                        (1.0 - std::pow(static_cast<double>(rule.beta_1), t)));
+        step.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(rule.beta_2, t)) /
+                                        (1.0 - std::pow(rule.beta_1, t)));
     };
     const auto account = [&] {
         plan.collect(*context, step.batch, step.totals);
@@ -263,7 +272,7 @@ RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
     auto body = [&](const Worker& worker) {
         do {
             plan.run_batch(worker, *context, step.batch);
-            update(worker, *train, (*context).lanes(), step);
+            update(worker, *train, *context, step);
             worker.wait();
             plan.pack(worker);
             if (worker.index == 0) account();
@@ -364,7 +373,7 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
         plan.run_batch(worker, *context, batch);
         const std::int64_t chunks = static_cast<std::int64_t>(train->chunks.size());
         for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i)
-            sum_chunk(*train, static_cast<std::size_t>(i), (*context).lanes(), plan.active_lanes(count), false);
+            sum_chunk(*train, static_cast<std::size_t>(i), *context, batch, false);
     };
     run_team(threads, body);
     for (std::size_t p = 0; p < out.size(); ++p)

@@ -76,6 +76,7 @@ class Trainer {
         std::int64_t first = 0, size = 0;  // elements of the parameter
         std::int64_t lane = 0;             // offset in a lane of the parameter's gradient
         std::int64_t rows = 0, columns = 0, first_row = 0, last_row = 0;  // rows > 0: the lane is transposed
+        int producer = -1;  // the plan computes these rows when asked
     };
     struct TrainPlan {
         std::shared_ptr<const Plan> plan;
@@ -86,8 +87,8 @@ class Trainer {
 
     std::shared_ptr<TrainPlan> train_plan(std::int64_t batch_size);
     std::vector<Chunk> make_chunks(const Plan& plan) const;
-    void sum_chunk(TrainPlan& plan, std::size_t chunk, const float* lanes, std::int64_t lane_count, bool want_squares);
-    void update(const Worker& worker, TrainPlan& plan, const float* lanes, const Step& step);
+    void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch, bool want_squares);
+    void update(const Worker& worker, TrainPlan& plan, Context& context, const Step& step);
     void update_chunk(const Chunk& chunk, const Step& step, float gradient_scale);
     float clip_scale(const TrainPlan& plan, int parameter) const;
     double penalty() const;

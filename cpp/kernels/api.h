@@ -175,6 +175,10 @@ struct PoolBackward {
 
 // ---------------------------------------------------------------------------------------------------- dense
 
+// Packed weights of dense layers begin afresh every kPackedGroup columns of the product: columns from c on, c a multiple of it,
+// are a matrix of their own at packed + c * depth.
+inline constexpr std::int64_t kPackedGroup = 64;
+
 // y = act(x kernel + bias); kernel: (inputs, units)
 struct DenseForward {
     std::int64_t inputs = 1, units = 1;

@@ -66,13 +66,14 @@ std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::array<std::uint32_t
     return counter;
 }
 
-void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step, std::int64_t first_sample,
-             std::int64_t batch, std::int64_t size, const double* x, double* y) {
+void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step,
+             std::int64_t first_sample, std::int64_t batch, std::int64_t size, const double* x, double* y) {
     for (std::int64_t s = 0; s < batch; ++s)
         for (std::int64_t e = 0; e < size; ++e) {
             const auto block = philox(seed, {static_cast<std::uint32_t>(e / 4),
                                              static_cast<std::uint32_t>(first_sample + s), step, layer});
-            const double uniform = static_cast<double>(block[static_cast<std::size_t>(e % 4)] >> 8) / 16777216.0;
+            const double uniform =
+                static_cast<double>(block[static_cast<std::size_t>(e % 4)] >> 8) / 16777216.0;
             y[s * size + e] = uniform >= rate ? x[s * size + e] / (1.0 - rate) : 0.0;
         }
 }

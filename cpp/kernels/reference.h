@@ -1,6 +1,6 @@
-// The oracle: every operation of api.h once more, as plain loops in double on dense arrays (one sample after the
-// other, no strides). It is written to be read beside the equations of api.h and is never optimised; the kernels are
-// tested against it, and it is tested against PyTorch and by finite differences.
+// The oracle: every operation of api.h once more, as plain loops in double on dense arrays (one sample after
+// the other, no strides). It is written to be read beside the equations of api.h and is never optimised; the
+// kernels are tested against it, and it is tested against PyTorch and by finite differences.
 #pragma once
 
 #include <array>
@@ -12,7 +12,8 @@ namespace fastcnn::reference {
 
 // ---------------------------------------------------------------------------------------------- convolution
 
-// x (batch, h.in, w.in, in_channels), kernel HWIO, bias (out_channels) or null, y (batch, h.out, w.out, out_channels)
+// x (batch, h.in, w.in, in_channels), kernel HWIO, bias (out_channels) or null, y (batch, h.out, w.out,
+// out_channels)
 void conv2d_forward(const Conv2dShape& shape, std::int64_t batch, const double* x, const double* kernel,
                     const double* bias, bool relu, double* y);
 void conv2d_grad_input(const Conv2dShape& shape, std::int64_t batch, const double* dy, const double* kernel,
@@ -25,10 +26,11 @@ void conv2d_grad_kernel(const Conv2dShape& shape, std::int64_t batch, const doub
 // argmax (max only, or null): position of the maximum in its window, row-major.
 void pool_forward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, double* y,
                   std::uint8_t* argmax = nullptr);
-void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, const double* dy,
-                   double* dx);
+void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x,
+                   const double* dy, double* dx);
 // The gradient before a max pool, from the positions that the forward pass wrote down.
-void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax, double* dx);
+void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax,
+            double* dx);
 
 // ---------------------------------------------------------------------------------------------------- dense
 
@@ -79,9 +81,9 @@ struct Accuracy {
 
 void accuracy(const Accuracy& accuracy, double* total, double* count);
 
-void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* prediction, const double* target,
-                      const double* weight, const double* threshold, double* tp, double* fp, double* fn,
-                      double* tn);
+void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* prediction,
+                      const double* target, const double* weight, const double* threshold, double* tp,
+                      double* fp, double* fn, double* tn);
 
 // ------------------------------------------------------------------------------------- batch normalisation
 
@@ -101,8 +103,8 @@ void batch_norm_backward(std::int64_t n, std::int64_t channels, const double* x,
 // One block of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::array<std::uint32_t, 4> counter);
 
-void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step, std::int64_t first_sample,
-             std::int64_t batch, std::int64_t size, const double* x, double* y);
+void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step,
+             std::int64_t first_sample, std::int64_t batch, std::int64_t size, const double* x, double* y);
 
 // ------------------------------------------------------------------------------------------------ optimizers
 

@@ -30,9 +30,13 @@ void for_each_product(const Conv2dShape& s, std::int64_t batch, Visit visit) {
                     }
 }
 
-double relu_of(double x) { return x <= 0.0 ? 0.0 : x; }  // NaN stays
+double relu_of(double x) {
+    return x <= 0.0 ? 0.0 : x;
+}  // NaN stays
 
-std::int64_t output_pixels(const Conv2dShape& s, std::int64_t batch) { return batch * s.h.out * s.w.out; }
+std::int64_t output_pixels(const Conv2dShape& s, std::int64_t batch) {
+    return batch * s.h.out * s.w.out;
+}
 
 // Calls visit(position in the window, x index) for the window's positions inside the image, row-major.
 template <class Visit>
@@ -78,7 +82,9 @@ std::int64_t positions_inside(const PoolShape& s, std::int64_t n, std::int64_t o
     return count;
 }
 
-std::int64_t input_size(const PoolShape& s, std::int64_t batch) { return batch * s.h.in * s.w.in * s.channels; }
+std::int64_t input_size(const PoolShape& s, std::int64_t batch) {
+    return batch * s.h.in * s.w.in * s.channels;
+}
 
 }  // namespace
 
@@ -86,9 +92,8 @@ void conv2d_forward(const Conv2dShape& shape, std::int64_t batch, const double* 
                     const double* bias, bool relu, double* y) {
     const std::int64_t size = output_pixels(shape, batch) * shape.out_channels;
     for (std::int64_t i = 0; i < size; ++i) y[i] = bias ? bias[i % shape.out_channels] : 0.0;
-    for_each_product(shape, batch, [&](std::int64_t xi, std::int64_t ki, std::int64_t yi) {
-        y[yi] += x[xi] * kernel[ki];
-    });
+    for_each_product(shape, batch,
+                     [&](std::int64_t xi, std::int64_t ki, std::int64_t yi) { y[yi] += x[xi] * kernel[ki]; });
     if (relu)
         for (std::int64_t i = 0; i < size; ++i) y[i] = relu_of(y[i]);
 }
@@ -115,42 +120,45 @@ void conv2d_grad_kernel(const Conv2dShape& shape, std::int64_t batch, const doub
 
 void pool_forward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, double* y,
                   std::uint8_t* argmax) {
-    for_each_window(shape, batch, [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c,
-                                      std::int64_t yi) {
-        if (kind == Pooling::max) {
-            const Maximum best = maximum(shape, n, oy, ox, c, x);
-            y[yi] = x[best.index];
-            if (argmax) argmax[yi] = static_cast<std::uint8_t>(best.position);
-            return;
-        }
-        double sum = 0.0;
-        for_each_position(shape, n, oy, ox, c, [&](std::int64_t, std::int64_t index) { sum += x[index]; });
-        y[yi] = sum / static_cast<double>(positions_inside(shape, n, oy, ox, c));
-    });
+    for_each_window(shape, batch,
+                    [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c, std::int64_t yi) {
+                        if (kind == Pooling::max) {
+                            const Maximum best = maximum(shape, n, oy, ox, c, x);
+                            y[yi] = x[best.index];
+                            if (argmax) argmax[yi] = static_cast<std::uint8_t>(best.position);
+                            return;
+                        }
+                        double sum = 0.0;
+                        for_each_position(shape, n, oy, ox, c,
+                                          [&](std::int64_t, std::int64_t index) { sum += x[index]; });
+                        y[yi] = sum / static_cast<double>(positions_inside(shape, n, oy, ox, c));
+                    });
 }
 
-void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x, const double* dy,
-                   double* dx) {
+void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, const double* x,
+                   const double* dy, double* dx) {
     std::fill_n(dx, input_size(shape, batch), 0.0);
-    for_each_window(shape, batch, [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c,
-                                      std::int64_t yi) {
-        if (kind == Pooling::max) {
-            dx[maximum(shape, n, oy, ox, c, x).index] += dy[yi];
-            return;
-        }
-        const double share = dy[yi] / static_cast<double>(positions_inside(shape, n, oy, ox, c));
-        for_each_position(shape, n, oy, ox, c, [&](std::int64_t, std::int64_t index) { dx[index] += share; });
-    });
-}
-
-void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax, double* dx) {
-    std::fill_n(dx, input_size(shape, batch), 0.0);
-    for_each_window(shape, batch, [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c,
-                                      std::int64_t yi) {
-        for_each_position(shape, n, oy, ox, c, [&](std::int64_t position, std::int64_t index) {
-            if (position == argmax[yi]) dx[index] += dy[yi];
+    for_each_window(
+        shape, batch, [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c, std::int64_t yi) {
+            if (kind == Pooling::max) {
+                dx[maximum(shape, n, oy, ox, c, x).index] += dy[yi];
+                return;
+            }
+            const double share = dy[yi] / static_cast<double>(positions_inside(shape, n, oy, ox, c));
+            for_each_position(shape, n, oy, ox, c,
+                              [&](std::int64_t, std::int64_t index) { dx[index] += share; });
         });
-    });
+}
+
+void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax,
+            double* dx) {
+    std::fill_n(dx, input_size(shape, batch), 0.0);
+    for_each_window(
+        shape, batch, [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t c, std::int64_t yi) {
+            for_each_position(shape, n, oy, ox, c, [&](std::int64_t position, std::int64_t index) {
+                if (position == argmax[yi]) dx[index] += dy[yi];
+            });
+        });
 }
 
 void dense_forward(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* x,

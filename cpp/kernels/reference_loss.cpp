@@ -11,13 +11,21 @@ namespace {
 
 constexpr double kClip = 1e-7;  // Keras's epsilon: probabilities are kept this far from 0 and 1
 
-double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+double sigmoid(double x) {
+    return 1.0 / (1.0 + std::exp(-x));
+}
 
-double clip(double p) { return std::clamp(p, kClip, 1.0 - kClip); }  // NaN stays
+double clip(double p) {
+    return std::clamp(p, kClip, 1.0 - kClip);
+}  // NaN stays
 
-bool clipped(double p) { return p < kClip || p > 1.0 - kClip; }
+bool clipped(double p) {
+    return p < kClip || p > 1.0 - kClip;
+}
 
-std::int64_t argmax(std::int64_t n, const double* x) { return std::max_element(x, x + n) - x; }
+std::int64_t argmax(std::int64_t n, const double* x) {
+    return std::max_element(x, x + n) - x;
+}
 
 // One row of a loss: its value, the gradient with respect to the prediction, and the probabilities.
 struct RowResult {
@@ -101,7 +109,8 @@ RowResult row_of(const Loss& a, std::int64_t r) {
             return binary_row(a, prediction, target);
         case LossKind::categorical_crossentropy:
             for (std::size_t i = 0; i < t.size(); ++i)
-                t[i] = target[i] * (1.0 - a.label_smoothing) + a.label_smoothing / static_cast<double>(a.classes);
+                t[i] = target[i] * (1.0 - a.label_smoothing) +
+                       a.label_smoothing / static_cast<double>(a.classes);
             return categorical_row(a, prediction, t);
         case LossKind::sparse_categorical_crossentropy:
             t[static_cast<std::size_t>(a.target_class[r])] = 1.0;
@@ -199,9 +208,9 @@ void accuracy(const Accuracy& a, double* total, double* count) {
     }
 }
 
-void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* prediction, const double* target,
-                      const double* weight, const double* threshold, double* tp, double* fp, double* fn,
-                      double* tn) {
+void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* prediction,
+                      const double* target, const double* weight, const double* threshold, double* tp,
+                      double* fp, double* fn, double* tn) {
     for (std::int64_t k = 0; k < thresholds; ++k) {
         tp[k] = fp[k] = fn[k] = tn[k] = 0.0;
         for (std::int64_t i = 0; i < size; ++i) {

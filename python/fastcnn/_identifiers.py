@@ -1,4 +1,4 @@
-"""Names for objects: from a string, a config or an object to the object, and back to a config; names made unique.
+"""Names for objects: from a string, a config or an object to the object, and back to a config.
 
 Every vocabulary module (losses, metrics, optimizers, ...) owns one `Registry`, so that look-up, its error sentence and
 the configs `{"class_name": ..., "config": {...}}` are the same everywhere.
@@ -8,40 +8,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-
-
-def to_snake_case(name: str) -> str:
-    """Returns a class name as a lower-case name with underscores, as Keras writes it.
-
-    >>> to_snake_case("BinaryAccuracy"), to_snake_case("AUC"), to_snake_case("MaxPooling2D")
-    ('binary_accuracy', 'auc', 'max_pooling2d')
-    """
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-_names_used: Counter[str] = Counter()
-_names_lock = threading.Lock()
-
-
-def auto_name(class_name: str) -> str:
-    """Returns a name for a new object of the class: `auc`, then `auc_1`, `auc_2`, ... as Keras counts."""
-    name = to_snake_case(class_name)
-    with _names_lock:
-        count = _names_used[name]
-        _names_used[name] += 1
-    return f"{name}_{count}" if count else name
-
-
-def reset_auto_names() -> None:
-    """Starts the counting of `auto_name` again."""
-    with _names_lock:
-        _names_used.clear()
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:

@@ -13,8 +13,16 @@ from typing import Any, NoReturn
 _LONGEST = 80
 
 
+class Text(str):
+    """Words that a message shows without quotes."""
+
+    __slots__ = ()
+
+
 def show(value: object) -> str:
-    """`value` as a message shows it: its repr, cut where it would fill the screen."""
+    """`value` as a message shows it: its repr, cut where it would fill the screen; a `Text` as it is."""
+    if isinstance(value, Text):
+        return value
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastcnn import random
-from fastcnn._identifiers import Registry, to_snake_case
+from fastcnn._identifiers import Registry
+from fastcnn._naming import to_snake_case
 from fastcnn.random import SeedGenerator
 from fastcnn.utils.seed import next_seed
 

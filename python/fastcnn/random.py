@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastcnn._identifiers import auto_name
+from fastcnn._naming import auto_name
 from fastcnn.utils.seed import next_seed
 
 _WORD = 2**64 - 1  # negative seeds wrap around

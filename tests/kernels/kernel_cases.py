@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastcnn import _core
 from numpy.typing import NDArray
+
+from fastcnn import _core
 
 EPSILON = float(np.finfo(np.float32).eps)
 CANARY = np.float32(-1.2345e30)
@@ -112,7 +113,7 @@ def assert_within(actual: NDArray[Any], expected: NDArray[Any], bound: Any, case
     assert actual.shape == expected.shape, f"shape {actual.shape}: repeat with {case!r}"
     assert_same_specials(actual, expected, case)
     finite = np.isfinite(expected)
-    error = np.abs(actual.astype(np.float64) - expected)[finite]
+    error = np.abs(actual[finite].astype(np.float64) - expected[finite])
     bound = np.broadcast_to(bound, expected.shape)[finite]
     excess = error - bound
     if excess.size and excess.max() > 0:
@@ -129,9 +130,7 @@ def assert_relative_l2(actual: NDArray[Any], expected: NDArray[Any], tolerance: 
     assert error <= tolerance, f"relative L2 error {error:.3g}, allowed {tolerance:.3g}: repeat with {case!r}"
 
 
-def assert_sum(
-    actual: NDArray[Any], expected: NDArray[Any], magnitude: NDArray[Any], terms: int, case: object
-) -> None:
+def assert_sum(actual: NDArray[Any], expected: NDArray[Any], magnitude: NDArray[Any], terms: int, case: object) -> None:
     """A float32 sum of `terms` products, of which `magnitude` is the sum of absolute values.
 
     Any order of summation keeps within (terms + 3) epsilons of the magnitude; where enough outputs average out, the result is

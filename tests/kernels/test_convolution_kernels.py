@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastcnn import _core
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import REFERENCE, assert_canaries, assert_same_specials, assert_sum, canaried, double, each_row, placed
+from kernel_cases import (
+    REFERENCE,
+    assert_canaries,
+    assert_same_specials,
+    assert_sum,
+    canaried,
+    double,
+    each_row,
+    placed,
+)
+
+from fastcnn import _core
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,7 @@ class Conv:
 
     @property
     def fits(self) -> bool:
-        return self.padding == "same" or all(
-            (k - 1) * d < n for n, k, d in zip(self.size, self.kernel, self.dilation)
-        )
+        return self.padding == "same" or all((k - 1) * d < n for n, k, d in zip(self.size, self.kernel, self.dilation))
 
 
 CASES = [
@@ -282,7 +290,11 @@ def test_sizes_that_do_not_fit_are_refused(groups: int) -> None:
     x, kernel, bias = data(replace(Conv(), channels=6, filters=6))
     with pytest.raises(_core.Error, match=r"^conv2d: kernel: expected 6 input channels / \d groups on its third axis"):
         forward(replace(Conv(), groups=groups), x, np.ascontiguousarray(kernel[:, :, :5]), bias)
-    with pytest.raises(_core.Error, match=r"^conv2d: kernel_size: expected a window of at most 9 x 10, .* received 9 x 11"):
+    with pytest.raises(
+        _core.Error, match=r"^conv2d: kernel_size: expected a window of at most 9 x 10, .* received 9 x 11"
+    ):
         forward(Conv(dilation=(4, 5)), x, kernel, bias)
-    with pytest.raises(_core.Error, match=r"^conv2d: groups: expected a divisor of 6 input and 6 output channels, received 4"):
+    with pytest.raises(
+        _core.Error, match=r"^conv2d: groups: expected a divisor of 6 input and 6 output channels, received 4"
+    ):
         forward(Conv(groups=4), x, kernel, bias)

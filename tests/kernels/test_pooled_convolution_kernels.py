@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastcnn import _core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import (
@@ -23,6 +22,8 @@ from kernel_cases import (
     each_row,
     placed,
 )
+
+from fastcnn import _core
 
 
 @dataclass(frozen=True)
@@ -305,5 +306,7 @@ def test_positions_outside_the_window_are_refused() -> None:
     x, kernel, _ = data(case)
     wrong = argmax.copy()
     wrong[0, 0, 0, 5] = 4
-    with pytest.raises(_core.Error, match=r"argmax: expected positions of the pooling window .* received 4 at element 5$"):
+    with pytest.raises(
+        _core.Error, match=r"argmax: expected positions of the pooling window .* received 4 at element 5$"
+    ):
         gradients(case, x, kernel, dy, wrong)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastcnn import _core
 from kernel_cases import COVERED, LEVELS, ROWS, RUNNABLE
+
+from fastcnn import _core
 
 
 def test_every_operation_of_the_table_has_a_test_case() -> None:
@@ -34,7 +35,9 @@ def test_a_level_beyond_the_processor_is_refused(isa: str) -> None:
 
 
 def test_an_unknown_level_is_refused_with_the_known_names() -> None:
-    with pytest.raises(_core.Error, match=r"^dense: isa: expected one of '', 'reference', .*'baseline'.*, received 'sse9'$"):
+    with pytest.raises(
+        _core.Error, match=r"^dense: isa: expected one of '', 'reference', .*'baseline'.*, received 'sse9'$"
+    ):
         _core.dense(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), None, False, isa="sse9")
 
 

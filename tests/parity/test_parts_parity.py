@@ -28,7 +28,7 @@ from fastcnn.utils import progbar
 pytestmark = pytest.mark.parity
 
 # Float32 sums in another order: a few units in the last place of the largest term.
-TOLERANCE = {"rtol": 2e-6, "atol": 1e-7}
+TOLERANCE: dict[str, Any] = {"rtol": 2e-6, "atol": 1e-7}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def same_default(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs) and (type(ours) is type(theirs) or not isinstance(theirs, bool))
 
 
-# --- signatures --------------------------------------------------------------------------------------------------------
+# --- signatures -------------------------------------------------------------------------------------------------------
 
 CLASSES = [
     *[("initializers", cls.__name__) for cls in initializers._CLASSES],
@@ -113,7 +113,7 @@ def test_configs_have_keras_s_keys(keras: Any, module: str, name: str) -> None:
     assert extra <= forgotten.get(name, set())
 
 
-# --- losses ------------------------------------------------------------------------------------------------------------
+# --- losses -----------------------------------------------------------------------------------------------------------
 
 
 def loss_case(name: str, shape: tuple[int, ...], from_logits: bool) -> tuple[Any, Any]:
@@ -187,7 +187,7 @@ def test_losses_match_ranks_as_keras_does(keras: Any) -> None:
             np.testing.assert_allclose(getattr(losses, name)()(*pair), theirs, **TOLERANCE)
 
 
-# --- metrics -----------------------------------------------------------------------------------------------------------
+# --- metrics ----------------------------------------------------------------------------------------------------------
 
 
 def metric_case(name: str, rows: int = 40, classes: int = 4) -> tuple[Any, Any]:
@@ -307,14 +307,14 @@ def test_auc_agrees_with_sorting() -> None:
 def test_accuracy_is_resolved_as_in_keras(
     keras: Any, identifier: str, loss: str, label_shape: tuple[int, ...], output_shape: tuple[int, ...]
 ) -> None:
-    from keras.src.trainers.compile_utils import get_metric
+    from keras.src.trainers.compile_utils import get_metric  # the one place where Keras does it
 
     theirs = get_metric(identifier, np.zeros(label_shape), np.zeros(output_shape))
     ours = metrics.get(identifier, loss=loss, output_shape=output_shape)
     assert (type(ours).__name__, ours.name) == (type(theirs).__name__, theirs.name)
 
 
-# --- the rest of the vocabulary ------------------------------------------------------------------------------------------
+# --- the rest of the vocabulary ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["linear", "relu", "sigmoid", "tanh", "softmax"])
@@ -359,7 +359,7 @@ def test_initializers_have_keras_s_distribution(keras: Any, name: str, shape: tu
 @pytest.mark.parametrize("name", ["L1", "L2", "L1L2"])
 def test_regularizers(keras: Any, name: str) -> None:
     x = rng().normal(size=(30, 20)).astype(np.float32)
-    settings = {key: 0.03 for key in signature_of(getattr(regularizers, name))}
+    settings = dict.fromkeys(signature_of(getattr(regularizers, name)), 0.03)
     expected = float(getattr(keras.regularizers, name)(**settings)(keras.ops.convert_to_tensor(x)))
     assert getattr(regularizers, name)(**settings)(x) == pytest.approx(expected, rel=1e-5)
 
@@ -383,10 +383,10 @@ def test_names_that_keras_makes() -> None:
     pytest.importorskip("keras")
     from keras.src.utils.naming import to_snake_case
 
-    from fastcnn import _identifiers
+    from fastcnn import _naming
 
     for module, name in CLASSES:
-        assert _identifiers.to_snake_case(name) == to_snake_case(name), module
+        assert _naming.to_snake_case(name) == to_snake_case(name), module
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
@@ -399,7 +399,7 @@ def test_optimizer_configs(keras: Any, name: str) -> None:
     assert ours == theirs
 
 
-# --- progress bar --------------------------------------------------------------------------------------------------------
+# --- progress bar -----------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -491,7 +491,7 @@ def test_the_logger_prints_what_keras_prints(keras: Any, clock: Clock) -> None:
     assert printed(clock, lambda: None, run(callbacks)) == theirs
 
 
-# --- callbacks -----------------------------------------------------------------------------------------------------------
+# --- callbacks --------------------------------------------------------------------------------------------------------
 
 
 class FakeModel:

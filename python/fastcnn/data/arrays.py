@@ -50,9 +50,9 @@ def as_array(operation: str, argument: str, value: Any) -> NDArray[Any]:
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
-        _messages.fail(operation, argument, "an array of real numbers", _Text(f"dtype {array.dtype}"))
+        _messages.fail(operation, argument, "an array of real numbers", _messages.Text(f"dtype {array.dtype}"))
     if array.ndim == 0:
-        _messages.fail(operation, argument, "an array with one row a sample", _Text(f"a scalar ({array})"))
+        _messages.fail(operation, argument, "an array with one row a sample", _messages.Text(f"a scalar ({array})"))
     return array
 
 
@@ -62,7 +62,7 @@ def as_inputs(operation: str, value: Any) -> NDArray[Any]:
     if x.dtype not in _READ_NATIVELY or not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("=") if x.dtype.newbyteorder("=") in _READ_NATIVELY else np.float64)
     if len(x) == 0:
-        _messages.fail(operation, "x", "at least one sample", _Text(f"shape {x.shape}"))
+        _messages.fail(operation, "x", "at least one sample", _messages.Text(f"shape {x.shape}"))
     return x
 
 
@@ -71,7 +71,7 @@ def check_input_shape(operation: str, x: NDArray[Any], input_shape: tuple[int, .
     sample = x.shape[1:]
     if sample != input_shape and (*sample, 1) != input_shape and sample != (*input_shape, 1):
         wanted = ", ".join(("n", *map(str, input_shape)))
-        _messages.fail(operation, "x", f"shape ({wanted})", _Text(f"shape {x.shape}"))
+        _messages.fail(operation, "x", f"shape ({wanted})", _messages.Text(f"shape {x.shape}"))
 
 
 def prepare(
@@ -114,7 +114,7 @@ def _targets(
 ) -> NDArray[np.float32] | NDArray[np.int32]:
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         bad = labels[~np.isfinite(labels)].flat[0]
-        _messages.fail(operation, "y", "finite labels", _Text(str(bad)))
+        _messages.fail(operation, "y", "finite labels", _messages.Text(str(bad)))
     if loss_kind == _SPARSE:
         return _class_numbers(operation, labels, output_shape)
     shapes = [output_shape]
@@ -125,11 +125,13 @@ def _targets(
         hint = ""
         if loss_kind == "categorical_crossentropy" and labels.shape[1:] in (output_shape[:-1], (*output_shape[:-1], 1)):
             hint = " (class numbers: use the loss sparse_categorical_crossentropy or keras.utils.to_categorical)"
-        _messages.fail(operation, "y", f"shape {wanted} for {loss_kind}", _Text(f"shape {labels.shape}{hint}"))
+        _messages.fail(operation, "y", f"shape {wanted} for {loss_kind}", _messages.Text(f"shape {labels.shape}{hint}"))
     if loss_kind == "binary_crossentropy":
         low, high = labels.min(), labels.max()
         if low < 0 or high > 1:
-            _messages.fail(operation, "y", f"labels from 0 to 1 for {loss_kind}", _Text(str(low if low < 0 else high)))
+            _messages.fail(
+                operation, "y", f"labels from 0 to 1 for {loss_kind}", _messages.Text(str(low if low < 0 else high))
+            )
     targets = np.ascontiguousarray(labels, dtype=np.float32)
     return targets.reshape(len(labels), *output_shape)
 
@@ -141,24 +143,26 @@ def _class_numbers(operation: str, labels: NDArray[Any], output_shape: tuple[int
         if labels.shape[1:] == output_shape:
             hint = " (one-hot labels: use the loss categorical_crossentropy)"
         wanted = f"{_rows(positions)} or {_rows((*positions, 1))}"
-        _messages.fail(operation, "y", f"shape {wanted} for {_SPARSE}", _Text(f"shape {labels.shape}{hint}"))
+        _messages.fail(operation, "y", f"shape {wanted} for {_SPARSE}", _messages.Text(f"shape {labels.shape}{hint}"))
     low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         expected = f"class numbers from 0 to {classes - 1} for {_SPARSE}"
-        _messages.fail(operation, "y", expected, _Text(str(low if low < 0 else high)))
+        _messages.fail(operation, "y", expected, _messages.Text(str(low if low < 0 else high)))
     numbers = labels.astype(np.int32)
     if labels.dtype.kind == "f" and not (numbers == labels).all():
         bad = labels[numbers != labels].flat[0]
-        _messages.fail(operation, "y", f"whole class numbers for {_SPARSE}", _Text(str(bad)))
+        _messages.fail(operation, "y", f"whole class numbers for {_SPARSE}", _messages.Text(str(bad)))
     return np.ascontiguousarray(numbers.reshape(len(labels), *positions))
 
 
 def _sample_weights(operation: str, sample_weight: Any, n: int) -> NDArray[np.float32]:
     weights = as_array(operation, "sample_weight", sample_weight)
     if weights.shape not in ((n,), (n, 1)):
-        _messages.fail(operation, "sample_weight", f"shape ({n},)", _Text(f"shape {weights.shape}"))
+        _messages.fail(operation, "sample_weight", f"shape ({n},)", _messages.Text(f"shape {weights.shape}"))
     if weights.dtype.kind == "f" and not np.isfinite(weights).all():
-        _messages.fail(operation, "sample_weight", "finite numbers", _Text(str(weights[~np.isfinite(weights)][0])))
+        _messages.fail(
+            operation, "sample_weight", "finite numbers", _messages.Text(str(weights[~np.isfinite(weights)][0]))
+        )
     return np.ascontiguousarray(weights, dtype=np.float32).reshape(n)
 
 
@@ -193,13 +197,3 @@ def split(operation: str, fraction: Any, *arrays: NDArray[Any] | None) -> tuple[
 
 def _rows(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(("n", *map(str, shape))) + ("," if not shape else "") + ")"
-
-
-class _Text:
-    """Words that a message shows without quotes."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words
-
-    def __repr__(self) -> str:
-        return self.words

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastcnn._identifiers import Registry, to_snake_case
+from fastcnn._identifiers import Registry
+from fastcnn._naming import to_snake_case
 from fastcnn.losses.functions import binary_crossentropy as binary_crossentropy
 from fastcnn.losses.functions import categorical_crossentropy as categorical_crossentropy
 from fastcnn.losses.functions import mean_absolute_error as mean_absolute_error

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn._identifiers import auto_name, listing
+from fastcnn._identifiers import listing
+from fastcnn._naming import auto_name
 from fastcnn.utils.numerical import match_ranks
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn._identifiers import to_snake_case
+from fastcnn._naming import to_snake_case
 from fastcnn.losses.functions import (
     Float,
     binary_crossentropy,

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastcnn import losses
-from fastcnn._identifiers import Registry, to_snake_case
+from fastcnn._identifiers import Registry
+from fastcnn._naming import to_snake_case
 from fastcnn.losses import binary_crossentropy as binary_crossentropy
 from fastcnn.losses import categorical_crossentropy as categorical_crossentropy
 from fastcnn.losses import mean_absolute_error as mean_absolute_error
@@ -80,8 +81,8 @@ _registry = Registry(
 
 def get(
     identifier: Any, loss: Any = None, output_shape: Sequence[int | None] | None = None, sparse_labels: bool = False
-) -> Metric | None:
-    """Returns the metric for a name, a config, a class, a function f(y_true, y_pred), a `Metric` or None.
+) -> Metric:
+    """Returns the metric for a name, a config, a class, a function f(y_true, y_pred) or a `Metric`.
 
     A name given as a string is the metric's name in logs. "accuracy" and "acc" stand for the accuracy that fits the
     model where `loss` or `output_shape` tell it: binary for a last axis of 1, sparse categorical for class numbers,
@@ -102,8 +103,6 @@ def get(
 
     See https://keras.io/api/metrics/
     """
-    if identifier is None:
-        return None
     if isinstance(identifier, str):
         known = loss is not None or output_shape is not None
         if identifier.lower() in ("accuracy", "acc") and known:

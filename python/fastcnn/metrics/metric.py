@@ -10,7 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastcnn import initializers
-from fastcnn._identifiers import auto_name
+from fastcnn._naming import auto_name
 
 
 class MetricVariable(NDArrayOperatorsMixin):

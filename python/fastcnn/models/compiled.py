@@ -133,6 +133,8 @@ class Compiled:
         used: Counter[str] = Counter()
         for identifier, weighted in self._identifiers:
             metric = metrics.get(identifier, loss=self.loss, output_shape=(None, *output_shape))
+            if metric is None:
+                _messages.fail("compile", "metrics", "names, objects or functions", None)
             name = metric.name
             if used[name] and weighted:
                 name = f"weighted_{name}"

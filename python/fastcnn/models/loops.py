@@ -19,35 +19,10 @@ from fastcnn._network import BuiltNetwork
 from fastcnn.callbacks import Callback, CallbackList
 from fastcnn.data.arrays import Dataset
 from fastcnn.models.compiled import Logs, NativeTrainer
-from fastcnn.utils.progbar import Progbar
 from fastcnn.utils.seed import numpy_generator
 
 SLICE = 0.04  # seconds of one native call
 _OUTPUT_FLOATS = 1 << 20  # outputs kept for metrics written in Python, per call
-
-
-class Bar:
-    """Keras's progress bar; silent for verbose 0."""
-
-    def __init__(self, steps: int, verbose: int) -> None:
-        self._steps = steps
-        self._verbose = verbose
-        self._bar: Progbar | None = None
-
-    def begin(self) -> None:
-        """Starts a bar at step 0."""
-        # Logs are averages over the epoch already: the bar averages nothing itself.
-        self._bar = Progbar(self._steps, verbose=self._verbose, stateless_metrics=()) if self._verbose else None
-
-    def update(self, step: int, logs: dict[str, float]) -> None:
-        """Shows that `step` steps are done."""
-        if self._bar is not None and self._verbose == 1:
-            self._bar.update(step, list(logs.items()), finalize=False)
-
-    def end(self, logs: dict[str, float]) -> None:
-        """Shows the end."""
-        if self._bar is not None:
-            self._bar.update(self._steps, list(logs.items()), finalize=True)
 
 
 class Slices:
@@ -74,6 +49,8 @@ class Slices:
 def has_hooks(callbacks: Any, *names: str) -> bool:
     """Whether a callback overrides one of the hooks `names`."""
     for callback in callbacks.callbacks:
+        if getattr(callback, "_batches_may_be_joined", False):
+            continue
         for name in names:
             if name in vars(callback) or getattr(type(callback), name, None) is not getattr(Callback, name):
                 return True
@@ -130,7 +107,7 @@ class EpochOrder:
 
 
 def train_epoch(
-    trainer: NativeTrainer, data: Dataset, order: EpochOrder, callbacks: Any, bar: Bar, stopped: Callable[[], bool]
+    trainer: NativeTrainer, data: Dataset, order: EpochOrder, callbacks: Any, stopped: Callable[[], bool]
 ) -> dict[str, float]:
     """Runs one epoch's steps; returns its logs."""
     logs = Logs(trainer.metrics)
@@ -159,7 +136,6 @@ def train_epoch(
         done += sums["steps"]
         current = logs.sorted()
         callbacks.on_train_batch_end(done - 1, current)
-        bar.update(done, current)
     return logs.sorted()
 
 
@@ -169,7 +145,6 @@ def evaluate(
     batch_size: int,
     steps: int,
     callbacks: Any,
-    bar: Bar,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Loss and metrics of the first `steps` batches in inference mode, the loss first."""
@@ -190,7 +165,6 @@ def evaluate(
         done += count
         current = logs.sorted()
         callbacks.on_test_batch_end(done - 1, current)
-        bar.update(done, current)
     return logs.values()
 
 
@@ -200,7 +174,6 @@ def predict(
     batch_size: int,
     steps: int,
     callbacks: Any,
-    bar: Bar,
     stopped: Callable[[], bool] = lambda: False,
 ) -> NDArray[np.float32]:
     """Outputs of the first `steps` batches in inference mode."""
@@ -216,7 +189,6 @@ def predict(
         slices.done(count)
         done += count
         callbacks.on_predict_batch_end(done - 1, {"outputs": outputs[begin:end]})
-        bar.update(done, {})
     return outputs[:end]
 
 
@@ -224,4 +196,5 @@ def callback_list(callbacks: Any, model: Any, add_history: bool, **params: Any) 
     """The user's callbacks as one `CallbackList`."""
     if isinstance(callbacks, CallbackList):
         return callbacks
-    return CallbackList(callbacks, add_history=add_history, model=model, **params)
+    bar = params["verbose"] != 0
+    return CallbackList(callbacks, add_history=add_history, add_progbar=bar, model=model, **params)

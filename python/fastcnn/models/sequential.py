@@ -227,6 +227,8 @@ class Sequential(TrainingMethods, Layer):
         """Shape of one sample's output for inputs of shape `sample`; builds nothing."""
         if not self._layers:
             raise ValueError(f"{self.name}: layers: expected a model with layers, received one without")
+        if self.built and self._input_layer is not None and self._input_layer.sample_shape == sample:
+            return self._shapes[-1]
         return _infer(self._layers, sample)[-1]
 
     # --- the native network --------------------------------------------------------------------------------------

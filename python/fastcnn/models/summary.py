@@ -37,6 +37,7 @@ def render(
         _messages.fail("summary", "positions", f"{len(header)} numbers", positions)
     ends = [int(share * width) if share <= 1 else int(share) for share in shares]
     widths = [end - begin for begin, end in zip([0, *ends], ends)]
+    widths[1] -= 1  # for the last border
     if min(widths) < 6:
         _messages.fail("summary", "line_length", "room for at least 6 characters a column", width)
     rows = _rows(model, expand_nested, show_trainable, layer_range)

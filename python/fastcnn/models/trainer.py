@@ -15,7 +15,6 @@ from fastcnn.callbacks import History
 from fastcnn.data import arrays
 from fastcnn.models import loops
 from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
-from fastcnn.utils.io import print_message
 
 if TYPE_CHECKING:
     from fastcnn._network import BuiltNetwork
@@ -206,31 +205,27 @@ class TrainingMethods:
                 train, validation = (_dataset_of(columns) for columns in parts)
                 if class_weight is not None and validation is not None:
                     validation = arrays.Dataset(validation.x, validation.y, validation.labels, None)
+            steps_per_epoch = _steps("fit", "steps_per_epoch", steps_per_epoch)
             size = _batch_size("fit", "batch_size", batch_size, len(train), steps_per_epoch)
-            order = loops.EpochOrder(len(train), size, _steps("fit", "steps_per_epoch", steps_per_epoch), shuffle)
+            order = loops.EpochOrder(len(train), size, steps_per_epoch, shuffle)
             chosen = batch_size if validation_batch_size is None else validation_batch_size
             validation_size = _batch_size("fit", "validation_batch_size", chosen, 0, None)
             validation_count = _steps("fit", "validation_steps", validation_steps)
             network = self._network_for_data("fit", inputs)
             trainer = self._trainer_for(network, compiled)
             runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=order.steps)
-            bar = loops.Bar(order.steps, level)
             self.stop_training = False
             logs: dict[str, float] = {}
             runner.on_train_begin()
             for epoch in range(initial_epoch, epochs):
                 runner.on_epoch_begin(epoch)
-                bar.begin()
-                if level and epochs > 1:
-                    print_message(f"Epoch {epoch + 1}/{epochs}")
                 # A callback may have frozen layers or moved variables since the last epoch.
                 trainer = self._trainer_for(self._current_network(), compiled)
-                logs = loops.train_epoch(trainer, train, order, runner, bar, lambda: self.stop_training)
+                logs = loops.train_epoch(trainer, train, order, runner, lambda: self.stop_training)
                 if validation is not None and frequency(epoch + 1):
                     measured = self._measure(trainer, validation, validation_size, validation_count, runner)
                     logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
                 runner.on_epoch_end(epoch, logs)
-                bar.end(logs)
                 if self.stop_training:
                     break
             runner.on_train_end(logs)
@@ -244,7 +239,7 @@ class TrainingMethods:
         self.stop_evaluating = False
         runner.on_test_begin()
         logs = loops.evaluate(
-            trainer, data, batch_size, min(steps or count, count), runner, loops.Bar(0, 0), lambda: self.stop_evaluating
+            trainer, data, batch_size, min(steps or count, count), runner, lambda: self.stop_evaluating
         )
         runner.on_test_end(dict(sorted(logs.items())))
         return logs
@@ -295,14 +290,11 @@ class TrainingMethods:
             count = min(_steps("evaluate", "steps", steps) or count, count)
             trainer = self._trainer_for(self._network_for_data("evaluate", inputs), compiled)
             runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
-            bar = loops.Bar(count, level)
             self.stop_evaluating = False
             runner.on_test_begin()
-            bar.begin()
-            logs = loops.evaluate(trainer, data, size, count, runner, bar, lambda: self.stop_evaluating)
+            logs = loops.evaluate(trainer, data, size, count, runner, lambda: self.stop_evaluating)
             ordered = dict(sorted(logs.items()))
             runner.on_test_end(ordered)
-            bar.end(ordered)
             return ordered if return_dict else _flat(logs)
 
     def predict(
@@ -337,13 +329,10 @@ class TrainingMethods:
         if not level and callbacks is None and count == 1:
             return network.native.predict(inputs, size, 0, min(size, len(inputs)))
         runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
-        bar = loops.Bar(count, level)
         self.stop_predicting = False
         runner.on_predict_begin()
-        bar.begin()
-        outputs = loops.predict(network, inputs, size, count, runner, bar, lambda: self.stop_predicting)
+        outputs = loops.predict(network, inputs, size, count, runner, lambda: self.stop_predicting)
         runner.on_predict_end()
-        bar.end({})
         return outputs
 
     # --- one batch -----------------------------------------------------------------------------------------------

@@ -141,9 +141,7 @@ def binary_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: bool 
     return losses.reshape(predictions.shape)
 
 
-def categorical_crossentropy(
-    target: ArrayLike, output: ArrayLike, from_logits: bool = False, axis: int = -1
-) -> Floats:
+def categorical_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: bool = False, axis: int = -1) -> Floats:
     """-sum(target log(output)) along an axis of classes.
 
     Args:

@@ -21,7 +21,13 @@ from fastcnn.ops._arrays import (
 
 
 def _pool(
-    name: str, kind: str, x: ArrayLike, pool_size: IntOrPair, strides: IntOrPair | None, padding: str, out: Floats | None
+    name: str,
+    kind: str,
+    x: ArrayLike,
+    pool_size: IntOrPair,
+    strides: IntOrPair | None,
+    padding: str,
+    out: Floats | None,
 ) -> Floats:
     size = pair(name, "pool_size", pool_size)
     return _core.pool2d(

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-from fastcnn._identifiers import auto_name
+from fastcnn._naming import auto_name
 
 
 class Optimizer:
