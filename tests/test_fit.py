@@ -1,7 +1,9 @@
 """fit, evaluate, predict and the one-batch methods: data, order, logs, callbacks, optimizer state."""
 
 import math
+import signal
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -42,6 +44,7 @@ def test_history_has_keras_names_in_keras_order():
     assert model.history is history
 
 
+@pytest.mark.isa
 def test_training_learns():
     model = classifier()
     x, y = data(400)
@@ -207,6 +210,22 @@ def test_interrupt_leaves_a_working_model():
     assert np.isfinite(model.predict(x, verbose=0)).all()
     model.fit(x, y, batch_size=10, verbose=0)
     assert model.optimizer.iterations == 8
+
+
+def test_ctrl_c_is_heard_within_a_slice_without_batch_callbacks():
+    model = classifier()
+    x, y = data(2000)
+    model.fit(x, y, verbose=0)
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=1, epochs=100_000, verbose=0)
+    assert time.monotonic() - start < 10  # a loaded machine; usually a tenth of a second after the signal
+    assert model.optimizer.iterations > 0 and all(np.isfinite(w).all() for w in model.get_weights())
+    before = model.optimizer.iterations
+    model.fit(x, y, batch_size=1000, verbose=0)
+    assert model.optimizer.iterations == before + 2
 
 
 def test_learning_rate_is_read_before_each_step():

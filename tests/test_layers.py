@@ -6,6 +6,8 @@ import pytest
 import fastcnn as keras
 from fastcnn import _naming, layers
 
+pytestmark = pytest.mark.isa
+
 # (layer's constructor, one sample's shape, output's shape, weights as {name: shape})
 CASES = {
     "conv2d": (lambda: layers.Conv2D(4, 3), (8, 7, 2), (6, 5, 4), {"kernel": (3, 3, 2, 4), "bias": (4,)}),

@@ -23,8 +23,10 @@ bool clipped(double p) {
     return p < kClip || p > 1.0 - kClip;
 }
 
+// The first NaN, or the first maximum.
 std::int64_t argmax(std::int64_t n, const double* x) {
-    return std::max_element(x, x + n) - x;
+    const double* nan = std::find_if(x, x + n, [](double value) { return std::isnan(value); });
+    return (nan != x + n ? nan : std::max_element(x, x + n)) - x;
 }
 
 // One row of a loss: its value, the gradient with respect to the prediction, and the probabilities.

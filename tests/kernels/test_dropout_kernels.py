@@ -57,6 +57,14 @@ def test_dropout_has_the_oracle_s_mask(rate: float, algorithm: str, isa: str) ->
 
 
 @each_row("dropout")
+def test_a_number_equal_to_the_rate_keeps_its_element(algorithm: str, isa: str) -> None:
+    x = np.ones((1, 19), np.float32)
+    for element in range(19):
+        rate = (_core.philox(77, (element // 4, 0, 0, 0))[element % 4] >> 8) / 2**24
+        assert _core.dropout(x, rate, 77, isa=isa, algorithm=algorithm)[0, element] != 0
+
+
+@each_row("dropout")
 def test_a_part_of_the_batch_draws_what_the_whole_does(algorithm: str, isa: str) -> None:
     x = normal(np.random.default_rng(1), 6, 21)
     whole = _core.dropout(x, 0.5, 9, 1, 2, 0, isa=isa, algorithm=algorithm)

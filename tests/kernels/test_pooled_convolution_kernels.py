@@ -270,9 +270,13 @@ def test_the_first_of_equal_maxima_is_remembered(case: Pooled, algorithm: str, i
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("pool", [(2, 2), (3, 3)])
 @each_row("conv2d_forward")
-def test_pooled_forward_passes_nan_and_infinity_on(relu: bool, special: float, algorithm: str, isa: str) -> None:
-    case = Pooled(relu=relu)
+def test_pooled_forward_passes_nan_and_infinity_on(
+    pool: tuple[int, int], relu: bool, special: float, algorithm: str, isa: str
+) -> None:
+    # The convolution's rows 2 to 4 and columns 3 to 5 become special: windows hold one first, last and in between.
+    case = Pooled(pool=pool, pool_strides=pool, relu=relu)
     x, kernel, bias = data(case)
     x[0, 4, 5, 1] = special
     expected = forward(case, *double(x, kernel, bias), isa=REFERENCE)[0]

@@ -122,11 +122,14 @@ def train_epoch(
     done, current = 0, {}
     while begin < end and not stopped():
         callbacks.on_train_batch_begin(done)
-        sums = trainer.native.train(
-            data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
-            trainer.begin(), min(most, steps - done), SLICE, outputs,
-        )  # fmt: skip
-        trainer.end()
+        rate = trainer.begin()
+        try:
+            sums = trainer.native.train(
+                data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
+                rate, min(most, steps - done), SLICE, outputs,
+            )  # fmt: skip
+        finally:
+            trainer.end()
         logs.add(sums)
         if outputs is not None:
             rows: Any = slice(begin, begin + sums["samples"])
