@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 
 #include "bindings/arrays.h"
@@ -119,10 +120,11 @@ RunInput run_input(const Trainer& trainer, const char* operation, const py::arra
     return in;
 }
 
-const std::int64_t* checked_indices(const py::array& indices, std::int64_t samples) {
+// Checks the positions [begin, end), all that the call can reach.
+const std::int64_t* checked_indices(const py::array& indices, std::int64_t samples, std::int64_t begin, std::int64_t end) {
     bindings::require_array({"train", "indices"}, indices, py::dtype::of<std::int64_t>(), {"positions"});
     const std::int64_t* p = static_cast<const std::int64_t*>(indices.data());
-    for (py::ssize_t i = 0; i < indices.size(); ++i)
+    for (std::int64_t i = begin; i < end; ++i)
         require(p[i] >= 0 && p[i] < samples, "train: indices: expected rows in [0, ", samples, "), received ", p[i]);
     return p;
 }
@@ -151,12 +153,10 @@ py::dict totals_dict(const RunTotals& totals) {
 
 py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, const py::object& indices,
                std::int64_t begin, std::int64_t end, std::int64_t batch_size, const py::array& learning_rates, std::int64_t max_steps,
-               double time_limit, const py::object& outputs, bool checked) {
+               double time_limit, const py::object& outputs) {
     require(trainer.has_optimizer(), "train: optimizer: expected a Trainer with one, received a Trainer for evaluation");
     const py::array order = indices.is_none() ? py::array() : indices.cast<py::array>();
     RunInput in = run_input(trainer, "train", x, y, weight, begin, end, indices.is_none() ? -1 : order.size(), batch_size);
-    if (!indices.is_none())
-        in.indices = checked ? static_cast<const std::int64_t*>(order.data()) : checked_indices(order, in.x.samples);
     bindings::require_array({"train", "learning_rates"}, learning_rates, py::dtype::of<double>(), {"steps"});
     RunLimits limits;
     limits.learning_rates = static_cast<const double*>(learning_rates.data());
@@ -165,6 +165,7 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
     limits.seconds = time_limit;
     // Samples that this call can reach at the most.
     const std::int64_t reach = limits.max_steps <= (end - begin) / batch_size ? limits.max_steps * batch_size : end - begin;
+    if (!indices.is_none()) in.indices = checked_indices(order, in.x.samples, begin, std::min(end, begin + reach));
     in.outputs = output_array(trainer, "train", outputs, reach);
     RunTotals totals;
     {
@@ -265,8 +266,7 @@ void bind_trainer(py::module_& module) {
                 t.set_iterations(n);
             })
         .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"), py::arg("begin"), py::arg("end"),
-             py::arg("batch_size"), py::arg("learning_rates"), py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"),
-             py::arg("indices_checked") = false)
+             py::arg("batch_size"), py::arg("learning_rates"), py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"))
         .def("evaluate", evaluate, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("begin"), py::arg("end"),
              py::arg("batch_size"), py::arg("outputs"))
         .def("gradients", gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("step"))

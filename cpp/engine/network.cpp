@@ -74,7 +74,7 @@ void Network::predict(const InputArray& x, std::int64_t begin, std::int64_t end,
     refresh_packed(*plan, owners_, threads);
     auto body = [&](const Worker& worker) {
         BatchInput in;
-        in.x = x;
+        in.x = &x;
         for (in.first = begin; in.first < end; in.first += batch_size) {
             in.count = std::min(batch_size, end - in.first);
             in.outputs = out + (in.first - begin) * plan->output_size();
@@ -97,7 +97,7 @@ void Network::forward_training(const InputArray& x, std::uint32_t step, float* o
     const std::unique_lock<const ParameterSet> lock(owners_);
     refresh_packed(*plan, owners_, threads);
     BatchInput in;
-    in.x = x;
+    in.x = &x;
     in.count = x.samples;
     in.outputs = out;
     in.step = step;

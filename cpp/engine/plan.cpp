@@ -310,7 +310,7 @@ void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) cons
 
 void Plan::read(const BlockRun& run, const BatchInput& in) const {
     for (std::int64_t i = 0; i < run.count; ++i)
-        read_sample(in.x, in.row(run.first + i), run.at(input_) + i * input_.stride, reader_);
+        read_sample(*in.x, in.row(run.first + i), run.at(input_) + i * input_.stride, reader_);
 }
 
 void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) const {

@@ -43,7 +43,7 @@ struct PlanOptions {
 
 // One batch: rows of the user's arrays.
 struct BatchInput {
-    InputArray x;
+    const InputArray* x = nullptr;
     TargetArray y;
     const float* weight = nullptr;          // by row
     const std::int64_t* indices = nullptr;  // rows of this batch; null: first, first + 1, ...

@@ -235,7 +235,7 @@ RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
     const auto prepare = [&] {
         BatchInput& batch = step.batch;
         const std::int64_t first = in.begin + result.samples;
-        batch.x = in.x;
+        batch.x = &in.x;
         batch.y = in.y;
         batch.weight = in.weight;
         batch.indices = in.indices ? in.indices + first : nullptr;
@@ -320,9 +320,11 @@ RunTotals Trainer::evaluate(const RunInput& in) const {
     const std::shared_lock<const ParameterSet> lock(owners);
     refresh_packed(*plan, owners, threads);
     BatchTotals totals;
+    totals.metric_total.assign(metrics_.size(), 0.0);  // here, so that the team allocates nothing
+    totals.metric_count.assign(metrics_.size(), 0.0);
     auto body = [&](const Worker& worker) {
         BatchInput batch;
-        batch.x = in.x;
+        batch.x = &in.x;
         batch.y = in.y;
         batch.weight = in.weight;
         for (std::int64_t first = in.begin; first < in.end; first += batch_size) {
@@ -363,7 +365,7 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
     const std::unique_lock<const ParameterSet> lock(owners);
     refresh_packed(plan, owners, threads);
     BatchInput batch;
-    batch.x = in.x;
+    batch.x = &in.x;
     batch.y = in.y;
     batch.weight = in.weight;
     batch.first = in.begin;
