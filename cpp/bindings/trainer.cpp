@@ -116,7 +116,7 @@ RunInput run_input(const Trainer& trainer, const char* operation, const py::arra
             begin, ", ", end);
     in.begin = begin;
     in.end = end;
-    in.batch_size = batch_size;
+    in.batch_size = std::min(batch_size, std::max<std::int64_t>(1, in.x.samples));  // the plan books memory for a batch
     return in;
 }
 

@@ -1,0 +1,60 @@
+"""fastcnn through its public interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sidebyside import network
+from sidebyside.cases import Convolution, Inference
+from sidebyside.frameworks.base import Epoch, Framework
+from sidebyside.network import Floats
+
+
+class FastcnnFramework(Framework):
+    """`model.fit`, `model(x)`, `model.predict` and `fastcnn.ops`. FASTCNN_NUM_THREADS sets the threads."""
+
+    training_variants = ("fit",)
+    offers_convolution = True
+
+    def __init__(self, threads: int) -> None:
+        import fastcnn
+
+        self._fastcnn = fastcnn
+
+    def versions(self) -> dict[str, str]:
+        used = self._fastcnn.show_config(mode="dicts")["instruction set"]["used"]
+        return {"fastcnn": self._fastcnn.__version__, "instruction set of fastcnn": used}
+
+    def _model(self, weights: list[Floats]) -> Any:
+        model = network.keras_model(self._fastcnn)
+        model.set_weights(weights)
+        return model
+
+    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
+        model = self._model(weights)
+        model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+
+        def run(x: Floats, y: Floats) -> float:
+            return float(model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0).history["loss"][0])
+
+        return run
+
+    def inference_variants(self, case: Inference) -> Sequence[str]:
+        return (case.method,)
+
+    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
+        model = self._model(weights)
+        if variant == "call":
+            return lambda: model(x)
+        return lambda: model.predict(x, batch_size=case.batch_size, verbose=0)
+
+    def convolution(self, case: Convolution, x: Floats, kernel: Floats, dy: Floats) -> Callable[[], Any]:
+        ops = self._fastcnn.ops
+        options = {"strides": case.strides, "padding": case.padding}
+        if case.direction == "forward":
+            return lambda: ops.conv2d(x, kernel, **options)
+        if case.direction == "grad-input":
+            return lambda: ops.conv2d_grad_input(dy, kernel, x.shape, **options)
+        # Computes the bias's gradient too: it cannot be asked not to.
+        return lambda: ops.conv2d_grad_kernel(x, dy, case.kernel_size, **options)[0]

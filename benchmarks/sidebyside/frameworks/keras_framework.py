@@ -1,0 +1,65 @@
+"""Keras on TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sidebyside import network
+from sidebyside.cases import Inference
+from sidebyside.frameworks.base import Epoch, Framework
+from sidebyside.network import Floats
+
+# compile()'s settings: with and without XLA; one step or several in a TensorFlow call (fewer returns to Python).
+_TRAINING: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "jit_compile=False": {"jit_compile": False},
+    "jit_compile=False, steps_per_execution=50": {"jit_compile": False, "steps_per_execution": 50},
+}
+
+
+class KerasTensorflowFramework(Framework):
+    """`model.fit`, `model(x)` (also inside tf.function) and `model.predict`."""
+
+    training_variants = tuple(_TRAINING)
+
+    def __init__(self, threads: int) -> None:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        import keras
+
+        self._tensorflow, self._keras = tensorflow, keras
+
+    def versions(self) -> dict[str, str]:
+        return {"keras": self._keras.__version__, "tensorflow": self._tensorflow.__version__}
+
+    def _model(self, weights: list[Floats]) -> Any:
+        model = network.keras_model(self._keras)
+        model.set_weights(weights)
+        return model
+
+    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
+        model = self._model(weights)
+        model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"], **_TRAINING[variant])
+
+        def run(x: Floats, y: Floats) -> float:
+            return float(model.fit(x, y, batch_size=batch_size, epochs=1, verbose=0).history["loss"][0])
+
+        return run
+
+    def inference_variants(self, case: Inference) -> Sequence[str]:
+        return ("eager", "tf.function") if case.method == "call" else ("defaults", "jit_compile=False")
+
+    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
+        model = self._model(weights)
+        if case.method == "predict":
+            model.compile(**_TRAINING[variant])
+            return lambda: model.predict(x, batch_size=case.batch_size, verbose=0)
+        tensor = self._tensorflow.constant(x)
+        if variant == "tf.function":
+            model = self._tensorflow.function(model)
+        return lambda: model(tensor)
