@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::int64_t kMaxSize = std::int64_t{1} << 40;  // elements of a sample; keeps every product far from overflow
 
-std::string text(Pair p) { return "(" + std::to_string(p.first) + ", " + std::to_string(p.second) + ")"; }
+std::string text(Pair p) { return to_string(Shape{p.first, p.second}); }
 
 void require_positive(const std::string& layer, const char* argument, Pair p) {
     require(p.first > 0 && p.second > 0, layer, ": ", argument, ": expected positive integers, received ", text(p));

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,34 @@ Floats: TypeAlias = NDArray[np.float32]
 IntOrPair: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = Literal["valid", "same"]
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
 IMAGES = "(batch, height, width, channels)"
+
+
+def keeps_bfloat16(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Where the first array is bfloat16 (the `ml_dtypes` type), so are the results; the arithmetic stays float32."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Result:
+        first: Any = args[0] if args else next(iter(kwargs.values()), None)
+        dtype = getattr(first, "dtype", None)
+        if getattr(dtype, "name", "") != "bfloat16":
+            return function(*args, **kwargs)
+        out: Any = kwargs.pop("out", None)
+        result: Any = function(*args, **kwargs)
+        if out is not None:
+            main = result[0] if isinstance(result, tuple) else result
+            if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != main.shape:
+                _messages.fail(function.__name__, "out", f"a bfloat16 array of shape {main.shape}", out)
+            out[...] = main
+            return cast(Result, (out, *(a.astype(dtype) for a in result[1:])) if isinstance(result, tuple) else out)
+        if isinstance(result, tuple):
+            return cast(Result, tuple(a.astype(dtype) for a in result))
+        return cast(Result, result.astype(dtype))
+
+    return wrapped
 
 
 def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:

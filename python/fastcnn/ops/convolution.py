@@ -13,6 +13,7 @@ from fastcnn.ops._arrays import (
     IntOrPair,
     channels_last,
     floats,
+    keeps_bfloat16,
     padding_name,
     pair,
     shape_of_images,
@@ -22,6 +23,7 @@ from fastcnn.ops.nn import apply_activation, is_relu
 _KERNEL = "(height, width, channels / groups, filters)"
 
 
+@keeps_bfloat16
 def conv2d(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -79,6 +81,7 @@ def conv2d(
     return result
 
 
+@keeps_bfloat16
 def conv2d_grad_input(
     dy: ArrayLike,
     kernel: ArrayLike,
@@ -129,6 +132,7 @@ def conv2d_grad_input(
     )
 
 
+@keeps_bfloat16
 def conv2d_grad_kernel(
     x: ArrayLike,
     dy: ArrayLike,
@@ -182,6 +186,7 @@ def conv2d_grad_kernel(
     )
 
 
+@keeps_bfloat16
 def conv(
     inputs: ArrayLike,
     kernel: ArrayLike,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from fastcnn import _core, _messages
-from fastcnn.ops._arrays import Floats, floats, same_shape
+from fastcnn.ops._arrays import Floats, floats, keeps_bfloat16, same_shape
 from fastcnn.ops.nn import apply_activation, is_relu
 
 _MATRIX = "(inputs, units)"
@@ -29,6 +29,7 @@ def _out_rows(operation: str, out: Floats | None, shape: tuple[int, ...]) -> Flo
     return out.reshape(-1, shape[-1])
 
 
+@keeps_bfloat16
 def dense(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -73,6 +74,7 @@ def dense(
     return result if out is None else out
 
 
+@keeps_bfloat16
 def dense_grad_input(dy: ArrayLike, kernel: ArrayLike, *, out: Floats | None = None) -> Floats:
     """Gradient of a dense layer with respect to its input: dy times the transposed kernel.
 
@@ -100,6 +102,7 @@ def dense_grad_input(dy: ArrayLike, kernel: ArrayLike, *, out: Floats | None = N
     return dx.reshape(shape) if out is None else out
 
 
+@keeps_bfloat16
 def dense_grad_kernel(x: ArrayLike, dy: ArrayLike, *, out: Floats | None = None) -> tuple[Floats, Floats]:
     """Gradients of a dense layer with respect to its kernel and bias, summed over all axes but the last.
 

@@ -14,6 +14,7 @@ from fastcnn.ops._arrays import (
     IntOrPair,
     channels_last,
     floats,
+    keeps_bfloat16,
     padding_name,
     pair,
     shape_of_images,
@@ -62,6 +63,7 @@ def _pool_grad(
     )
 
 
+@keeps_bfloat16
 def max_pool(
     inputs: ArrayLike,
     pool_size: IntOrPair,
@@ -99,6 +101,7 @@ def max_pool(
     return _pool("max_pool", "max", inputs, pool_size, strides, padding, out)
 
 
+@keeps_bfloat16
 def average_pool(
     inputs: ArrayLike,
     pool_size: IntOrPair,
@@ -135,6 +138,7 @@ def average_pool(
     return _pool("average_pool", "average", inputs, pool_size, strides, padding, out)
 
 
+@keeps_bfloat16
 def max_pool_grad(
     x: ArrayLike,
     dy: ArrayLike,
@@ -172,6 +176,7 @@ def max_pool_grad(
     return _pool_grad(name, "max", floats(name, "x", x, 4, IMAGES), dy, pool_size, strides, padding, out)
 
 
+@keeps_bfloat16
 def average_pool_grad(
     dy: ArrayLike,
     input_shape: Sequence[int],
