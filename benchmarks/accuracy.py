@@ -3,9 +3,10 @@
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --task shirts --seeds 2 --epochs 1 --frameworks fastcnn
 
-The program is the README's: its network, Adam, batch 32, the first 80 % of the training images (what `validation_split=0.2` leaves), tested on
-all test images. Tasks, both on Fashion-MNIST: `classes` (class >= 5 against the rest, all ten classes) and `shirts` (T-shirt, class 0,
-against shirt, class 6). Keras runs on the backend that KERAS_BACKEND names, else on the first installed of TensorFlow, PyTorch, JAX.
+The program is the README's: its network, Adam, batch 32, the first 80 % of the training images (what
+`validation_split=0.2` leaves), tested on all test images. Tasks, both on Fashion-MNIST: `classes` (class >= 5 against
+the rest, all ten classes) and `shirts` (T-shirt, class 0, against shirt, class 6). Keras runs on the backend that
+KERAS_BACKEND names, else on the first installed of TensorFlow, PyTorch, JAX.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sidebyside import machine, network
 
 RESULTS = Path(__file__).resolve().parent / "results" / "accuracy.json"
@@ -86,7 +86,8 @@ def compare(task: str, modules: dict[str, Any], epochs: int, seeds: list[int], l
     for seed in seeds:
         for name, module in modules.items():
             accuracies[name].append(train_and_test(module, train, test, epochs, seed))
-        print(f"  seed {seed}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in accuracies.items()), flush=True)
+        latest = ", ".join(f"{name} {values[-1]:.4f}" for name, values in accuracies.items())
+        print(f"  seed {seed}: {latest}", flush=True)
     means = {name: statistics.fmean(values) for name, values in accuracies.items()}
     deviations = {name: statistics.stdev(values) if len(values) > 1 else None for name, values in accuracies.items()}
     print("  mean:   " + ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))

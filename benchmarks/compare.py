@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from sidebyside import cases
-from sidebyside.comparison import OURS, Comparison, Result
+from sidebyside.comparison import OURS, Comparison, Result, rounds_for
 from sidebyside.frameworks import FRAMEWORKS
 
 RESULTS = Path(__file__).resolve().parent / "results" / "comparison.json"
@@ -23,7 +23,9 @@ RESULTS = Path(__file__).resolve().parent / "results" / "comparison.json"
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the epoch, 3 rounds of training and 5 of the rest")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the epoch, 3 rounds of training and 5 of the rest"
+    )
     parser.add_argument("--convolutions", action="store_true", help="single convolutions, beside PyTorch, too")
     parser.add_argument("--threads", type=int, default=2, help="threads of each framework (default: %(default)s)")
     parser.add_argument("--samples", type=int, help="images of a training epoch (default: 48000, or 4800 with --quick)")
@@ -51,18 +53,20 @@ def print_result(result: Result) -> None:
 def main() -> None:
     """Runs the comparison, prints it and writes it as JSON."""
     options = arguments()
-    training = cases.Training(samples=options.samples or (4_800 if options.quick else 48_000))
-    chosen: list[tuple[cases.Case, int]] = [(training, options.rounds or (3 if options.quick else 5))]
-    rest = [*cases.INFERENCES, *(cases.CONVOLUTIONS if options.convolutions else ())]
-    chosen += [(case, options.rounds or (5 if options.quick else 15)) for case in rest]
-    samples = max(training.samples, max(case.samples for case in cases.INFERENCES))
+    training = cases.QUICK_TRAINING if options.quick else cases.TRAINING
+    if options.samples:
+        training = cases.Training(samples=options.samples)
+    chosen: list[cases.Case] = [training, *cases.INFERENCES]
+    if options.convolutions:
+        chosen += cases.CONVOLUTIONS
+    samples = max(training.samples, *(case.samples for case in cases.INFERENCES))
     results = []
     with Comparison(options.frameworks, options.threads, samples) as comparison:
         print(f"{comparison.data}; {options.threads} threads each, in turns")
-        for name, reason in comparison.absent.items():
-            print(f"left out: {name}: {reason}")
-        for case, rounds in chosen:
-            results.append(comparison.run(case, rounds))
+        for reason in comparison.absent.values():
+            print(f"left out: {reason}")
+        for case in chosen:
+            results.append(comparison.run(case, options.rounds or rounds_for(case, options.quick)))
             print_result(results[-1])
         summary = comparison.summary(results)
     options.output.parent.mkdir(parents=True, exist_ok=True)

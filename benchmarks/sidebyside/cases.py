@@ -65,8 +65,8 @@ class Inference:
 class Convolution:
     """One direction of one convolution, float32.
 
-    PyTorch pads by `pad` pixels on every side. fastcnn pads by "valid" or "same", whose output has the same size; with a stride of 2
-    "same" puts the odd pixel behind the image, so that only the values at the border differ, not the amount of work.
+    PyTorch pads by `pad` pixels on every side. fastcnn pads by "valid" or "same", whose output has the same size; with
+    a stride of 2 "same" pads one pixel less, behind the image: values differ, the amount of work hardly.
     """
 
     batch: int
@@ -81,7 +81,8 @@ class Convolution:
 
     @property
     def name(self) -> str:
-        numbers = (self.batch, self.height, self.width, self.channels, self.filters, self.kernel_size, self.strides, self.pad)
+        sizes = (self.batch, self.height, self.width, self.channels, self.filters)
+        numbers = (*sizes, self.kernel_size, self.strides, self.pad)
         return f"convolution-{'-'.join(map(str, numbers))}-{self.direction}"
 
     @property
@@ -117,8 +118,8 @@ Case = Training | Inference | Convolution
 
 DIRECTIONS = ("forward", "grad-input", "grad-kernel")
 
-# batch, height, width, channels, filters, kernel size, stride, padding. First the network of the README, then one of 150 x 150 pixels (a
-# usual size for pictures of cats and dogs), then layers of ResNet-50.
+# batch, height, width, channels, filters, kernel size, stride, padding. First the network of the README, then one of
+# 150 x 150 pixels (a usual size for pictures of cats and dogs), then layers of ResNet-50.
 CONVOLUTION_SHAPES = (
     (32, 28, 28, 1, 32, 3, 1, 0),
     (32, 13, 13, 32, 64, 3, 1, 0),
@@ -138,6 +139,9 @@ CONVOLUTION_SHAPES = (
 )
 
 CONVOLUTIONS = tuple(Convolution(*shape, direction) for shape in CONVOLUTION_SHAPES for direction in DIRECTIONS)
+
+TRAINING = Training()
+QUICK_TRAINING = Training(samples=4_800)
 
 INFERENCES = (
     Inference(samples=1, batch_size=1, method="call"),

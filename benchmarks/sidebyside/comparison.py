@@ -16,9 +16,16 @@ import numpy as np
 
 from sidebyside import cases, machine, network
 from sidebyside.frameworks import FRAMEWORKS
-from sidebyside.workers import Absent, Worker
+from sidebyside.workers import AbsentError, Worker
 
 OURS = "fastcnn"
+
+
+def rounds_for(case: cases.Case, quick: bool) -> int:
+    """Rounds that settle the ratios of a case; `quick` for a first impression."""
+    if isinstance(case, cases.Training):
+        return 3 if quick else 5
+    return 5 if quick else 15
 
 
 @dataclass
@@ -109,14 +116,16 @@ class Comparison:
             for name in frameworks:
                 try:
                     self.workers[name] = stack.enter_context(Worker(name, threads, cores, folder))
-                except Absent as reason:
-                    self.absent[name] = str(reason)
+                except AbsentError as reason:
+                    self.absent[name] = f"{name} cannot be imported: {reason}"
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Comparison:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -180,4 +189,5 @@ def _check_equal(case: cases.Case, values: dict[str, Any]) -> None:
         scale = max(float(np.abs(theirs).max()), 1e-30)
         difference = float(np.abs(theirs - known[OURS]).max()) / scale
         if theirs.shape != known[OURS].shape or not difference < 1e-3:
-            raise RuntimeError(f"{case.name}: {OURS} and {name} computed different results (by {difference:.1e} of the largest)")
+            what = f"{OURS} and {name} computed different results"
+            raise RuntimeError(f"{case.name}: {what} (by {difference:.1e} of the largest)")

@@ -25,7 +25,7 @@ def usable_cores() -> list[int]:
 
 
 def cores_for(threads: int) -> list[int]:
-    """`threads` logical processors, of different physical cores as far as there are enough; empty where the system does not say."""
+    """As many logical processors, of different physical cores where there are enough; empty where the system does not say."""
     first_of_core, others = [], []
     seen: set[str] = set()
     for core in usable_cores():

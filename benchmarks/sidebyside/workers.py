@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 _PARENT_OF_PACKAGE = Path(__file__).resolve().parents[1]
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """The framework is not installed; the message says what is missing."""
 
 
@@ -30,21 +29,22 @@ class Worker:
         folder: Where the data lie.
 
     Raises:
-        Absent: The framework is not installed.
+        AbsentError: The framework is not installed.
     """
 
     def __init__(self, name: str, threads: int, cores: list[int], folder: Path) -> None:
         self.name = name
-        self._errors = tempfile.TemporaryFile("w+")
+        self._log = folder / f"{name}.log"
         arguments = [name, str(threads), str(folder), ",".join(map(str, cores))]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sidebyside.worker_main", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=_environment(threads),
-        )
+        with open(self._log, "w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sidebyside.worker_main", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=_environment(threads),
+            )
         try:
             answer = self._receive()
         except BaseException:
@@ -52,7 +52,7 @@ class Worker:
             raise
         if "absent" in answer:
             self.close()
-            raise Absent(answer["absent"])
+            raise AbsentError(answer["absent"])
         self.versions: dict[str, str] = answer["versions"]
         self._pause()
 
@@ -77,8 +77,8 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            self._errors.seek(0)
-            raise RuntimeError(f"{self.name}: the worker ended ({self._process.returncode})\n{self._errors.read()[-4000:]}")
+            log = self._log.read_text()[-4000:]
+            raise RuntimeError(f"{self.name}: the worker ended ({self._process.returncode})\n{log}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -89,7 +89,7 @@ class Worker:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -97,7 +97,9 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -1,6 +1,6 @@
-// Functions that code compiled for an instruction set may call. An ordinary inline function called there could be
-// emitted with, say, AVX-512 instructions, and the linker might keep that copy for the whole program; a function
-// that is always inlined is never emitted.
+// Functions that code compiled for an instruction set may call. An ordinary inline function called there
+// could be emitted with, say, AVX-512 instructions, and the linker might keep that copy for the whole
+// program; a function that is always inlined is never emitted.
 #pragma once
 
 #if defined(_MSC_VER) && !defined(__clang__)

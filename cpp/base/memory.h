@@ -1,4 +1,5 @@
-// Aligned memory whose layout is decided before it is granted: a Layout books ranges, a Buffer grants their total.
+// Aligned memory whose layout is decided before it is granted: a Layout books ranges, a Buffer grants their
+// total.
 #pragma once
 
 #include <atomic>
@@ -29,8 +30,8 @@ class Layout {
     std::int64_t size() const { return size_; }
 
     static std::int64_t round_up(std::int64_t floats) { return (floats + kAlign - 1) / kAlign * kAlign; }
-    // A stride between samples: whole cache lines, and never a multiple of 4 KB, which would map all samples to the same
-    // sets of the L1 cache.
+    // A stride between samples: whole cache lines, and never a multiple of 4 KB, which would map all samples
+    // to the same sets of the L1 cache.
     static std::int64_t stride(std::int64_t floats) {
         const std::int64_t s = round_up(floats);
         return s % 1024 == 0 ? s + kAlign : s;
@@ -47,7 +48,8 @@ class Buffer {
     explicit Buffer(std::int64_t floats) {
         if (floats <= 0) return;
         constexpr std::size_t align = 4096;
-        const std::size_t bytes = (static_cast<std::size_t>(floats) * sizeof(float) + align - 1) / align * align;
+        const std::size_t bytes =
+            (static_cast<std::size_t>(floats) * sizeof(float) + align - 1) / align * align;
         data_ = static_cast<float*>(std::aligned_alloc(align, bytes));
         if (!data_) throw std::bad_alloc();
         std::memset(data_, 0, bytes);

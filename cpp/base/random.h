@@ -48,8 +48,6 @@ FASTCNN_INLINE void philox4x32_10(std::uint64_t key, std::uint32_t (&counter)[4]
 }
 
 // In [0, 1): the top 24 bits, every value of which float32 represents.
-FASTCNN_INLINE float uniform(std::uint32_t word) {
-    return static_cast<float>(word >> 8) * 0x1p-24f;
-}
+FASTCNN_INLINE float uniform(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 
 }  // namespace fastcnn

@@ -20,8 +20,7 @@ inline std::int64_t size_of(const Shape& shape) {
 // "(28, 28, 1)", as Python prints a tuple.
 inline std::string to_string(const Shape& shape) {
     std::string text = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i)
-        text += (i ? ", " : "") + std::to_string(shape[i]);
+    for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
     return text + (shape.size() == 1 ? ",)" : ")");
 }
 

@@ -26,7 +26,8 @@ std::atomic<int> requested{0};
 std::atomic<bool> team_used{false};
 std::atomic<bool> forked{false};
 
-// In a child of fork() the OpenMP runtime still believes in the parent's threads and would wait for them for ever.
+// In a child of fork() the OpenMP runtime still believes in the parent's threads and would wait for them for
+// ever.
 void watch_forks() {
 #ifdef __linux__
     static std::once_flag once;
@@ -119,8 +120,8 @@ ThreadConfig default_config() {
     return config;
 }
 
-// Flushes denormals in this thread for as long as it lives. Adam's moments decay into denormals, and each operation on one
-// costs some hundred cycles.
+// Flushes denormals in this thread for as long as it lives. Adam's moments decay into denormals, and each
+// operation on one costs some hundred cycles.
 class FlushDenormals {
   public:
     FlushDenormals() : before_(float_state()) {

@@ -1,5 +1,5 @@
-// Threads: how many, how they are started, how they wait, and what they do to the floating-point state. OpenMP is named
-// in threads.cpp alone.
+// Threads: how many, how they are started, how they wait, and what they do to the floating-point state.
+// OpenMP is named in threads.cpp alone.
 #pragma once
 
 #include <atomic>
@@ -16,14 +16,15 @@ struct ThreadConfig {
     double quota = 0;    // processors the container may use; 0: no limit found
 };
 
-// FASTCNN_NUM_THREADS, else OMP_NUM_THREADS, else min(affinity, cgroup quota); or what set_thread_count() asked for.
+// FASTCNN_NUM_THREADS, else OMP_NUM_THREADS, else min(affinity, cgroup quota); or what set_thread_count()
+// asked for.
 ThreadConfig thread_config();
 int thread_count();
 void set_thread_count(int threads);  // 0: back to the default
 bool built_with_openmp();
 
-// Waiting spins briefly (a step's phases are microseconds apart) and then sleeps, so that a thread whose core was
-// taken by another process does not hold up the others by spinning.
+// Waiting spins briefly (a step's phases are microseconds apart) and then sleeps, so that a thread whose core
+// was taken by another process does not hold up the others by spinning.
 class Barrier {
   public:
     explicit Barrier(int size) : size_(size) {}
@@ -66,14 +67,16 @@ struct Worker {
     Barrier* barrier = nullptr;
 
     void wait() const { barrier->wait(); }
-    // This worker's part of [0, n): the same for the same team, so that what it wrote last time is in its cache.
+    // This worker's part of [0, n): the same for the same team, so that what it wrote last time is in its
+    // cache.
     std::int64_t begin(std::int64_t n) const { return n * index / size; }
     std::int64_t end(std::int64_t n) const { return n * (index + 1) / size; }
 };
 
-// Runs body(worker) on a team of at most `threads`, the calling thread included, with denormals flushed to zero; returns
-// when all have finished, with the caller's floating-point state as it was. The team may be smaller than asked (a child of
-// fork() runs alone: the OpenMP runtime's threads do not survive the fork). `body` must not throw.
+// Runs body(worker) on a team of at most `threads`, the calling thread included, with denormals flushed to
+// zero; returns when all have finished, with the caller's floating-point state as it was. The team may be
+// smaller than asked (a child of fork() runs alone: the OpenMP runtime's threads do not survive the fork).
+// `body` must not throw.
 void run_team(int threads, void (*body)(void*, const Worker&), void* data);
 
 template <class Body>

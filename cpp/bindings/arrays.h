@@ -38,13 +38,9 @@ inline std::string to_string(const Pattern& pattern) {
     return text + (pattern.size() == 1 ? ",)" : ")");
 }
 
-inline Pattern pattern_of(const Shape& shape) {
-    return Pattern(shape.begin(), shape.end());
-}
+inline Pattern pattern_of(const Shape& shape) { return Pattern(shape.begin(), shape.end()); }
 
-inline Shape shape_of(const py::array& array) {
-    return Shape(array.shape(), array.shape() + array.ndim());
-}
+inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
 // "float64 (2, 3), not C-contiguous"
 inline std::string describe(const py::array& array) {

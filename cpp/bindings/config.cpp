@@ -52,7 +52,8 @@ void bind_config(py::module_& module) {
     module.def(
         "set_num_threads",
         [](int n) {
-            require(n >= 0 && n <= 1024, "set_num_threads: n: expected an integer from 0 to 1024, received ", n);
+            require(n >= 0 && n <= 1024, "set_num_threads: n: expected an integer from 0 to 1024, received ",
+                    n);
             set_thread_count(n);
         },
         py::arg("n"));

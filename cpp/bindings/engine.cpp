@@ -18,12 +18,14 @@ using bindings::Argument;
 namespace {
 
 Padding padding_of(const std::string& layer, const std::string& name) {
-    require(name == "valid" || name == "same", layer, ": padding: expected 'valid' or 'same', received '", name, "'");
+    require(name == "valid" || name == "same", layer, ": padding: expected 'valid' or 'same', received '",
+            name, "'");
     return name == "same" ? Padding::same : Padding::valid;
 }
 
 bool is_average(const std::string& layer, const std::string& kind) {
-    require(kind == "max" || kind == "average", layer, ": kind: expected 'max' or 'average', received '", kind, "'");
+    require(kind == "max" || kind == "average", layer, ": kind: expected 'max' or 'average', received '",
+            kind, "'");
     return kind == "average";
 }
 
@@ -34,12 +36,14 @@ ActivationName activation_of(const std::string& layer, const std::string& kind) 
                                                                 {"tanh", ActivationName::tanh},
                                                                 {"softmax", ActivationName::softmax}};
     const auto found = names.find(kind);
-    require(found != names.end(), layer, ": activation: expected 'linear', 'relu', 'sigmoid', 'tanh' or 'softmax', received '", kind, "'");
+    require(found != names.end(), layer,
+            ": activation: expected 'linear', 'relu', 'sigmoid', 'tanh' or 'softmax', received '", kind, "'");
     return found->second;
 }
 
 void check_index(const Parameters& p, int index) {
-    require(index >= 0 && index < p.count(), "Parameters: index: expected an integer below ", p.count(), ", received ", index);
+    require(index >= 0 && index < p.count(), "Parameters: index: expected an integer below ", p.count(),
+            ", received ", index);
 }
 
 py::array view(const std::shared_ptr<Parameters>& p, int index) {
@@ -51,7 +55,8 @@ py::array view(const std::shared_ptr<Parameters>& p, int index) {
 
 void assign(const std::shared_ptr<Parameters>& p, int index, const py::array& value) {
     check_index(*p, index);
-    bindings::require_array({"assign", "value"}, value, py::dtype::of<float>(), bindings::pattern_of(p->shape(index)));
+    bindings::require_array({"assign", "value"}, value, py::dtype::of<float>(),
+                            bindings::pattern_of(p->shape(index)));
     const void* from = value.data();
     const std::size_t bytes = static_cast<std::size_t>(size_of(p->shape(index))) * sizeof(float);
     const py::gil_scoped_release release;
@@ -75,18 +80,24 @@ void bind_graph(py::module_& module) {
         .def_property_readonly("output_shape", [tuple](const Graph& g) { return tuple(g.output_shape()); })
         .def(
             "conv2d",
-            [tuple](Graph& g, const std::string& name, std::int64_t filters, Pair kernel_size, Pair strides, const std::string& padding,
-                    Pair dilation_rate, std::int64_t groups, int kernel, int bias) {
-                return tuple(g.conv2d(name, filters, kernel_size, strides, padding_of(name, padding), dilation_rate, groups, kernel, bias));
+            [tuple](Graph& g, const std::string& name, std::int64_t filters, Pair kernel_size, Pair strides,
+                    const std::string& padding, Pair dilation_rate, std::int64_t groups, int kernel,
+                    int bias) {
+                return tuple(g.conv2d(name, filters, kernel_size, strides, padding_of(name, padding),
+                                      dilation_rate, groups, kernel, bias));
             },
-            py::arg("name"), py::kw_only(), py::arg("filters"), py::arg("kernel_size"), py::arg("strides"), py::arg("padding"),
-            py::arg("dilation_rate"), py::arg("groups"), py::arg("kernel"), py::arg("bias"))
+            py::arg("name"), py::kw_only(), py::arg("filters"), py::arg("kernel_size"), py::arg("strides"),
+            py::arg("padding"), py::arg("dilation_rate"), py::arg("groups"), py::arg("kernel"),
+            py::arg("bias"))
         .def(
             "pool2d",
-            [tuple](Graph& g, const std::string& name, const std::string& kind, Pair pool_size, Pair strides, const std::string& padding) {
-                return tuple(g.pool2d(name, is_average(name, kind), pool_size, strides, padding_of(name, padding)));
+            [tuple](Graph& g, const std::string& name, const std::string& kind, Pair pool_size, Pair strides,
+                    const std::string& padding) {
+                return tuple(
+                    g.pool2d(name, is_average(name, kind), pool_size, strides, padding_of(name, padding)));
             },
-            py::arg("name"), py::kw_only(), py::arg("kind"), py::arg("pool_size"), py::arg("strides"), py::arg("padding"))
+            py::arg("name"), py::kw_only(), py::arg("kind"), py::arg("pool_size"), py::arg("strides"),
+            py::arg("padding"))
         .def(
             "global_pool2d",
             [tuple](Graph& g, const std::string& name, const std::string& kind, bool keepdims) {
@@ -106,23 +117,30 @@ void bind_graph(py::module_& module) {
             },
             py::arg("name"), py::kw_only(), py::arg("kind"))
         .def(
-            "reshape", [tuple](Graph& g, const std::string& name, Shape target) { return tuple(g.reshape(name, std::move(target))); },
+            "reshape",
+            [tuple](Graph& g, const std::string& name, Shape target) {
+                return tuple(g.reshape(name, std::move(target)));
+            },
             py::arg("name"), py::kw_only(), py::arg("target_shape"))
         .def(
             "dropout",
-            [tuple](Graph& g, const std::string& name, float rate, std::uint64_t seed) { return tuple(g.dropout(name, rate, seed)); },
+            [tuple](Graph& g, const std::string& name, float rate, std::uint64_t seed) {
+                return tuple(g.dropout(name, rate, seed));
+            },
             py::arg("name"), py::kw_only(), py::arg("rate"), py::arg("seed"))
         .def(
             "batch_norm",
-            [tuple](Graph& g, const std::string& name, int gamma, int beta, int moving_mean, int moving_variance, float momentum,
-                    float epsilon, bool frozen) {
-                return tuple(g.batch_norm(name, gamma, beta, moving_mean, moving_variance, momentum, epsilon, frozen));
+            [tuple](Graph& g, const std::string& name, int gamma, int beta, int moving_mean,
+                    int moving_variance, float momentum, float epsilon, bool frozen) {
+                return tuple(
+                    g.batch_norm(name, gamma, beta, moving_mean, moving_variance, momentum, epsilon, frozen));
             },
-            py::arg("name"), py::kw_only(), py::arg("gamma"), py::arg("beta"), py::arg("moving_mean"), py::arg("moving_variance"),
-            py::arg("momentum"), py::arg("epsilon"), py::arg("frozen") = false);
+            py::arg("name"), py::kw_only(), py::arg("gamma"), py::arg("beta"), py::arg("moving_mean"),
+            py::arg("moving_variance"), py::arg("momentum"), py::arg("epsilon"), py::arg("frozen") = false);
 }
 
-std::shared_ptr<Network> make_network(const Graph& graph, const std::vector<std::pair<std::shared_ptr<Parameters>, int>>& parameters) {
+std::shared_ptr<Network> make_network(
+    const Graph& graph, const std::vector<std::pair<std::shared_ptr<Parameters>, int>>& parameters) {
     std::vector<ParameterRef> refs;
     for (const auto& [owner, index] : parameters) {
         require(owner != nullptr, "Network: parameters: expected (Parameters, index) pairs, received None");
@@ -138,15 +156,17 @@ py::tuple batch_shape(std::int64_t n, const Shape& shape) {
     return py::tuple(py::cast(all));
 }
 
-py::array predict(const Network& network, const py::array& x, std::int64_t /*batch_size*/, std::int64_t begin, std::int64_t end,
-                  const py::object& out) {
+py::array predict(const Network& network, const py::array& x, std::int64_t /*batch_size*/, std::int64_t begin,
+                  std::int64_t end, const py::object& out) {
     const InputArray input = input_array("predict", x, network.graph().input_shape());
     if (end < 0) end = input.samples;
-    require(begin >= 0 && begin <= end && end <= input.samples, "predict: begin, end: expected 0 <= begin <= end <= ", input.samples,
-            ", received ", begin, ", ", end);
+    require(begin >= 0 && begin <= end && end <= input.samples,
+            "predict: begin, end: expected 0 <= begin <= end <= ", input.samples, ", received ", begin, ", ",
+            end);
     const py::tuple shape = batch_shape(end - begin, network.graph().output_shape());
     py::array result = out.is_none() ? py::array_t<float>(shape.cast<Shape>()) : out.cast<py::array>();
-    bindings::require_array({"predict", "out"}, result, py::dtype::of<float>(), bindings::pattern_of(shape.cast<Shape>()));
+    bindings::require_array({"predict", "out"}, result, py::dtype::of<float>(),
+                            bindings::pattern_of(shape.cast<Shape>()));
     float* to = static_cast<float*>(result.mutable_data());
     const py::gil_scoped_release release;
     network.predict(input, begin, end, to);
@@ -218,14 +238,17 @@ DType dtype_of(const char* operation, const py::array& x) {
     const char kind = dtype.kind();
     const auto size = dtype.itemsize();
     const char order = dtype.byteorder();
-    const bool native = order == '=' || order == '|' || order == '<';  // the kernels are for little-endian machines
+    const bool native =
+        order == '=' || order == '|' || order == '<';  // the kernels are for little-endian machines
     if (native) {
         if (kind == 'f' && size == 4) return DType::f32;
         if (kind == 'f' && size == 8) return DType::f64;
         if (kind == 'f' && size == 2) return DType::f16;
         if (kind == 'b') return DType::boolean;
-        if (kind == 'u') return size == 1 ? DType::u8 : size == 2 ? DType::u16 : size == 4 ? DType::u32 : DType::u64;
-        if (kind == 'i') return size == 1 ? DType::i8 : size == 2 ? DType::i16 : size == 4 ? DType::i32 : DType::i64;
+        if (kind == 'u')
+            return size == 1 ? DType::u8 : size == 2 ? DType::u16 : size == 4 ? DType::u32 : DType::u64;
+        if (kind == 'i')
+            return size == 1 ? DType::i8 : size == 2 ? DType::i16 : size == 4 ? DType::i32 : DType::i64;
     }
     fail(operation, ": x: expected an array of numbers, received dtype ", py::str(dtype).cast<std::string>());
 }
@@ -237,8 +260,8 @@ InputArray input_array(const char* operation, const py::array& x, const Shape& s
     const Shape shape = bindings::shape_of(x);
     require(!shape.empty(), operation, ": x: expected an array of samples, received a single number");
     const Shape rest(shape.begin() + 1, shape.end());
-    require(size_of(rest) == size_of(sample), operation, ": x: expected shape (n, ...) with samples of ", to_string(sample),
-            ", received ", to_string(shape));
+    require(size_of(rest) == size_of(sample), operation, ": x: expected shape (n, ...) with samples of ",
+            to_string(sample), ", received ", to_string(shape));
     input.data = static_cast<const char*>(x.data());
     input.samples = shape[0];
     input.size = size_of(sample);
@@ -259,10 +282,12 @@ void bind_engine(py::module_& module) {
     bind_graph(module);
     py::class_<Network, std::shared_ptr<Network>>(module, "Network")
         .def(py::init(&make_network), py::arg("graph"), py::arg("parameters"))
-        .def_property_readonly("input_shape", [](const Network& n) { return py::tuple(py::cast(n.graph().input_shape())); })
-        .def_property_readonly("output_shape", [](const Network& n) { return py::tuple(py::cast(n.graph().output_shape())); })
-        .def("predict", predict, py::arg("x"), py::arg("batch_size") = 32, py::arg("begin") = 0, py::arg("end") = -1,
-             py::arg("out") = py::none())
+        .def_property_readonly("input_shape",
+                               [](const Network& n) { return py::tuple(py::cast(n.graph().input_shape())); })
+        .def_property_readonly("output_shape",
+                               [](const Network& n) { return py::tuple(py::cast(n.graph().output_shape())); })
+        .def("predict", predict, py::arg("x"), py::arg("batch_size") = 32, py::arg("begin") = 0,
+             py::arg("end") = -1, py::arg("out") = py::none())
         .def("forward_training", forward_training, py::arg("x"), py::arg("step"))
         .def("explain", explain, py::arg("batch_size"), py::arg("training"));
     bind_trainer(module);

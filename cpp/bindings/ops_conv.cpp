@@ -91,9 +91,7 @@ Shape kernel_shape_of(const Conv2dShape& s) {
 }
 
 // Elements of one sample: the stride between samples of a dense array.
-std::int64_t per_sample(const Operand& operand) {
-    return operand.size() / operand[0];
-}
+std::int64_t per_sample(const Operand& operand) { return operand.size() / operand[0]; }
 
 const Pattern kImages = {"batch", "height", "width", "channels"};
 

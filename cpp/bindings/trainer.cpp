@@ -35,14 +35,17 @@ LossSpec loss_of(const py::dict& dict) {
         {"mean_squared_error", LossKind::mean_squared_error},
         {"mean_absolute_error", LossKind::mean_absolute_error},
     };
-    return {lookup("loss", kinds, get<std::string>(dict, "kind", "")), get(dict, "from_logits", false), get(dict, "label_smoothing", 0.0f)};
+    return {lookup("loss", kinds, get<std::string>(dict, "kind", "")), get(dict, "from_logits", false),
+            get(dict, "label_smoothing", 0.0f)};
 }
 
 MetricSpec metric_of(const py::dict& dict) {
-    static const std::map<std::string, AccuracyKind> kinds = {{"binary", AccuracyKind::binary},
-                                                              {"categorical", AccuracyKind::categorical},
-                                                              {"sparse_categorical", AccuracyKind::sparse_categorical}};
-    return {lookup("metrics", kinds, get<std::string>(dict, "kind", "")), get(dict, "threshold", 0.5f), get(dict, "weighted", false)};
+    static const std::map<std::string, AccuracyKind> kinds = {
+        {"binary", AccuracyKind::binary},
+        {"categorical", AccuracyKind::categorical},
+        {"sparse_categorical", AccuracyKind::sparse_categorical}};
+    return {lookup("metrics", kinds, get<std::string>(dict, "kind", "")), get(dict, "threshold", 0.5f),
+            get(dict, "weighted", false)};
 }
 
 OptimizerSpec optimizer_of(const py::dict& dict) {
@@ -68,20 +71,24 @@ OptimizerSpec optimizer_of(const py::dict& dict) {
     return spec;
 }
 
-std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, const py::dict& loss, const std::vector<py::dict>& metrics,
-                                      const py::dict& optimizer, const std::vector<std::pair<float, float>>& regularizers,
+std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, const py::dict& loss,
+                                      const std::vector<py::dict>& metrics, const py::dict& optimizer,
+                                      const std::vector<std::pair<float, float>>& regularizers,
                                       std::vector<bool> trainable) {
     std::vector<MetricSpec> specs;
     for (const py::dict& metric : metrics) specs.push_back(metric_of(metric));
     std::vector<Regularizer> penalties;
     for (const auto& [l1, l2] : regularizers) penalties.push_back({l1, l2});
-    return std::make_shared<Trainer>(network, loss_of(loss), std::move(specs), optimizer_of(optimizer), std::move(penalties),
-                                     std::move(trainable));
+    return std::make_shared<Trainer>(network, loss_of(loss), std::move(specs), optimizer_of(optimizer),
+                                     std::move(penalties), std::move(trainable));
 }
 
-bool is_sparse(const Trainer& trainer) { return trainer.loss().kind == LossKind::sparse_categorical_crossentropy; }
+bool is_sparse(const Trainer& trainer) {
+    return trainer.loss().kind == LossKind::sparse_categorical_crossentropy;
+}
 
-TargetArray target_array(const Trainer& trainer, const char* operation, const py::array& y, std::int64_t samples) {
+TargetArray target_array(const Trainer& trainer, const char* operation, const py::array& y,
+                         std::int64_t samples) {
     Shape shape = {samples};
     const Shape& output = trainer.network().graph().output_shape();
     const bool sparse = is_sparse(trainer);
@@ -100,8 +107,9 @@ TargetArray target_array(const Trainer& trainer, const char* operation, const py
 }
 
 // Borrows the arrays: the caller keeps them alive during the run.
-RunInput run_input(const Trainer& trainer, const char* operation, const py::array& x, const py::array& y, const py::object& weight,
-                   std::int64_t begin, std::int64_t end, std::int64_t limit, std::int64_t batch_size) {
+RunInput run_input(const Trainer& trainer, const char* operation, const py::array& x, const py::array& y,
+                   const py::object& weight, std::int64_t begin, std::int64_t end, std::int64_t limit,
+                   std::int64_t batch_size) {
     RunInput in;
     in.x = input_array(operation, x, trainer.network().graph().input_shape());
     in.y = target_array(trainer, operation, y, in.x.samples);
@@ -112,29 +120,34 @@ RunInput run_input(const Trainer& trainer, const char* operation, const py::arra
     }
     require(batch_size > 0, operation, ": batch_size: expected a positive integer, received ", batch_size);
     if (limit < 0) limit = in.x.samples;
-    require(begin >= 0 && begin <= end && end <= limit, operation, ": begin, end: expected 0 <= begin <= end <= ", limit, ", received ",
-            begin, ", ", end);
+    require(begin >= 0 && begin <= end && end <= limit, operation,
+            ": begin, end: expected 0 <= begin <= end <= ", limit, ", received ", begin, ", ", end);
     in.begin = begin;
     in.end = end;
-    in.batch_size = std::min(batch_size, std::max<std::int64_t>(1, in.x.samples));  // the plan books memory for a batch
+    in.batch_size =
+        std::min(batch_size, std::max<std::int64_t>(1, in.x.samples));  // the plan books memory for a batch
     return in;
 }
 
 // Checks the positions [begin, end), all that the call can reach.
-const std::int64_t* checked_indices(const py::array& indices, std::int64_t samples, std::int64_t begin, std::int64_t end) {
+const std::int64_t* checked_indices(const py::array& indices, std::int64_t samples, std::int64_t begin,
+                                    std::int64_t end) {
     bindings::require_array({"train", "indices"}, indices, py::dtype::of<std::int64_t>(), {"positions"});
     const std::int64_t* p = static_cast<const std::int64_t*>(indices.data());
     for (std::int64_t i = begin; i < end; ++i)
-        require(p[i] >= 0 && p[i] < samples, "train: indices: expected rows in [0, ", samples, "), received ", p[i]);
+        require(p[i] >= 0 && p[i] < samples, "train: indices: expected rows in [0, ", samples, "), received ",
+                p[i]);
     return p;
 }
 
-float* output_array(const Trainer& trainer, const char* operation, const py::object& outputs, std::int64_t samples) {
+float* output_array(const Trainer& trainer, const char* operation, const py::object& outputs,
+                    std::int64_t samples) {
     if (outputs.is_none()) return nullptr;
     py::array array = outputs.cast<py::array>();
     bindings::require_dtype({operation, "outputs"}, array, py::dtype::of<float>());
     const std::int64_t size = samples * size_of(trainer.network().graph().output_shape());
-    require(array.size() >= size, operation, ": outputs: expected at least ", size, " elements, received ", array.size());
+    require(array.size() >= size, operation, ": outputs: expected at least ", size, " elements, received ",
+            array.size());
     return static_cast<float*>(array.mutable_data());
 }
 
@@ -151,21 +164,28 @@ py::dict totals_dict(const RunTotals& totals) {
     return dict;
 }
 
-py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, const py::object& indices,
-               std::int64_t begin, std::int64_t end, std::int64_t batch_size, const py::array& learning_rates, std::int64_t max_steps,
-               double time_limit, const py::object& outputs) {
-    require(trainer.has_optimizer(), "train: optimizer: expected a Trainer with one, received a Trainer for evaluation");
+py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
+               const py::object& indices, std::int64_t begin, std::int64_t end, std::int64_t batch_size,
+               const py::array& learning_rates, std::int64_t max_steps, double time_limit,
+               const py::object& outputs) {
+    require(trainer.has_optimizer(),
+            "train: optimizer: expected a Trainer with one, received a Trainer for evaluation");
     const py::array order = indices.is_none() ? py::array() : indices.cast<py::array>();
-    RunInput in = run_input(trainer, "train", x, y, weight, begin, end, indices.is_none() ? -1 : order.size(), batch_size);
+    RunInput in = run_input(trainer, "train", x, y, weight, begin, end, indices.is_none() ? -1 : order.size(),
+                            batch_size);
     bindings::require_array({"train", "learning_rates"}, learning_rates, py::dtype::of<double>(), {"steps"});
     RunLimits limits;
     limits.learning_rates = static_cast<const double*>(learning_rates.data());
     limits.learning_rate_count = learning_rates.size();
-    limits.max_steps = limits.learning_rate_count == 1 ? max_steps : std::min<std::int64_t>(max_steps, learning_rates.size());
+    limits.max_steps = limits.learning_rate_count == 1
+                           ? max_steps
+                           : std::min<std::int64_t>(max_steps, learning_rates.size());
     limits.seconds = time_limit;
     // Samples that this call can reach at the most.
-    const std::int64_t reach = limits.max_steps <= (end - begin) / batch_size ? limits.max_steps * batch_size : end - begin;
-    if (!indices.is_none()) in.indices = checked_indices(order, in.x.samples, begin, std::min(end, begin + reach));
+    const std::int64_t reach =
+        limits.max_steps <= (end - begin) / batch_size ? limits.max_steps * batch_size : end - begin;
+    if (!indices.is_none())
+        in.indices = checked_indices(order, in.x.samples, begin, std::min(end, begin + reach));
     in.outputs = output_array(trainer, "train", outputs, reach);
     RunTotals totals;
     {
@@ -175,8 +195,8 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
     return totals_dict(totals);
 }
 
-py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, std::int64_t begin,
-                  std::int64_t end, std::int64_t batch_size, const py::object& outputs) {
+py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
+                  std::int64_t begin, std::int64_t end, std::int64_t batch_size, const py::object& outputs) {
     RunInput in = run_input(trainer, "evaluate", x, y, weight, begin, end, -1, batch_size);
     in.outputs = output_array(trainer, "evaluate", outputs, end - begin);
     RunTotals totals;
@@ -187,7 +207,8 @@ py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y
     return totals_dict(totals);
 }
 
-py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight, std::uint32_t step) {
+py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
+                   std::uint32_t step) {
     RunInput in = run_input(trainer, "gradients", x, y, weight, 0, x.ndim() ? x.shape(0) : 0, -1, 1);
     py::list list;
     std::vector<float*> out;
@@ -216,7 +237,8 @@ py::dict get_state(const Trainer& trainer) {
             for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
                 if (!trainer.trainable()[p]) continue;
                 const ParameterRef& ref = trainer.network().parameters()[p];
-                arrays.append(py::array_t<float>(ref.owner->shape(ref.index), data + trainer.slot_offset(static_cast<int>(p))));
+                arrays.append(py::array_t<float>(ref.owner->shape(ref.index),
+                                                 data + trainer.slot_offset(static_cast<int>(p))));
             }
             slots[py::str(name)] = arrays;
         }
@@ -237,10 +259,12 @@ void set_state(Trainer& trainer, const py::dict& state) {
         std::size_t next = 0;
         for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
             if (!trainer.trainable()[p]) continue;
-            require(next < arrays.size(), "set_state: slots: '", name, "': expected one array a trainable parameter, received ", arrays.size());
+            require(next < arrays.size(), "set_state: slots: '", name,
+                    "': expected one array a trainable parameter, received ", arrays.size());
             const ParameterRef& ref = trainer.network().parameters()[p];
             const py::array array = arrays[next++].cast<py::array>();
-            bindings::require_array({"set_state", name}, array, py::dtype::of<float>(), bindings::pattern_of(ref.owner->shape(ref.index)));
+            bindings::require_array({"set_state", name}, array, py::dtype::of<float>(),
+                                    bindings::pattern_of(ref.owner->shape(ref.index)));
             copies.emplace_back(data + trainer.slot_offset(static_cast<int>(p)), array);
         }
     }
@@ -248,7 +272,8 @@ void set_state(Trainer& trainer, const py::dict& state) {
     require(iterations >= 0, "set_state: iterations: expected an integer >= 0, received ", iterations);
     {
         const std::lock_guard<std::mutex> guard(trainer.mutex());
-        for (const auto& [to, from] : copies) std::memcpy(to, from.data(), static_cast<std::size_t>(from.nbytes()));
+        for (const auto& [to, from] : copies)
+            std::memcpy(to, from.data(), static_cast<std::size_t>(from.nbytes()));
     }
     trainer.set_iterations(iterations);
 }
@@ -257,21 +282,27 @@ void set_state(Trainer& trainer, const py::dict& state) {
 
 void bind_trainer(py::module_& module) {
     py::class_<Trainer, std::shared_ptr<Trainer>>(module, "Trainer")
-        .def(py::init(&make_trainer), py::arg("network"), py::arg("loss"), py::arg("metrics"), py::arg("optimizer"), py::arg("regularizers"),
-             py::arg("trainable"))
+        .def(py::init(&make_trainer), py::arg("network"), py::arg("loss"), py::arg("metrics"),
+             py::arg("optimizer"), py::arg("regularizers"), py::arg("trainable"))
         .def_property(
             "iterations", [](const Trainer& t) { return t.iterations(); },
             [](Trainer& t, std::int64_t n) {
                 require(n >= 0, "Trainer: iterations: expected an integer >= 0, received ", n);
                 t.set_iterations(n);
             })
-        .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"), py::arg("begin"), py::arg("end"),
-             py::arg("batch_size"), py::arg("learning_rates"), py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"))
-        .def("evaluate", evaluate, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("begin"), py::arg("end"),
-             py::arg("batch_size"), py::arg("outputs"))
+        .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"),
+             py::arg("begin"), py::arg("end"), py::arg("batch_size"), py::arg("learning_rates"),
+             py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"))
+        .def("evaluate", evaluate, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("begin"),
+             py::arg("end"), py::arg("batch_size"), py::arg("outputs"))
         .def("gradients", gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("step"))
         .def(
-            "explain", [](const Trainer& t, std::int64_t batch_size) { return plan_as_list(*t.plan(Mode::train, batch_size)); },
+            "explain",
+            [](const Trainer& t, std::int64_t batch_size) {
+                require(batch_size > 0, "explain: batch_size: expected a positive integer, received ",
+                        batch_size);
+                return plan_as_list(*t.plan(Mode::train, batch_size));
+            },
             py::arg("batch_size"))
         .def("get_state", get_state)
         .def("set_state", set_state, py::arg("state"));

@@ -4,8 +4,10 @@ namespace fastcnn {
 
 namespace {
 
-// Elements are taken one run at a time: the last axis where its elements are neighbours, else single elements.
-void read_strided(const InputArray& x, const char* p, std::size_t axis, float*& out, const Choice<ReadSamples>& kernel) {
+// Elements are taken one run at a time: the last axis where its elements are neighbours, else single
+// elements.
+void read_strided(const InputArray& x, const char* p, std::size_t axis, float*& out,
+                  const Choice<ReadSamples>& kernel) {
     const std::int64_t n = x.shape[axis], step = x.strides[axis];
     const bool last = axis + 1 == x.shape.size();
     if (last && step == x.item) {

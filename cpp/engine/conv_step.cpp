@@ -61,9 +61,11 @@ class ConvStep : public Step {
         forward_.row->kernel->pack(forward_args_, weights_.kernel, packed + packed_forward_, part, parts);
         if (!slots_.dx.booked()) return;
         if (forward_args_.pooled)
-            pooled_input_.row->kernel->pack(pooled_input_args_, weights_.kernel, packed + packed_backward_, part, parts);
+            pooled_input_.row->kernel->pack(pooled_input_args_, weights_.kernel, packed + packed_backward_,
+                                            part, parts);
         else
-            grad_input_.row->kernel->pack(grad_input_args_, weights_.kernel, packed + packed_backward_, part, parts);
+            grad_input_.row->kernel->pack(grad_input_args_, weights_.kernel, packed + packed_backward_, part,
+                                          parts);
     }
 
     void forward(const BlockRun& run) const override {
@@ -99,14 +101,15 @@ class ConvStep : public Step {
         info.operation = forward_args_.pooled ? "conv2d + max_pool2d" : "conv2d";
         info.kernel = std::string(forward_.row->algorithm);
         if (backward_planned_)
-            info.kernel += std::string(", backward ") +
-                           (!forward_args_.pooled  ? grad_kernel_.row->algorithm
-                            : slots_.dx.booked() ? pooled_input_.row->algorithm
-                                                   : pooled_kernel_.row->algorithm);
+            info.kernel +=
+                std::string(", backward ") + (!forward_args_.pooled ? grad_kernel_.row->algorithm
+                                              : slots_.dx.booked()  ? pooled_input_.row->algorithm
+                                                                    : pooled_kernel_.row->algorithm);
         info.declined = forward_.declined + pooled_input_.declined;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
-        info.flops = 2 * c.h.out * c.w.out * c.out_channels * c.h.size * c.w.size * (c.in_channels / c.groups);
+        info.flops =
+            2 * c.h.out * c.w.out * c.out_channels * c.h.size * c.w.size * (c.in_channels / c.groups);
         info.activation_floats = slots_.y.stride + (argmax_.booked() ? argmax_.stride : 0);
         info.scratch_floats = scratch_floats_;
         info.packed_floats = packed_floats_;
@@ -114,10 +117,13 @@ class ConvStep : public Step {
     }
 
   private:
-    // Samples whose lists are made together: enough to pay for loading and storing the accumulators, few enough to stay in L1.
+    // Samples whose lists are made together: enough to pay for loading and storing the accumulators, few
+    // enough to stay in L1.
     static constexpr std::int64_t kListedSamples = 2;
 
-    std::uint8_t* argmax_at(const BlockRun& run) const { return reinterpret_cast<std::uint8_t*>(run.at(argmax_)); }
+    std::uint8_t* argmax_at(const BlockRun& run) const {
+        return reinterpret_cast<std::uint8_t*>(run.at(argmax_));
+    }
 
     void plan_backward(const StepInput& in, PlanMemory& memory) {
         const bool wanted = in.trainable[static_cast<std::size_t>(op_.kernel)] ||
@@ -229,7 +235,8 @@ class ConvStep : public Step {
             std::int64_t x_stride = slots_.x.stride;
             if (pads_) {
                 float* copy = run.scratch + padded_at_;
-                for (std::int64_t i = 0; i < count; ++i) padded.write(c, x + i * x_stride, copy + i * padded.size());
+                for (std::int64_t i = 0; i < count; ++i)
+                    padded.write(c, x + i * x_stride, copy + i * padded.size());
                 x = copy;
                 x_stride = padded.size();
             }
@@ -290,12 +297,15 @@ class ConvStep : public Step {
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
     std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
     std::int64_t channel_capacity_ = 0, window_capacity_ = 0;
-    std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0, slot_end_at_ = 0, channel_at_ = 0;
+    std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0, slot_end_at_ = 0,
+                 channel_at_ = 0;
     std::int64_t input_scratch_at_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> make_conv_step(const StepInput& in, PlanMemory& memory) { return std::make_unique<ConvStep>(in, memory); }
+std::unique_ptr<Step> make_conv_step(const StepInput& in, PlanMemory& memory) {
+    return std::make_unique<ConvStep>(in, memory);
+}
 
 }  // namespace fastcnn

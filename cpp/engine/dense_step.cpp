@@ -1,5 +1,5 @@
-// Dense layer over the last axis, with bias and activation fused. Rows of a sample (where its rank is above 1) and
-// samples are both rows of the matrix product.
+// Dense layer over the last axis, with bias and activation fused. Rows of a sample (where its rank is above
+// 1) and samples are both rows of the matrix product.
 #include <algorithm>
 
 #include "engine/steps.h"
@@ -139,7 +139,8 @@ class DenseStep : public Step {
         grad_input_(a);
     }
 
-    void produce_gradient(const BlockRun& run, std::int64_t first_row, std::int64_t last_row, float* gradient) const override {
+    void produce_gradient(const BlockRun& run, std::int64_t first_row, std::int64_t last_row,
+                          float* gradient) const override {
         DenseGradKernel a = gradient_args(run);
         a.first_input = first_row;
         a.last_input = last_row;
@@ -162,7 +163,8 @@ class DenseStep : public Step {
     }
 
   private:
-    // Columns of a packed matrix that a worker computes: whole groups of 64, which every level's packing starts afresh.
+    // Columns of a packed matrix that a worker computes: whole groups of 64, which every level's packing
+    // starts afresh.
     struct Range {
         std::int64_t first, last;
         Range(std::int64_t columns, int part, int parts) {
@@ -208,11 +210,14 @@ class DenseStep : public Step {
     Choice<DenseGradInput> grad_input_;
     DenseGradKernel grad_kernel_args_;
     Choice<DenseGradKernel> grad_kernel_;
-    std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, lane_kernel_ = -1, lane_bias_ = -1;
+    std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, lane_kernel_ = -1,
+                 lane_bias_ = -1;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> make_dense_step(const StepInput& in, PlanMemory& memory) { return std::make_unique<DenseStep>(in, memory); }
+std::unique_ptr<Step> make_dense_step(const StepInput& in, PlanMemory& memory) {
+    return std::make_unique<DenseStep>(in, memory);
+}
 
 }  // namespace fastcnn

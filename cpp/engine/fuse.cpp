@@ -17,7 +17,8 @@ bool takes_pool(const FusedOp& step, const Node& node, const PoolOp& pool) {
     if (!conv || step.pool || pool.average || conv->groups != 1) return false;
     if (step.activation != ActivationName::linear && step.activation != ActivationName::relu) return false;
     // Windows that overlap by more than half would compute rows of the convolution again and again.
-    return pool.h.size * pool.w.size <= 256 && pool.h.stride * 2 >= pool.h.size && pool.w.stride * 2 >= pool.w.size;
+    return pool.h.size * pool.w.size <= 256 && pool.h.stride * 2 >= pool.h.size &&
+           pool.w.stride * 2 >= pool.w.size;
 }
 
 void absorb(FusedOp& step, const Node& node) {
@@ -41,7 +42,9 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training) {
     for (const Node& node : nodes) {
         FusedOp* last = steps.empty() ? nullptr : &steps.back();
         if (std::holds_alternative<ReshapeOp>(node.op)) continue;
-        if (const auto* dropout = std::get_if<DropoutOp>(&node.op); dropout && (!training || dropout->rate == 0.0f)) continue;
+        if (const auto* dropout = std::get_if<DropoutOp>(&node.op);
+            dropout && (!training || dropout->rate == 0.0f))
+            continue;
         if (const auto* activation = std::get_if<ActivationOp>(&node.op)) {
             if (activation->name == ActivationName::linear) continue;
             if (last && activation->name != ActivationName::softmax && takes_activation(*last, node)) {
@@ -50,7 +53,8 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training) {
                 continue;
             }
         }
-        if (const auto* pool = std::get_if<PoolOp>(&node.op); pool && last && takes_pool(*last, node, *pool)) {
+        if (const auto* pool = std::get_if<PoolOp>(&node.op);
+            pool && last && takes_pool(*last, node, *pool)) {
             last->pool = *pool;
             absorb(*last, node);
             continue;
@@ -63,10 +67,12 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training) {
 FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits) {
     if (from_logits) return {true, ActivationName::linear};
     if (ops.empty()) return {};
-    const ActivationName wanted = kind == LossKind::binary_crossentropy ? ActivationName::sigmoid : ActivationName::softmax;
+    const ActivationName wanted =
+        kind == LossKind::binary_crossentropy ? ActivationName::sigmoid : ActivationName::softmax;
     if (kind == LossKind::mean_squared_error || kind == LossKind::mean_absolute_error) return {};
     FusedOp& last = ops.back();
-    if (const auto* activation = std::get_if<ActivationOp>(&last.op); activation && activation->name == wanted) {
+    if (const auto* activation = std::get_if<ActivationOp>(&last.op);
+        activation && activation->name == wanted) {
         ops.pop_back();
         return {true, wanted};
     }

@@ -14,7 +14,7 @@ namespace fastcnn {
 struct FusedOp {
     std::string layers;  // names, joined by " + "
     Op op;
-    Shape in, out;  // of the whole step
+    Shape in, out;                                       // of the whole step
     ActivationName activation = ActivationName::linear;  // after the operation, before the pool
     std::optional<PoolOp> pool;                          // max pooling inside a convolution
 };
@@ -22,7 +22,8 @@ struct FusedOp {
 // What the last activation and the loss become together.
 struct FusedLoss {
     bool from_logits = false;
-    ActivationName activation = ActivationName::linear;  // taken from the network: the probabilities' function
+    ActivationName activation =
+        ActivationName::linear;  // taken from the network: the probabilities' function
 };
 
 // The rewrites, in the order they are tried:
@@ -30,8 +31,8 @@ struct FusedLoss {
 //   dropout             no step at inference or at rate 0
 //   linear              no step
 //   activation          into the convolution, dense or normalisation before it (softmax stays a step)
-//   max pool            into the convolution before it, over no activation or ReLU, for windows of at most 256 positions
-//   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
+//   max pool            into the convolution before it, over no activation or ReLU, for windows of at most
+//   256 positions sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
 std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training);
 
 // Takes the final activation out of `ops` where the loss can do it better.

@@ -13,8 +13,8 @@ namespace {
 constexpr std::int64_t kInferenceBlocks = 64;
 constexpr std::int64_t kInferenceBlockLimit = 16;
 
-// Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do not
-// depend on it.
+// Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do
+// not depend on it.
 std::int64_t block_limit_for(std::int64_t samples) {
     const std::int64_t even = (samples + thread_count() - 1) / thread_count();
     std::int64_t limit = 1;
@@ -31,7 +31,8 @@ Network::Network(Graph graph, std::vector<ParameterRef> parameters)
                 ": expected a parameter index below ", parameters_.size(), ", received ", use.index);
         const ParameterRef& ref = parameters_[static_cast<std::size_t>(use.index)];
         const Shape& shape = ref.owner->shape(ref.index);
-        require(shape == use.shape, use.layer, ": ", use.role, ": expected shape ", to_string(use.shape), ", received ", to_string(shape));
+        require(shape == use.shape, use.layer, ": ", use.role, ": expected shape ", to_string(use.shape),
+                ", received ", to_string(shape));
     }
 }
 

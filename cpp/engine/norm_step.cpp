@@ -1,8 +1,8 @@
 // Batch normalisation over the last axis, with its activation.
 //
-// While training, the statistics need the whole batch, so the step syncs: each block leaves its mean and squared deviations
-// (and on the way back its two sums) in a row of its own; the sync combines the rows in block order, in double, which
-// is exact enough for any batch and the same for any number of threads.
+// While training, the statistics need the whole batch, so the step syncs: each block leaves its mean and
+// squared deviations (and on the way back its two sums) in a row of its own; the sync combines the rows in
+// block order, in double, which is exact enough for any batch and the same for any number of threads.
 #include <cmath>
 
 #include "engine/steps.h"
@@ -38,6 +38,10 @@ class BatchNormStep : public Step {
         if (!memory.training) return;
         if (trainable(in, op_.gamma)) lane_gamma_ = memory.gradient(op_.gamma, channels_);
         if (trainable(in, op_.beta)) lane_beta_ = memory.gradient(op_.beta, channels_);
+        if (!syncs_ && (lane_gamma_ >= 0 || lane_beta_ >= 0)) {  // the kernel always writes both sums
+            if (lane_gamma_ < 0) lane_gamma_ = memory.lane.book(channels_);
+            if (lane_beta_ < 0) lane_beta_ = memory.lane.book(channels_);
+        }
         reduce_ = choose(BatchNormReduce{});
         backward_ = choose(BatchNormBackward{});
     }
@@ -79,15 +83,18 @@ class BatchNormStep : public Step {
             const double variance = m2 / n;
             set_vectors(v, c, static_cast<float>(mean), static_cast<float>(variance));
             if (!run.update_statistics) continue;
-            moving_mean_[c] = moving_mean_[c] * op_.momentum + static_cast<float>(mean) * (1.0f - op_.momentum);
-            moving_variance_[c] = moving_variance_[c] * op_.momentum + static_cast<float>(variance) * (1.0f - op_.momentum);
+            moving_mean_[c] =
+                moving_mean_[c] * op_.momentum + static_cast<float>(mean) * (1.0f - op_.momentum);
+            moving_variance_[c] =
+                moving_variance_[c] * op_.momentum + static_cast<float>(variance) * (1.0f - op_.momentum);
         }
     }
 
     void forward(const BlockRun& run) const override {
         const float* v = vectors(run);
-        forward_({relu_, run.count, positions_, channels_, run.at(slots_.x), slots_.x.stride, v + kMean * width(), v + kScale * width(),
-                  v + kShift * width(), run.at(slots_.y), slots_.y.stride});
+        forward_({relu_, run.count, positions_, channels_, run.at(slots_.x), slots_.x.stride,
+                  v + kMean * width(), v + kScale * width(), v + kShift * width(), run.at(slots_.y),
+                  slots_.y.stride});
         activation_.forward(run, slots_.y);
     }
 
@@ -122,8 +129,10 @@ class BatchNormStep : public Step {
             // The sums are the whole batch's gradients: they go into the first lane.
             for (std::int64_t lane = 0; lane < run.lane_count; ++lane) {
                 float* gradients = run.lanes + lane * run.lane_stride;
-                if (lane_gamma_ >= 0) gradients[lane_gamma_ + c] = lane == 0 ? static_cast<float>(sum_dy_x) : 0.0f;
-                if (lane_beta_ >= 0) gradients[lane_beta_ + c] = lane == 0 ? static_cast<float>(sum_dy) : 0.0f;
+                if (lane_gamma_ >= 0)
+                    gradients[lane_gamma_ + c] = lane == 0 ? static_cast<float>(sum_dy_x) : 0.0f;
+                if (lane_beta_ >= 0)
+                    gradients[lane_beta_ + c] = lane == 0 ? static_cast<float>(sum_dy) : 0.0f;
             }
         }
     }
@@ -132,9 +141,9 @@ class BatchNormStep : public Step {
         if (!syncs_) backward_frozen(run);
         if (!slots_.dx.booked()) return;
         const float* v = vectors(run);
-        backward_({run.count, positions_, channels_, run.at(slots_.x), slots_.x.stride, run.at(slots_.dy), slots_.dy.stride,
-                   v + kMean * width(), v + kInvStd * width(), v + kScale * width(), v + kA * width(), v + kB * width(),
-                   run.at(slots_.dx), slots_.dx.stride});
+        backward_({run.count, positions_, channels_, run.at(slots_.x), slots_.x.stride, run.at(slots_.dy),
+                   slots_.dy.stride, v + kMean * width(), v + kInvStd * width(), v + kScale * width(),
+                   v + kA * width(), v + kB * width(), run.at(slots_.dx), slots_.dx.stride});
     }
 
     StepInfo info() const override {
@@ -156,11 +165,15 @@ class BatchNormStep : public Step {
     static float* data_of(const StepInput& in, int index) {
         return index == kAbsent ? nullptr : in.parameters[static_cast<std::size_t>(index)].data();
     }
-    static bool trainable(const StepInput& in, int index) { return index != kAbsent && in.trainable[static_cast<std::size_t>(index)]; }
+    static bool trainable(const StepInput& in, int index) {
+        return index != kAbsent && in.trainable[static_cast<std::size_t>(index)];
+    }
 
     std::int64_t width() const { return Layout::round_up(channels_); }
     float* row(float* batch, std::int64_t block) const { return batch + block_rows_ + block * 2 * channels_; }
-    const float* vectors(const BlockRun& run) const { return syncs_ ? run.batch + vectors_ : run.packed + packed_; }
+    const float* vectors(const BlockRun& run) const {
+        return syncs_ ? run.batch + vectors_ : run.packed + packed_;
+    }
     static std::int64_t block_count(const SyncRun& run, std::int64_t block) {
         const std::int64_t left = run.batch_count - block * run.block_size;
         return left < run.block_size ? left : run.block_size;

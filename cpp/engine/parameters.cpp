@@ -12,8 +12,8 @@ Parameters::Parameters(std::vector<Shape> shapes) : shapes_(std::move(shapes)) {
         std::int64_t n = 1;
         for (std::int64_t d : shape) {
             require(d >= 0, "Parameters: shapes: expected dimensions >= 0, received ", to_string(shape));
-            require(d == 0 || n <= (std::int64_t{1} << 40) / d, "Parameters: shapes: expected at most 2^40 elements, received ",
-                    to_string(shape));
+            require(d == 0 || n <= (std::int64_t{1} << 40) / d,
+                    "Parameters: shapes: expected at most 2^40 elements, received ", to_string(shape));
             n *= d;
         }
         offsets_.push_back(layout.book(n));

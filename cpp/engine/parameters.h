@@ -1,5 +1,5 @@
-// Trained values: one flat, aligned float32 buffer for a set of arrays, so that an optimizer step, clipping or a reduction is
-// one pass over it.
+// Trained values: one flat, aligned float32 buffer for a set of arrays, so that an optimizer step, clipping
+// or a reduction is one pass over it.
 #pragma once
 
 #include <atomic>
@@ -43,7 +43,8 @@ struct ParameterRef {
     std::int64_t size() const { return size_of(owner->shape(index)); }
 };
 
-// The Parameters behind a list of references, each once, locked in one global order (two models may share layers).
+// The Parameters behind a list of references, each once, locked in one global order (two models may share
+// layers).
 class ParameterSet {
   public:
     explicit ParameterSet(const std::vector<ParameterRef>& refs);

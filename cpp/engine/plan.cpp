@@ -7,15 +7,18 @@ namespace fastcnn {
 namespace {
 
 constexpr std::int64_t kBlockLimit = 16;
-// Activations of a block in training, floats: beside weights and a gradient lane they should stay in L2 (2 MB).
+// Activations of a block in training, floats: beside weights and a gradient lane they should stay in L2 (2
+// MB).
 constexpr std::int64_t kTrainingBlockFloats = 160 * 1024;
 constexpr std::int64_t kInferenceBlockFloats = 128 * 1024;
-// Blocks that a training batch is cut into at the least, where it has the samples: as many threads can work at once.
+// Blocks that a training batch is cut into at the least, where it has the samples: as many threads can work
+// at once.
 constexpr std::int64_t kBlocksWanted = 4;
 constexpr std::int64_t kLaneLimit = 8;
 constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
 
-// Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways they fill L2.
+// Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways
+// they fill L2.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -30,13 +33,18 @@ std::int64_t largest_gradient(const std::vector<FusedOp>& ops) {
 
 // First step with something to train, or the number of steps.
 int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>& trainable) {
-    const auto is_trained = [&](int parameter) { return parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)]; };
+    const auto is_trained = [&](int parameter) {
+        return parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)];
+    };
     for (std::size_t i = 0; i < ops.size(); ++i) {
-        if (const auto* conv = std::get_if<Conv2dOp>(&ops[i].op); conv && (is_trained(conv->kernel) || is_trained(conv->bias)))
+        if (const auto* conv = std::get_if<Conv2dOp>(&ops[i].op);
+            conv && (is_trained(conv->kernel) || is_trained(conv->bias)))
             return static_cast<int>(i);
-        if (const auto* dense = std::get_if<DenseOp>(&ops[i].op); dense && (is_trained(dense->kernel) || is_trained(dense->bias)))
+        if (const auto* dense = std::get_if<DenseOp>(&ops[i].op);
+            dense && (is_trained(dense->kernel) || is_trained(dense->bias)))
             return static_cast<int>(i);
-        if (const auto* norm = std::get_if<BatchNormOp>(&ops[i].op); norm && (is_trained(norm->gamma) || is_trained(norm->beta)))
+        if (const auto* norm = std::get_if<BatchNormOp>(&ops[i].op);
+            norm && (is_trained(norm->gamma) || is_trained(norm->beta)))
             return static_cast<int>(i);
     }
     return static_cast<int>(ops.size());
@@ -44,7 +52,8 @@ int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>&
 
 }  // namespace
 
-Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters, PlanOptions options)
+Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters,
+           PlanOptions options)
     : options_(std::move(options)) {
     memory_.training = trains(options_.mode);
     memory_.batch_size = options_.batch_size;
@@ -59,10 +68,13 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     choose_blocks(ops, input);
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
-    const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable) : static_cast<int>(ops.size());
+    const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
+                                                           : static_cast<int>(ops.size());
     place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
-        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i), cuts[i] == Cut::wide}, memory_));
+        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
+                                    static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
+                                   memory_));
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
     make_phases(first_trained);
@@ -70,7 +82,8 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     const std::int64_t blocks = ceil_div(options_.batch_size, memory_.block_size);
     lane_count_ = blocks;
     if (options_.mode == Mode::train) {
-        const std::int64_t affordable = std::max<std::int64_t>(2, kLaneFloats / std::max<std::int64_t>(1, memory_.lane.size()));
+        const std::int64_t affordable =
+            std::max<std::int64_t>(2, kLaneFloats / std::max<std::int64_t>(1, memory_.lane.size()));
         lane_count_ = std::min({blocks, kLaneLimit, affordable});
     }
     blocks_per_lane_ = ceil_div(blocks, lane_count_);
@@ -96,17 +109,19 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
     if (const auto* dense = std::get_if<DenseOp>(&op.op)) {
-        const bool activation_fits = op.activation == ActivationName::linear || op.activation == ActivationName::relu;
+        const bool activation_fits =
+            op.activation == ActivationName::linear || op.activation == ActivationName::relu;
         const bool one_row = size_of(op.in) == dense->inputs;
         if (one_row && activation_fits && dense->inputs * dense->units > kWideWeights) return Cut::wide;
     }
     return Cut::none;
 }
 
-// Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a later
-// phase must live for the whole batch: everything up to the last cut. Gradients live in two buffers that take turns;
-// those that cross a cut in two others.
-void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts, int first_trained) {
+// Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a
+// later phase must live for the whole batch: everything up to the last cut. Gradients live in two buffers
+// that take turns; those that cross a cut in two others.
+void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,
+                         int first_trained) {
     const std::size_t n = ops.size();
     std::size_t batch_tensors = 0;  // tensors [0, batch_tensors) live for the batch
     for (std::size_t i = 0; i < n; ++i)
@@ -136,7 +151,8 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
             const int p = static_cast<int>(place);
             std::int64_t& at = turns[p][turn[p] ^= 1];
             if (at < 0)
-                at = place == Place::batch ? memory_.batch.book(stride * memory_.batch_size) : memory_.block.book(stride * memory_.block_size);
+                at = place == Place::batch ? memory_.batch.book(stride * memory_.batch_size)
+                                           : memory_.block.book(stride * memory_.block_size);
             gradients[t] = {place, at, stride, tensors[t].size};
         }
     }
@@ -214,7 +230,8 @@ std::int64_t Plan::active_lanes(std::int64_t count) const {
 }
 
 int Plan::threads_wanted(std::int64_t count) const {
-    return static_cast<int>(std::min<std::int64_t>(thread_count(), std::max<std::int64_t>(1, active_lanes(count))));
+    return static_cast<int>(
+        std::min<std::int64_t>(thread_count(), std::max<std::int64_t>(1, active_lanes(count))));
 }
 
 void Plan::pack(const Worker& worker) const {
@@ -247,7 +264,8 @@ void Plan::run_batch(const Worker& worker, Context& context, const BatchInput& i
         for (std::int64_t lane; (lane = next.fetch_add(1, std::memory_order_relaxed)) < lanes;) {
             run.lane = context.lanes_.data() + lane * memory_.lane.size();
             double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
-            const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
+            const std::int64_t first = lane * blocks_per_lane_,
+                               last = std::min(first + blocks_per_lane_, blocks);
             for (run.index = first; run.index < last; ++run.index) {
                 run.accumulate = run.index > first;
                 run.first = run.index * memory_.block_size;
@@ -266,15 +284,23 @@ void Plan::run_batch(const Worker& worker, Context& context, const BatchInput& i
 void Plan::run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const {
     const Step* step = action.step < 0 ? nullptr : steps_[static_cast<std::size_t>(action.step)].get();
     switch (action.act) {
-        case Act::read: return read(run, in);
-        case Act::before_forward: return step->before_forward(run);
-        case Act::forward: return step->forward(run);
-        case Act::loss: return run_loss(run, in, totals);
-        case Act::output: return write_outputs(run, in);
-        case Act::before_backward: return step->before_backward(run);
-        case Act::backward: return step->backward(run);
+        case Act::read:
+            return read(run, in);
+        case Act::before_forward:
+            return step->before_forward(run);
+        case Act::forward:
+            return step->forward(run);
+        case Act::loss:
+            return run_loss(run, in, totals);
+        case Act::output:
+            return write_outputs(run, in);
+        case Act::before_backward:
+            return step->before_backward(run);
+        case Act::backward:
+            return step->backward(run);
         case Act::wide_forward:
-        case Act::wide_backward: return;  // phases of their own
+        case Act::wide_backward:
+            return;  // phases of their own
     }
 }
 
@@ -287,9 +313,10 @@ BlockRun Plan::whole_batch(Context& context, const BatchInput& in) const {
     return run;
 }
 
-void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row, std::int64_t last_row,
-                            float* gradient) const {
-    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole_batch(context, in), first_row, last_row, gradient);
+void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
+                            std::int64_t last_row, float* gradient) const {
+    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole_batch(context, in), first_row, last_row,
+                                                             gradient);
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
@@ -418,7 +445,8 @@ std::int64_t Plan::context_bytes(int threads) const {
 }
 
 Context::Context(const Plan& plan, int threads) : next_lane_(plan.phases_.size()) {
-    for (int t = 0; t < threads; ++t) thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
+    for (int t = 0; t < threads; ++t)
+        thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
     batch_ = Buffer(plan.memory_.batch.size());
     if (plan.options_.mode == Mode::train) lanes_ = Buffer(plan.lane_count_ * plan.memory_.lane.size());
     totals_ = Buffer(2 * plan.lane_count_ * plan.totals_stride());

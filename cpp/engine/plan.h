@@ -1,7 +1,7 @@
 // A plan: steps with kernels and memory decided, and the order in which blocks of samples pass through them.
 //
-// Immutable once made, so that any number of Python threads may run it at once; what a run writes lives in a Context. A plan serves
-// every batch up to its size.
+// Immutable once made, so that any number of Python threads may run it at once; what a run writes lives in a
+// Context. A plan serves every batch up to its size.
 #pragma once
 
 #include <atomic>
@@ -84,7 +84,8 @@ class Context {
 
 class Plan {
   public:
-    Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters, PlanOptions options);
+    Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector<ParameterRef>& parameters,
+         PlanOptions options);
 
     const PlanOptions& options() const { return options_; }
     const PlanMemory& memory() const { return memory_; }
@@ -101,16 +102,19 @@ class Plan {
     void pack(const Worker& worker) const;
     // Called by every worker: one batch through all phases. Ends with a barrier.
     void run_batch(const Worker& worker, Context& context, const BatchInput& in) const;
-    // After run_batch, in the same step: rows of the gradient of a wide step's kernel, into the whole matrix `gradient`.
-    void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row, std::int64_t last_row,
-                          float* gradient) const;
+    // After run_batch, in the same step: rows of the gradient of a wide step's kernel, into the whole matrix
+    // `gradient`.
+    void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
+                          std::int64_t last_row, float* gradient) const;
     // After run_batch, by one worker.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
 
     // True where the packed weights are those of `version`; set by the caller under pack_mutex().
     std::mutex& pack_mutex() const { return pack_mutex_; }
     std::uint64_t packed_version() const { return packed_version_.load(std::memory_order_acquire); }
-    void set_packed_version(std::uint64_t version) const { packed_version_.store(version, std::memory_order_release); }
+    void set_packed_version(std::uint64_t version) const {
+        packed_version_.store(version, std::memory_order_release);
+    }
 
     // A context for at least `threads` workers, reused where one is free.
     std::unique_ptr<Context> acquire(int threads) const;
@@ -123,22 +127,34 @@ class Plan {
   private:
     friend class Context;
 
-    enum class Act { read, before_forward, forward, loss, output, before_backward, backward, wide_forward, wide_backward };
+    enum class Act {
+        read,
+        before_forward,
+        forward,
+        loss,
+        output,
+        before_backward,
+        backward,
+        wide_forward,
+        wide_backward
+    };
     struct Action {
         Act act;
         int step;  // where the action belongs to one
     };
     struct Phase {
         std::vector<Action> actions;  // of each block; or one wide action
-        int sync_step = -1;  // after the phase, with `sync_forward` or its opposite
+        int sync_step = -1;           // after the phase, with `sync_forward` or its opposite
         bool sync_is_forward = true;
     };
 
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
-    // How a step cuts the plan: it needs the whole batch between two of its parts (sync), or takes it at once (wide).
+    // How a step cuts the plan: it needs the whole batch between two of its parts (sync), or takes it at once
+    // (wide).
     enum class Cut { none, sync, wide };
     Cut cut_of(const FusedOp& op) const;
-    void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts, int first_trained);
+    void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,
+                       int first_trained);
     BlockRun whole_batch(Context& context, const BatchInput& in) const;
     void make_phases(int first_trained);
     void plan_loss(const FusedLoss& fused, const Shape& output);
@@ -151,7 +167,9 @@ class Plan {
 
     bool has_loss() const { return options_.mode == Mode::evaluate || options_.mode == Mode::train; }
     // Doubles of a lane's sums: loss, then total and count of each metric; whole cache lines.
-    std::int64_t totals_stride() const { return (1 + 2 * static_cast<std::int64_t>(options_.metrics.size()) + 7) / 8 * 8; }
+    std::int64_t totals_stride() const {
+        return (1 + 2 * static_cast<std::int64_t>(options_.metrics.size()) + 7) / 8 * 8;
+    }
 
     PlanOptions options_;
     PlanMemory memory_;

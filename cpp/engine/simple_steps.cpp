@@ -7,10 +7,14 @@ namespace {
 
 Activation kernel_kind(ActivationName name) {
     switch (name) {
-        case ActivationName::relu: return Activation::relu;
-        case ActivationName::sigmoid: return Activation::sigmoid;
-        case ActivationName::tanh: return Activation::tanh;
-        default: return Activation::linear;
+        case ActivationName::relu:
+            return Activation::relu;
+        case ActivationName::sigmoid:
+            return Activation::sigmoid;
+        case ActivationName::tanh:
+            return Activation::tanh;
+        default:
+            return Activation::linear;
     }
 }
 
@@ -64,12 +68,13 @@ class PoolStep : public PlainStep {
     }
 
     void forward(const BlockRun& run) const override {
-        forward_({kind_, shape_, run.count, run.at(slots_.x), slots_.x.stride, run.at(slots_.y), slots_.y.stride});
+        forward_(
+            {kind_, shape_, run.count, run.at(slots_.x), slots_.x.stride, run.at(slots_.y), slots_.y.stride});
     }
     void backward(const BlockRun& run) const override {
         if (!slots_.dx.booked()) return;
-        backward_({kind_, shape_, run.count, run.at(slots_.x), slots_.x.stride, run.at(slots_.dy), slots_.dy.stride,
-                   run.at(slots_.dx), slots_.dx.stride});
+        backward_({kind_, shape_, run.count, run.at(slots_.x), slots_.x.stride, run.at(slots_.dy),
+                   slots_.dy.stride, run.at(slots_.dx), slots_.dx.stride});
     }
 
   private:
@@ -87,18 +92,21 @@ void copy_gradient(const BlockRun& run, const StepSlots& slots) {
 
 class ActivationStep : public PlainStep {
   public:
-    explicit ActivationStep(const StepInput& in) : PlainStep(in), kind_(kernel_kind(std::get<ActivationOp>(in.op.op).name)) {
+    explicit ActivationStep(const StepInput& in)
+        : PlainStep(in), kind_(kernel_kind(std::get<ActivationOp>(in.op.op).name)) {
         forward_ = choose(ActivationForward{.kind = kind_});
         backward_ = choose(ActivationBackward{.kind = kind_});
         chosen(name_of(std::get<ActivationOp>(in.op.op).name), forward_);
     }
     void forward(const BlockRun& run) const override {
-        forward_({kind_, run.count, slots_.y.size, run.at(slots_.x), slots_.x.stride, run.at(slots_.y), slots_.y.stride});
+        forward_({kind_, run.count, slots_.y.size, run.at(slots_.x), slots_.x.stride, run.at(slots_.y),
+                  slots_.y.stride});
     }
     void backward(const BlockRun& run) const override {
         if (!slots_.dx.booked()) return;
         copy_gradient(run, slots_);
-        backward_({kind_, run.count, slots_.y.size, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx), slots_.dx.stride});
+        backward_({kind_, run.count, slots_.y.size, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx),
+                   slots_.dx.stride});
     }
 
   private:
@@ -116,12 +124,14 @@ class SoftmaxStep : public PlainStep {
         chosen("softmax", forward_);
     }
     void forward(const BlockRun& run) const override {
-        forward_({run.count, rows_, classes_, run.at(slots_.x), slots_.x.stride, run.at(slots_.y), slots_.y.stride});
+        forward_({run.count, rows_, classes_, run.at(slots_.x), slots_.x.stride, run.at(slots_.y),
+                  slots_.y.stride});
     }
     void backward(const BlockRun& run) const override {
         if (!slots_.dx.booked()) return;
         copy_gradient(run, slots_);
-        backward_({run.count, rows_, classes_, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx), slots_.dx.stride});
+        backward_({run.count, rows_, classes_, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx),
+                   slots_.dx.stride});
     }
 
   private:
@@ -146,7 +156,8 @@ class DropoutStep : public PlainStep {
 
   private:
     void apply(const BlockRun& run, const Slot& from, const Slot& to) const {
-        kernel_({rate_, seed_, layer_, run.step, run.first, run.count, slots_.y.size, run.at(from), from.stride, run.at(to), to.stride});
+        kernel_({rate_, seed_, layer_, run.step, run.first, run.count, slots_.y.size, run.at(from),
+                 from.stride, run.at(to), to.stride});
     }
 
     float rate_;
@@ -168,17 +179,23 @@ void FollowingActivation::forward(const BlockRun& run, const Slot& y) const {
 }
 
 void FollowingActivation::backward(const BlockRun& run, const Slot& y, const Slot& dy) const {
-    if (kind_ != Activation::linear) backward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(dy), dy.stride});
+    if (kind_ != Activation::linear)
+        backward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(dy), dy.stride});
 }
 
-std::unique_ptr<Step> make_pool_step(const StepInput& in, PlanMemory& memory) { return std::make_unique<PoolStep>(in, memory); }
+std::unique_ptr<Step> make_pool_step(const StepInput& in, PlanMemory& memory) {
+    return std::make_unique<PoolStep>(in, memory);
+}
 
 std::unique_ptr<Step> make_activation_step(const StepInput& in, PlanMemory&) {
-    if (std::get<ActivationOp>(in.op.op).name == ActivationName::softmax) return std::make_unique<SoftmaxStep>(in);
+    if (std::get<ActivationOp>(in.op.op).name == ActivationName::softmax)
+        return std::make_unique<SoftmaxStep>(in);
     return std::make_unique<ActivationStep>(in);
 }
 
-std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory&) { return std::make_unique<DropoutStep>(in); }
+std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory&) {
+    return std::make_unique<DropoutStep>(in);
+}
 
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory) {
     struct Maker {
@@ -187,10 +204,16 @@ std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory) {
         std::unique_ptr<Step> operator()(const Conv2dOp&) const { return make_conv_step(in, memory); }
         std::unique_ptr<Step> operator()(const PoolOp&) const { return make_pool_step(in, memory); }
         std::unique_ptr<Step> operator()(const DenseOp&) const { return make_dense_step(in, memory); }
-        std::unique_ptr<Step> operator()(const ActivationOp&) const { return make_activation_step(in, memory); }
+        std::unique_ptr<Step> operator()(const ActivationOp&) const {
+            return make_activation_step(in, memory);
+        }
         std::unique_ptr<Step> operator()(const DropoutOp&) const { return make_dropout_step(in, memory); }
-        std::unique_ptr<Step> operator()(const BatchNormOp&) const { return make_batch_norm_step(in, memory); }
-        std::unique_ptr<Step> operator()(const ReshapeOp&) const { return nullptr; }  // never a step: see fuse()
+        std::unique_ptr<Step> operator()(const BatchNormOp&) const {
+            return make_batch_norm_step(in, memory);
+        }
+        std::unique_ptr<Step> operator()(const ReshapeOp&) const {
+            return nullptr;
+        }  // never a step: see fuse()
     };
     return std::visit(Maker{in, memory}, in.op.op);
 }

@@ -1,8 +1,9 @@
-// A step of a plan: one or several fused operations, with the kernels chosen and the memory booked when it is made.
+// A step of a plan: one or several fused operations, with the kernels chosen and the memory booked when it is
+// made.
 //
-// A plan runs phase by phase. Within a phase each block of samples goes through all the phase's actions before the next
-// block starts (depth first). A step whose result needs the whole batch (batch normalisation while training) splits its work into
-// actions of two phases with a sync action between them.
+// A plan runs phase by phase. Within a phase each block of samples goes through all the phase's actions
+// before the next block starts (depth first). A step whose result needs the whole batch (batch normalisation
+// while training) splits its work into actions of two phases with a sync action between them.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@
 
 namespace fastcnn {
 
-// Where an array lives: in the memory of the thread that works on a block, or in the memory of the whole batch.
+// Where an array lives: in the memory of the thread that works on a block, or in the memory of the whole
+// batch.
 enum class Place { block, batch };
 
 // An array with one entry of `stride` floats for each sample of the block or of the batch.
@@ -32,9 +34,11 @@ struct Slot {
 struct GradientSlot {
     int parameter = -1;
     std::int64_t offset = 0, size = 0;
-    // The lane holds the gradient's matrix (rows, columns) as (columns, rows); 0: in the parameter's own order.
+    // The lane holds the gradient's matrix (rows, columns) as (columns, rows); 0: in the parameter's own
+    // order.
     std::int64_t rows = 0, columns = 0;
-    // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the lanes.
+    // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the
+    // lanes.
     int producer = -1;
 };
 
@@ -87,7 +91,8 @@ struct PlanMemory {
     // An array that no other step touches, of `floats` a sample.
     Slot book(Place place, std::int64_t floats) {
         Slot slot{place, 0, Layout::stride(floats), floats};
-        slot.offset = place == Place::block ? block.book(slot.stride * block_size) : batch.book(slot.stride * batch_size);
+        slot.offset = place == Place::block ? block.book(slot.stride * block_size)
+                                            : batch.book(slot.stride * batch_size);
         return slot;
     }
     void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
@@ -102,8 +107,8 @@ struct PlanMemory {
     }
 };
 
-// The arrays between steps that a step reads and writes. dx: not booked where nothing below is trained; dy and dx may
-// share no memory.
+// The arrays between steps that a step reads and writes. dx: not booked where nothing below is trained; dy
+// and dx may share no memory.
 struct StepSlots {
     Slot x, y, dx, dy;
 };
@@ -117,21 +122,23 @@ class Step {
     virtual void forward(const BlockRun& run) const = 0;
     virtual void backward(const BlockRun&) const {}
 
-    // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward pass; then once
-    // for the whole batch.
+    // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward
+    // pass; then once for the whole batch.
     virtual bool syncs() const { return false; }
     virtual void before_forward(const BlockRun&) const {}
     virtual void sync_forward(const SyncRun&) const {}
     virtual void before_backward(const BlockRun&) const {}
     virtual void sync_backward(const SyncRun&) const {}
 
-    // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes through at once, part
-    // `part` of `parts` of the outputs by each worker (`run` spans the batch). before_backward() still sees blocks. The
-    // kernel's gradient is never stored: the optimizer asks for a few rows at a time, while x and dy are at hand.
+    // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes
+    // through at once, part `part` of `parts` of the outputs by each worker (`run` spans the batch).
+    // before_backward() still sees blocks. The kernel's gradient is never stored: the optimizer asks for a
+    // few rows at a time, while x and dy are at hand.
     virtual bool wide() const { return false; }
     virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}
     virtual void wide_backward(const BlockRun&, int /*part*/, int /*parts*/) const {}
-    virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/, float* /*gradient*/) const {}
+    virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/,
+                                  float* /*gradient*/) const {}
 
     virtual StepInfo info() const = 0;
 };

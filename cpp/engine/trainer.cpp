@@ -25,7 +25,8 @@ struct SlotUse {
     explicit SlotUse(const OptimizerUpdate& rule)
         : m(rule.kind == OptimizerKind::adam || rule.momentum > 0),
           v(rule.kind != OptimizerKind::sgd),
-          u((rule.kind == OptimizerKind::adam && rule.amsgrad) || (rule.kind == OptimizerKind::rmsprop && rule.centered)) {}
+          u((rule.kind == OptimizerKind::adam && rule.amsgrad) ||
+            (rule.kind == OptimizerKind::rmsprop && rule.centered)) {}
 };
 
 }  // namespace
@@ -37,8 +38,8 @@ struct Trainer::Step {
     bool last = false;
 };
 
-Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics, OptimizerSpec optimizer,
-                 std::vector<Regularizer> regularizers, std::vector<bool> trainable)
+Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
+                 OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable)
     : network_(std::move(network)),
       loss_(loss),
       metrics_(std::move(metrics)),
@@ -46,8 +47,10 @@ Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vec
       regularizers_(std::move(regularizers)),
       trainable_(std::move(trainable)) {
     const std::size_t n = network_->parameters().size();
-    require(trainable_.size() == n, "Trainer: trainable: expected ", n, " entries, received ", trainable_.size());
-    require(regularizers_.size() == n, "Trainer: regularizers: expected ", n, " entries, received ", regularizers_.size());
+    require(trainable_.size() == n, "Trainer: trainable: expected ", n, " entries, received ",
+            trainable_.size());
+    require(regularizers_.size() == n, "Trainer: regularizers: expected ", n, " entries, received ",
+            regularizers_.size());
     Layout layout;
     for (std::size_t i = 0; i < n; ++i)
         offsets_.push_back(trainable_[i] ? layout.book(network_->parameters()[i].size()) : -1);
@@ -94,6 +97,8 @@ std::shared_ptr<const Plan> Trainer::plan(Mode mode, std::int64_t batch_size) co
 std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
     std::vector<Chunk> chunks;
     for (const GradientSlot& slot : plan.memory().gradients) {
+        // A step computes the gradients of kernel and bias together, even where only one of them is trained.
+        if (!trainable_[static_cast<std::size_t>(slot.parameter)]) continue;
         Chunk chunk;
         chunk.parameter = slot.parameter;
         chunk.lane = slot.offset;
@@ -130,7 +135,8 @@ std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size)
     return made;
 }
 
-void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, const BatchInput& batch, bool want_squares) {
+void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, const BatchInput& batch,
+                        bool want_squares) {
     const float* lanes = context.lanes();
     const std::int64_t lane_count = plan.plan->active_lanes(batch.count);
     const Chunk& chunk = plan.chunks[index];
@@ -142,7 +148,8 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     s.lane_stride = plan.plan->lane_floats();
     s.lane = lanes + chunk.lane + chunk.first;
     if (chunk.producer >= 0) {
-        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row, gradient);
+        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row,
+                                    gradient);
         s.lanes = 1;
         s.lane = gradient + chunk.first;
     } else if (chunk.rows) {
@@ -190,7 +197,8 @@ float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
     const float limit = optimizer_.global_clip_norm > 0 ? optimizer_.global_clip_norm : optimizer_.clip_norm;
     double squares = 0;
     for (std::size_t i = 0; i < plan.chunks.size(); ++i)
-        if (optimizer_.global_clip_norm > 0 || plan.chunks[i].parameter == parameter) squares += plan.squares[i];
+        if (optimizer_.global_clip_norm > 0 || plan.chunks[i].parameter == parameter)
+            squares += plan.squares[i];
     const double norm = std::sqrt(squares);
     return norm > limit ? static_cast<float>(limit / norm) : 1.0f;
 }
@@ -380,7 +388,8 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
     run_team(threads, body);
     for (std::size_t p = 0; p < out.size(); ++p)
         if (out[p] && trainable_[p])
-            std::memcpy(out[p], gradient_.data() + offsets_[p], static_cast<std::size_t>(network_->parameters()[p].size()) * sizeof(float));
+            std::memcpy(out[p], gradient_.data() + offsets_[p],
+                        static_cast<std::size_t>(network_->parameters()[p].size()) * sizeof(float));
 }
 
 }  // namespace fastcnn

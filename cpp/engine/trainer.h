@@ -12,7 +12,8 @@ namespace fastcnn {
 
 struct OptimizerSpec {
     bool present = false;
-    OptimizerUpdate rule;  // kind and hyper-parameters; pointers and the step's rates are filled in at run time
+    OptimizerUpdate
+        rule;  // kind and hyper-parameters; pointers and the step's rates are filled in at run time
     float clip_norm = 0, global_clip_norm = 0;
 };
 
@@ -46,8 +47,8 @@ struct RunTotals {
 
 class Trainer {
   public:
-    Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics, OptimizerSpec optimizer,
-            std::vector<Regularizer> regularizers, std::vector<bool> trainable);
+    Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
+            OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable);
 
     const Network& network() const { return *network_; }
     const LossSpec& loss() const { return loss_; }
@@ -57,12 +58,14 @@ class Trainer {
 
     RunTotals train(const RunInput& in, const RunLimits& limits);
     RunTotals evaluate(const RunInput& in) const;
-    // Gradients of one batch (rows [begin, end) in order) into `out`, one array a parameter, null where not wanted.
+    // Gradients of one batch (rows [begin, end) in order) into `out`, one array a parameter, null where not
+    // wanted.
     void gradients(const RunInput& in, std::uint32_t step, const std::vector<float*>& out);
 
     std::int64_t iterations() const;
     void set_iterations(std::int64_t iterations);
-    // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter: slot_offset().
+    // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter:
+    // slot_offset().
     std::vector<std::pair<std::string, float*>> slots() const;
     std::int64_t slot_offset(int parameter) const { return offsets_[static_cast<std::size_t>(parameter)]; }
     std::mutex& mutex() const { return mutex_; }
@@ -70,7 +73,8 @@ class Trainer {
     std::shared_ptr<const Plan> plan(Mode mode, std::int64_t batch_size) const;
 
   private:
-    // A piece of one parameter that fits L1 with its optimizer slots: summed, regularised, clipped and updated at once.
+    // A piece of one parameter that fits L1 with its optimizer slots: summed, regularised, clipped and
+    // updated at once.
     struct Chunk {
         int parameter = 0;
         std::int64_t first = 0, size = 0;  // elements of the parameter
@@ -87,7 +91,8 @@ class Trainer {
 
     std::shared_ptr<TrainPlan> train_plan(std::int64_t batch_size);
     std::vector<Chunk> make_chunks(const Plan& plan) const;
-    void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch, bool want_squares);
+    void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch,
+                   bool want_squares);
     void update(const Worker& worker, TrainPlan& plan, Context& context, const Step& step);
     void update_chunk(const Chunk& chunk, const Step& step, float gradient_scale);
     float clip_scale(const TrainPlan& plan, int parameter) const;
@@ -100,7 +105,8 @@ class Trainer {
     std::vector<Regularizer> regularizers_;
     std::vector<bool> trainable_;
 
-    std::vector<std::int64_t> offsets_;  // of each parameter in the flat gradient and the slots; -1: not trained
+    std::vector<std::int64_t>
+        offsets_;  // of each parameter in the flat gradient and the slots; -1: not trained
     Buffer gradient_, m_, v_, u_;
     std::int64_t iterations_ = 0;
     Choice<SumGradients> sum_;
@@ -108,7 +114,8 @@ class Trainer {
     Choice<OptimizerUpdate> update_;
 
     mutable std::mutex mutex_;  // one run at a time
-    std::list<std::pair<std::int64_t, std::shared_ptr<TrainPlan>>> train_plans_;  // by batch size, last used first
+    std::list<std::pair<std::int64_t, std::shared_ptr<TrainPlan>>>
+        train_plans_;  // by batch size, last used first
     mutable std::mutex evaluation_mutex_;
     mutable std::shared_ptr<const Plan> evaluation_plan_;
 };

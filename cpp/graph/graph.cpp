@@ -6,29 +6,38 @@ namespace fastcnn {
 
 namespace {
 
-constexpr std::int64_t kMaxSize = std::int64_t{1} << 40;  // elements of a sample; keeps every product far from overflow
+constexpr std::int64_t kMaxSize = std::int64_t{1}
+                                  << 40;  // elements of a sample; keeps every product far from overflow
 
 std::string text(Pair p) { return to_string(Shape{p.first, p.second}); }
 
 void require_positive(const std::string& layer, const char* argument, Pair p) {
-    require(p.first > 0 && p.second > 0, layer, ": ", argument, ": expected positive integers, received ", text(p));
+    require(p.first > 0 && p.second > 0, layer, ": ", argument, ": expected positive integers, received ",
+            text(p));
+    // No size times dilation, nor output times stride, overflows then.
+    constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
+    require(p.first <= most && p.second <= most, layer, ": ", argument, ": expected integers below 2^31, received ",
+            text(p));
 }
 
 Image require_image(const std::string& layer, const Shape& shape) {
-    require(shape.size() == 3, layer, ": input: expected shape (height, width, channels), received ", to_string(shape));
+    require(shape.size() == 3, layer, ": input: expected shape (height, width, channels), received ",
+            to_string(shape));
     return image_of(shape);
 }
 
-void require_fits(const std::string& layer, const Window& h, const Window& w, const char* what, Pair size, const Shape& in) {
-    require(h.out > 0 && w.out > 0, layer, ": input: expected an image at least as large as the ", what, " ", text(size),
-            ", received shape ", to_string(in));
+void require_fits(const std::string& layer, const Window& h, const Window& w, const char* what, Pair size,
+                  const Shape& in) {
+    require(h.out > 0 && w.out > 0, layer, ": input: expected an image at least as large as the ", what, " ",
+            text(size), ", received shape ", to_string(in));
 }
 
 void require_size(const std::string& layer, const Shape& out) {
     std::int64_t n = 1;
     for (std::int64_t d : out) {
         require(d > 0, layer, ": output: expected positive dimensions, received ", to_string(out));
-        require(d <= kMaxSize / n, layer, ": output: expected at most 2^40 elements a sample, received ", to_string(out));
+        require(d <= kMaxSize / n, layer, ": output: expected at most 2^40 elements a sample, received ",
+                to_string(out));
         n *= d;
     }
 }
@@ -50,16 +59,17 @@ void Graph::use(const std::string& layer, const char* role, int index, Shape sha
     if (index != kAbsent) uses_.push_back({layer, role, index, std::move(shape)});
 }
 
-const Shape& Graph::conv2d(const std::string& layer, std::int64_t filters, Pair kernel_size, Pair strides, Padding padding,
-                           Pair dilation, std::int64_t groups, int kernel, int bias) {
+const Shape& Graph::conv2d(const std::string& layer, std::int64_t filters, Pair kernel_size, Pair strides,
+                           Padding padding, Pair dilation, std::int64_t groups, int kernel, int bias) {
     const Image in = require_image(layer, output_shape());
     require(filters > 0, layer, ": filters: expected a positive integer, received ", filters);
     require_positive(layer, "kernel_size", kernel_size);
     require_positive(layer, "strides", strides);
     require_positive(layer, "dilation_rate", dilation);
-    require(groups > 0 && in.channels % groups == 0, layer, ": groups: expected a divisor of the input's ", in.channels,
-            " channels, received ", groups);
-    require(filters % groups == 0, layer, ": groups: expected a divisor of filters = ", filters, ", received ", groups);
+    require(groups > 0 && in.channels % groups == 0, layer, ": groups: expected a divisor of the input's ",
+            in.channels, " channels, received ", groups);
+    require(filters % groups == 0, layer, ": groups: expected a divisor of filters = ", filters,
+            ", received ", groups);
     const Window h = window(in.height, kernel_size.first, strides.first, dilation.first, padding);
     const Window w = window(in.width, kernel_size.second, strides.second, dilation.second, padding);
     require_fits(layer, h, w, "kernel", kernel_size, output_shape());
@@ -69,7 +79,8 @@ const Shape& Graph::conv2d(const std::string& layer, std::int64_t filters, Pair 
     return out;
 }
 
-const Shape& Graph::pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides, Padding padding) {
+const Shape& Graph::pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,
+                           Padding padding) {
     const Image in = require_image(layer, output_shape());
     require_positive(layer, "pool_size", pool_size);
     require_positive(layer, "strides", strides);
@@ -111,7 +122,8 @@ const Shape& Graph::reshape(const std::string& layer, Shape target) {
             continue;
         }
         require(target[i] > 0 && target[i] <= kMaxSize / known, layer,
-                ": target_shape: expected positive dimensions and at most one -1, received ", to_string(target));
+                ": target_shape: expected positive dimensions and at most one -1, received ",
+                to_string(target));
         known *= target[i];
     }
     const bool fits = unknown < 0 ? known == size : size % known == 0;
@@ -126,11 +138,14 @@ const Shape& Graph::dropout(const std::string& layer, float rate, std::uint64_t 
     return append(layer, DropoutOp{rate, seed}, Shape(output_shape()));
 }
 
-const Shape& Graph::batch_norm(const std::string& layer, int gamma, int beta, int moving_mean, int moving_variance,
-                               float momentum, float epsilon, bool frozen) {
-    require(moving_mean != kAbsent && moving_variance != kAbsent, layer, ": moving statistics: expected parameters, received none");
+const Shape& Graph::batch_norm(const std::string& layer, int gamma, int beta, int moving_mean,
+                               int moving_variance, float momentum, float epsilon, bool frozen) {
+    require(moving_mean != kAbsent && moving_variance != kAbsent, layer,
+            ": moving statistics: expected parameters, received none");
     const std::int64_t channels = output_shape().back();
-    const Shape& out = append(layer, BatchNormOp{gamma, beta, moving_mean, moving_variance, momentum, epsilon, frozen}, Shape(output_shape()));
+    const Shape& out =
+        append(layer, BatchNormOp{gamma, beta, moving_mean, moving_variance, momentum, epsilon, frozen},
+               Shape(output_shape()));
     use(layer, "gamma", gamma, {channels});
     use(layer, "beta", beta, {channels});
     use(layer, "moving_mean", moving_mean, {channels});

@@ -1,4 +1,5 @@
-// A network as plain data: a chain of operations on one sample, with every shape inferred once, when it is appended.
+// A network as plain data: a chain of operations on one sample, with every shape inferred once, when it is
+// appended.
 //
 // A chain and not a general graph: a Sequential model is one, and the plan's depth-first order rests on it.
 #pragma once
@@ -78,16 +79,17 @@ class Graph {
     const std::vector<Node>& nodes() const { return nodes_; }
     const std::vector<ParameterUse>& uses() const { return uses_; }
 
-    const Shape& conv2d(const std::string& layer, std::int64_t filters, Pair kernel_size, Pair strides, Padding padding,
-                        Pair dilation_rate, std::int64_t groups, int kernel, int bias);
-    const Shape& pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides, Padding padding);
+    const Shape& conv2d(const std::string& layer, std::int64_t filters, Pair kernel_size, Pair strides,
+                        Padding padding, Pair dilation_rate, std::int64_t groups, int kernel, int bias);
+    const Shape& pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,
+                        Padding padding);
     const Shape& global_pool2d(const std::string& layer, bool average, bool keepdims);
     const Shape& dense(const std::string& layer, std::int64_t units, int kernel, int bias);
     const Shape& activation(const std::string& layer, ActivationName name);
     const Shape& reshape(const std::string& layer, Shape target);
     const Shape& dropout(const std::string& layer, float rate, std::uint64_t seed);
-    const Shape& batch_norm(const std::string& layer, int gamma, int beta, int moving_mean, int moving_variance, float momentum,
-                            float epsilon, bool frozen);
+    const Shape& batch_norm(const std::string& layer, int gamma, int beta, int moving_mean,
+                            int moving_variance, float momentum, float epsilon, bool frozen);
 
   private:
     const Shape& append(const std::string& layer, Op op, Shape out);

@@ -30,16 +30,18 @@ unsigned long long xcr0() {
 Isa detect() {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return Isa::baseline;
-    const bool osxsave = bit(c, 27), fma = bit(c, 12), f16c = bit(c, 29), avx = bit(c, 28), movbe = bit(c, 22);
+    const bool osxsave = bit(c, 27), fma = bit(c, 12), f16c = bit(c, 29), avx = bit(c, 28),
+               movbe = bit(c, 22);
     if (!(osxsave && fma && f16c && avx && movbe)) return Isa::baseline;
     const unsigned long long state = xcr0();
     if ((state & 0x6) != 0x6) return Isa::baseline;  // XMM and YMM
     unsigned b7, c7, d7;
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return Isa::baseline;
-    if (!(bit(b7, 5) && bit(b7, 3) && bit(b7, 8))) return Isa::baseline;  // AVX2, BMI1, BMI2
+    if (!(bit(b7, 5) && bit(b7, 3) && bit(b7, 8))) return Isa::baseline;                // AVX2, BMI1, BMI2
     if (!__get_cpuid(0x80000001u, &a, &b, &c, &d) || !bit(c, 5)) return Isa::baseline;  // LZCNT
-    const bool avx512 = bit(b7, 16) && bit(b7, 17) && bit(b7, 28) && bit(b7, 30) && bit(b7, 31);  // F DQ CD BW VL
-    if (!avx512 || (state & 0xe6) != 0xe6) return Isa::avx2;  // and mask and ZMM state
+    const bool avx512 =
+        bit(b7, 16) && bit(b7, 17) && bit(b7, 28) && bit(b7, 30) && bit(b7, 31);  // F DQ CD BW VL
+    if (!avx512 || (state & 0xe6) != 0xe6) return Isa::avx2;                      // and mask and ZMM state
     return Isa::avx512;
 }
 #else

@@ -1,6 +1,6 @@
-// The instruction sets that kernels are compiled for, in rising order. A kernel's row names one; the best one that
-// the processor, the operating system and FASTCNN_MAX_ISA allow is used. AMX and NEON get names of their own when
-// their first kernel is written.
+// The instruction sets that kernels are compiled for, in rising order. A kernel's row names one; the best one
+// that the processor, the operating system and FASTCNN_MAX_ISA allow is used. AMX and NEON get names of their
+// own when their first kernel is written.
 #pragma once
 
 #include <string>

@@ -1,8 +1,9 @@
 // The kernels' contracts: one argument struct an operation, with its equation and what it may assume.
 //
-// A kernel is a row of table.inc (operation x algorithm), compiled once per instruction set. It receives plain
-// pointers that the plan has laid out; it never allocates, checks or throws. All arrays are float32, channels last,
-// one sample contiguous; sample s of an array `a` is at a + s * a_stride. Pointers need only their type's alignment.
+// A kernel is a row of table.inc (operation x algorithm), compiled once per instruction set. It receives
+// plain pointers that the plan has laid out; it never allocates, checks or throws. All arrays are float32,
+// channels last, one sample contiguous; sample s of an array `a` is at a + s * a_stride. Pointers need only
+// their type's alignment.
 //
 // Everything here is visible to code compiled for an instruction set, so nothing here may emit a symbol.
 #pragma once
@@ -22,7 +23,8 @@ struct Kernel {
     const char* (*declines)(const Args&) = nullptr;
     // Floats of args.scratch that run() needs.
     std::int64_t (*scratch)(const Args&) = nullptr;
-    // Weights in the order the kernel reads them: floats needed, and part `part` of `parts` of the conversion.
+    // Weights in the order the kernel reads them: floats needed, and part `part` of `parts` of the
+    // conversion.
     std::int64_t (*packed)(const Args&) = nullptr;
     void (*pack)(const Args&, const float* weights, float* packed, int part, int parts) = nullptr;
 };
@@ -42,8 +44,9 @@ struct PoolShape {
 };
 
 // y[o] = act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c])
-// act is ReLU where `relu`, else the identity. Where `pooled`, y is the max over pooling windows of that (NaN wins;
-// the first maximum in row-major order wins ties) and never more than one row of windows exists before pooling.
+// act is ReLU where `relu`, else the identity. Where `pooled`, y is the max over pooling windows of that (NaN
+// wins; the first maximum in row-major order wins ties) and never more than one row of windows exists before
+// pooling.
 struct Conv2dForward {
     Conv2dShape shape;
     bool relu = false;
@@ -73,8 +76,8 @@ struct Conv2dGradInput {
     float* scratch = nullptr;
 };
 
-// dkernel (HWIO) and dbias (or null) = sum over samples and outputs of x * dy and of dy; added to what is there where
-// `accumulate`.
+// dkernel (HWIO) and dbias (or null) = sum over samples and outputs of x * dy and of dy; added to what is
+// there where `accumulate`.
 struct Conv2dGradKernel {
     Conv2dShape shape;
     bool accumulate = false;
@@ -88,12 +91,12 @@ struct Conv2dGradKernel {
     float* scratch = nullptr;
 };
 
-// The gradient before a max pool is zero but at each window's maximum. It is kept compressed, in two orders, for the
-// two gradients of the convolution below the pool. The image `x` of these operations is the convolution's input
-// with its padding written out (padded_size floats a sample, where the convolution pads).
+// The gradient before a max pool is zero but at each window's maximum. It is kept compressed, in two orders,
+// for the two gradients of the convolution below the pool. The image `x` of these operations is the
+// convolution's input with its padding written out (padded_size floats a sample, where the convolution pads).
 struct PooledLists {
-    // By output channel c: entries [c * channel_capacity, + channel_count[c]), windows in order, samples in order:
-    // offset of the first tap's first channel in x (from the first sample), and the gradient.
+    // By output channel c: entries [c * channel_capacity, + channel_count[c]), windows in order, samples in
+    // order: offset of the first tap's first channel in x (from the first sample), and the gradient.
     std::int32_t* channel_count = nullptr;
     std::int32_t* x_offset = nullptr;
     float* value = nullptr;
@@ -105,8 +108,8 @@ struct PooledLists {
     std::int64_t window_capacity = 0;
 };
 
-// Builds the lists from the pooled output's gradient dy (the activation's derivative already applied) and argmax.
-// Entries whose gradient is exactly zero are left out; NaN stays.
+// Builds the lists from the pooled output's gradient dy (the activation's derivative already applied) and
+// argmax. Entries whose gradient is exactly zero are left out; NaN stays.
 struct PooledGradient {
     Conv2dShape conv;
     PoolShape pool;
@@ -149,7 +152,8 @@ struct PooledConv2dGradInput {
 
 enum class Pooling : int { max, average };
 
-// max: as in Conv2dForward. average: mean over the window's positions inside the image (padding does not count).
+// max: as in Conv2dForward. average: mean over the window's positions inside the image (padding does not
+// count).
 struct PoolForward {
     Pooling kind = Pooling::max;
     PoolShape shape;
@@ -175,8 +179,8 @@ struct PoolBackward {
 
 // ---------------------------------------------------------------------------------------------------- dense
 
-// Packed weights of dense layers begin afresh every kPackedGroup columns of the product: columns from c on, c a multiple of it,
-// are a matrix of their own at packed + c * depth.
+// Packed weights of dense layers begin afresh every kPackedGroup columns of the product: columns from c on, c
+// a multiple of it, are a matrix of their own at packed + c * depth.
 inline constexpr std::int64_t kPackedGroup = 64;
 
 // y = act(x kernel + bias); kernel: (inputs, units)
@@ -203,7 +207,8 @@ struct DenseGradInput {
     std::int64_t dx_stride = 0;
 };
 
-// dkernel = x^T dy for inputs [first_input, last_input), dbias = sum of dy (null: not wanted); added where `accumulate`.
+// dkernel = x^T dy for inputs [first_input, last_input), dbias = sum of dy (null: not wanted); added where
+// `accumulate`.
 struct DenseGradKernel {
     std::int64_t inputs = 1, units = 1;
     std::int64_t first_input = 0, last_input = 1;
@@ -241,8 +246,8 @@ struct ActivationBackward {
     std::int64_t dy_stride = 0;
 };
 
-// Over the last axis: size = rows * classes elements a sample. y_i = exp(x_i - max x) / sum_j exp(x_j - max x).
-// x == y is allowed.
+// Over the last axis: size = rows * classes elements a sample. y_i = exp(x_i - max x) / sum_j exp(x_j - max
+// x). x == y is allowed.
 struct SoftmaxForward {
     std::int64_t batch = 0, rows = 1, classes = 1;
     const float* x = nullptr;
@@ -272,15 +277,14 @@ enum class LossKind : int {
 
 // Per row r of `classes` elements (the last axis), as Keras:
 //   binary_crossentropy              mean_i -(t_i log p_i + (1 - t_i) log(1 - p_i)),  t <- t (1 - s) + s / 2
-//   categorical_crossentropy         -sum_i t_i log p_i,                              t <- t (1 - s) + s / classes
-//   sparse_categorical_crossentropy  -log p_target                                    (no smoothing)
+//   categorical_crossentropy         -sum_i t_i log p_i,                              t <- t (1 - s) + s /
+//   classes sparse_categorical_crossentropy  -log p_target                                    (no smoothing)
 //   mean_squared_error, mean_absolute_error   mean_i (t_i - p_i)^2, mean_i |t_i - p_i|
 // s is label_smoothing. From logits p = sigmoid or softmax of `prediction`, in the overflow-free form; from
-// probabilities p is clipped to [1e-7, 1 - 1e-7] (and first divided by its row's sum for categorical ones), with a zero
-// gradient where the clip holds, as Keras on PyTorch.
-// *loss += sum over rows of weight[sample] * row loss.
-// grad = scale * weight[sample] * d(row loss)/d(prediction), where grad is not null.
-// activated (or null): the probabilities, where from_logits.
+// probabilities p is clipped to [1e-7, 1 - 1e-7] (and first divided by its row's sum for categorical ones),
+// with a zero gradient where the clip holds, as Keras on PyTorch. *loss += sum over rows of weight[sample] *
+// row loss. grad = scale * weight[sample] * d(row loss)/d(prediction), where grad is not null. activated (or
+// null): the probabilities, where from_logits.
 struct Loss {
     LossKind kind = LossKind::mean_squared_error;
     bool from_logits = false;
@@ -337,8 +341,8 @@ struct ConfusionCounts {
 
 // ------------------------------------------------------------------------------------- batch normalisation
 
-// Over `batch` samples of `positions` x `channels`: mean[c] and m2[c] = sum (x - mean)^2, overwritten. Two passes
-// (mean first), so that a large mean does not cancel the variance.
+// Over `batch` samples of `positions` x `channels`: mean[c] and m2[c] = sum (x - mean)^2, overwritten. Two
+// passes (mean first), so that a large mean does not cancel the variance.
 struct BatchNormStatistics {
     std::int64_t batch = 0, positions = 1, channels = 1;
     const float* x = nullptr;
@@ -347,7 +351,8 @@ struct BatchNormStatistics {
     float* m2 = nullptr;
 };
 
-// y = (x - mean) * scale + shift, then ReLU where `relu`; scale = gamma / sqrt(variance + epsilon), shift = beta. x == y is allowed.
+// y = (x - mean) * scale + shift, then ReLU where `relu`; scale = gamma / sqrt(variance + epsilon), shift =
+// beta. x == y is allowed.
 struct BatchNormForward {
     bool relu = false;
     std::int64_t batch = 0, positions = 1, channels = 1;
@@ -393,9 +398,10 @@ struct BatchNormBackward {
 
 // -------------------------------------------------------------------------------------------------- dropout
 
-// y = x / (1 - rate) where a uniform number is >= rate, else 0. The number of element e of sample s (counted in the whole
-// batch: first_sample + local index) is lane e % 4 of Philox4x32-10 with counter (e / 4, s, step, layer) and the seed
-// as key: the backward pass draws the same. Uniform: top 24 bits * 2^-24. x == y is allowed.
+// y = x / (1 - rate) where a uniform number is >= rate, else 0. The number of element e of sample s (counted
+// in the whole batch: first_sample + local index) is lane e % 4 of Philox4x32-10 with counter (e / 4, s,
+// step, layer) and the seed as key: the backward pass draws the same. Uniform: top 24 bits * 2^-24. x == y is
+// allowed.
 struct Dropout {
     float rate = 0.0f;
     std::uint64_t seed = 0;
@@ -411,8 +417,8 @@ struct Dropout {
 // ------------------------------------------------------------------------------------------------ optimizers
 
 // gradient = sum over lanes (in order) + l1 * sign(param) + 2 * l2 * param, for `size` parameters;
-// *penalty += l1 * sum |param| + l2 * sum param^2 (before the update), *sum_squares += sum gradient^2 (null: not wanted).
-// lane i is at lane + i * lane_stride.
+// *penalty += l1 * sum |param| + l2 * sum param^2 (before the update), *sum_squares += sum gradient^2 (null:
+// not wanted). lane i is at lane + i * lane_stride.
 struct SumGradients {
     std::int64_t size = 0, lanes = 1, lane_stride = 0;
     const float* lane = nullptr;
@@ -423,8 +429,8 @@ struct SumGradients {
     double* sum_squares = nullptr;
 };
 
-// The same sum for a lane kept as (columns, rows): gradient element (row, column) is lane element (column, row). The matrix is
-// (rows, columns) in `gradient`; rows [first_row, last_row) are done here.
+// The same sum for a lane kept as (columns, rows): gradient element (row, column) is lane element (column,
+// row). The matrix is (rows, columns) in `gradient`; rows [first_row, last_row) are done here.
 struct SumGradientsTransposed {
     std::int64_t rows = 0, columns = 0, first_row = 0, last_row = 0;
     std::int64_t lanes = 1, lane_stride = 0;
@@ -434,13 +440,17 @@ struct SumGradientsTransposed {
 
 enum class OptimizerKind : int { sgd, adam, rmsprop };
 
-// One step of `size` parameters, as Keras (https://keras.io/api/optimizers/), g = clip(gradient * gradient_scale, +- clip_value):
-// weight decay first, where given: param -= param * weight_decay * learning_rate  (AdamW)
+// One step of `size` parameters, as Keras (https://keras.io/api/optimizers/), g = clip(gradient *
+// gradient_scale, +- clip_value): weight decay first, where given: param -= param * weight_decay *
+// learning_rate  (AdamW)
 //   sgd      momentum 0: param -= learning_rate g; else  m = momentum m - learning_rate g;
 //            param += nesterov ? momentum m - learning_rate g : m
-//   adam     m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); amsgrad: u = max(u, v), v := u in the next line
-//            param -= m * alpha / (sqrt(v) + epsilon),   alpha = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t)
-//   rmsprop  v = rho v + (1 - rho) g^2; centered: u = rho u + (1 - rho) g, d = v - u^2 + epsilon, else d = v + epsilon;
+//   adam     m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); amsgrad: u = max(u, v), v := u in the next
+//   line
+//            param -= m * alpha / (sqrt(v) + epsilon),   alpha = learning_rate sqrt(1 - beta_2^t) / (1 -
+//            beta_1^t)
+//   rmsprop  v = rho v + (1 - rho) g^2; centered: u = rho u + (1 - rho) g, d = v - u^2 + epsilon, else d = v
+//   + epsilon;
 //            i = learning_rate g / sqrt(d); momentum > 0: m = momentum m + i, param -= m; else param -= i
 // Slots that a rule does not use are null.
 struct OptimizerUpdate {

@@ -14,7 +14,9 @@ FASTCNN_INLINE std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < 
 FASTCNN_INLINE std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
 // ceil(a / b) for b > 0 and any a.
-FASTCNN_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+FASTCNN_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return a >= 0 ? (a + b - 1) / b : -(-a / b);
+}
 
 // Taps [first, last) of the window of output `o` that lie inside the input.
 struct TapRange {
@@ -41,18 +43,21 @@ struct Padded {
     Image image;  // with padding
     std::int64_t top, left;
 
-    // Padding on the left and right only where `columns_only` (the caller skips taps above and below the image).
+    // Padding on the left and right only where `columns_only` (the caller skips taps above and below the
+    // image).
     FASTCNN_INLINE Padded(const Conv2dShape& c, bool columns_only)
         : image{c.h.in, c.w.in + c.w.pad + c.w.pad_end(), c.in_channels}, top(0), left(c.w.pad) {
         if (columns_only) return;
         image.height += c.h.pad + c.h.pad_end();
         top = c.h.pad;
     }
-    FASTCNN_INLINE bool needed(const Conv2dShape& c) const { return image.width != c.w.in || image.height != c.h.in; }
+    FASTCNN_INLINE bool needed(const Conv2dShape& c) const {
+        return image.width != c.w.in || image.height != c.h.in;
+    }
 };
 
-FASTCNN_INLINE void copy_padded(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t height,
-                                std::int64_t width, const Padded& to, float* out) {
+FASTCNN_INLINE void copy_padded(const float* x, std::int64_t x_stride, std::int64_t batch,
+                                std::int64_t height, std::int64_t width, const Padded& to, float* out) {
     const std::int64_t row = width * to.image.channels, out_row = to.image.row();
     const std::int64_t left = to.left * to.image.channels;
     std::memset(out, 0, static_cast<std::size_t>(batch * to.image.size()) * sizeof(float));

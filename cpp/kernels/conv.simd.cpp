@@ -1,9 +1,9 @@
 // Convolution by register tiles, forward and both gradients: any size, stride, dilation, groups and padding.
 //
-// A tile's rows are either neighbouring output columns of one sample ("columns") or the same output position of
-// several samples ("samples"). Columns serve wide images; on a map narrower than a tile the weights would be
-// streamed from L2 for a handful of positions, and samples as rows are better: 3x3 outputs of 8 samples fill 8-row
-// tiles. Rows of samples also need no padding: each position lists just the taps inside the image.
+// A tile's rows are either neighbouring output columns of one sample ("columns") or the same output position
+// of several samples ("samples"). Columns serve wide images; on a map narrower than a tile the weights would
+// be streamed from L2 for a handful of positions, and samples as rows are better: 3x3 outputs of 8 samples
+// fill 8-row tiles. Rows of samples also need no padding: each position lists just the taps inside the image.
 #include "kernels/conv.h"
 #include "kernels/rows.h"
 
@@ -17,17 +17,21 @@ constexpr std::int64_t kSamplesInCache = 128 * 1024;
 
 // ------------------------------------------------------------------------------------------------- forward
 
-// Packed kernel: [group][block of output channels][kernel row][kernel column][input channel][columns of the block].
+// Packed kernel: [group][block of output channels][kernel row][kernel column][input channel][columns of the
+// block].
 struct ForwardPack {
     std::int64_t group_in, group_out, taps, group_size;
     FASTCNN_INLINE explicit ForwardPack(const Conv2dShape& c)
         : group_in(c.in_channels / c.groups),
           group_out(c.out_channels / c.groups),
           taps(c.h.size * c.w.size),
-          group_size(packed_columns(c.out_channels / c.groups) * c.h.size * c.w.size * (c.in_channels / c.groups)) {}
+          group_size(packed_columns(c.out_channels / c.groups) * c.h.size * c.w.size *
+                     (c.in_channels / c.groups)) {}
 };
 
-std::int64_t forward_packed(const Conv2dForward& f) { return ForwardPack(f.shape).group_size * f.shape.groups; }
+std::int64_t forward_packed(const Conv2dForward& f) {
+    return ForwardPack(f.shape).group_size * f.shape.groups;
+}
 
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
     const Conv2dShape& c = f.shape;
@@ -56,7 +60,8 @@ const char* forward_declines(const Conv2dForward& f) {
     return nullptr;
 }
 
-// Ring of the convolution's output rows that the current row of pooling windows needs, one block of channels wide.
+// Ring of the convolution's output rows that the current row of pooling windows needs, one block of channels
+// wide.
 FASTCNN_INLINE std::int64_t band_floats(const Conv2dForward& f) {
     return f.pooled ? f.pool.h.size * f.shape.w.out * kBlockWidth : 0;
 }
@@ -68,7 +73,8 @@ std::int64_t forward_scratch(const Conv2dForward& f) {
 }
 
 // Taps of output row `oy`, an unbroken kernel row each where rows are runs. Returns their number.
-FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, std::int64_t image_row, std::int64_t oy, std::int64_t width, Tap* taps) {
+FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, std::int64_t image_row, std::int64_t oy,
+                                     std::int64_t width, Tap* taps) {
     const std::int64_t group_in = c.in_channels / c.groups;
     const TapRange rows(c.h, oy);
     std::int64_t n = 0;
@@ -87,8 +93,8 @@ FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, std::int64_t image_ro
 
 // Max over one row of windows from the band; columns [first, first + width) of the output channels.
 template <int Rows, int Columns>
-FASTCNN_INLINE void pool_row(const Conv2dForward& f, const float* band, std::int64_t py, int vecs, std::int64_t lanes,
-                             std::int64_t first, float* y, std::int64_t argmax_at) {
+FASTCNN_INLINE void pool_row(const Conv2dForward& f, const float* band, std::int64_t py, int vecs,
+                             std::int64_t lanes, std::int64_t first, float* y, std::int64_t argmax_at) {
     const PoolShape& p = f.pool;
     const std::int64_t width = vecs * kWidth, channels = p.channels;
     const std::int64_t rows = Rows ? Rows : p.h.size, columns = Columns ? Columns : p.w.size;
@@ -126,8 +132,8 @@ FASTCNN_INLINE void pool_row(const Conv2dForward& f, const float* band, std::int
 }
 
 // The common window without padding: everything known at compile time but the position.
-FASTCNN_INLINE void pool_row_2x2(const Conv2dForward& f, const float* band, std::int64_t py, int vecs, std::int64_t lanes,
-                                 std::int64_t first, float* y, std::int64_t argmax_at) {
+FASTCNN_INLINE void pool_row_2x2(const Conv2dForward& f, const float* band, std::int64_t py, int vecs,
+                                 std::int64_t lanes, std::int64_t first, float* y, std::int64_t argmax_at) {
     const PoolShape& p = f.pool;
     const std::int64_t width = vecs * kWidth;
     const float* top = band + (p.h.begin(py) % 2) * p.w.in * width;
@@ -154,8 +160,9 @@ FASTCNN_INLINE void pool_row_2x2(const Conv2dForward& f, const float* band, std:
 }
 
 // One sample, one block of output channels: rows of the output, or rows of windows through the band.
-FASTCNN_INLINE void forward_block(const Conv2dForward& f, Tile t, const float* x, std::int64_t image_row, std::int64_t first,
-                                  int vecs, float* band, float* y, std::int64_t argmax_at) {
+FASTCNN_INLINE void forward_block(const Conv2dForward& f, Tile t, const float* x, std::int64_t image_row,
+                                  std::int64_t first, int vecs, float* band, float* y,
+                                  std::int64_t argmax_at) {
     const Conv2dShape& c = f.shape;
     const std::int64_t width = vecs * kWidth;
     Tap taps[kMaxTaps];
@@ -177,7 +184,8 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, Tile t, const float* x
     t.columns = width;  // the band holds whole vectors; packed zeros and bias make the rest harmless
     t.relu = false;
     const std::int64_t needed = min_of(c.w.out, p.w.begin(p.w.out - 1) + p.w.size);
-    const bool plain = p.h.size == 2 && p.w.size == 2 && p.h.pad == 0 && p.w.pad == 0 && p.h.pad_end() == 0 && p.w.pad_end() == 0;
+    const bool plain = p.h.size == 2 && p.w.size == 2 && p.h.pad == 0 && p.w.pad == 0 && p.h.pad_end() == 0 &&
+                       p.w.pad_end() == 0;
     std::int64_t next = 0;
     for (std::int64_t py = 0; py < p.h.out; ++py) {
         next = max_of(next, max_of(0, p.h.begin(py)));
@@ -214,13 +222,15 @@ void forward_run_columns(const Conv2dForward& f) {
             const std::int64_t channel = group * pack.group_out + first;
             t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
             t.columns = min_of(left, vecs * kWidth);
-            // In the band the tile is as wide as the block: a bias row that ends early must not be read beyond.
+            // In the band the tile is as wide as the block: a bias row that ends early must not be read
+            // beyond.
             alignas(64) float bias[kBlockWidth] = {};
-            if (f.bias) std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
+            if (f.bias)
+                std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
             t.bias = f.bias ? bias : nullptr;
             for (std::int64_t s = 0; s < f.batch; ++s)
-                forward_block(f, t, x + s * x_stride + group * pack.group_in, padded.image.row(), channel, vecs, f.scratch,
-                              f.y + s * f.y_stride, s * f.argmax_stride);
+                forward_block(f, t, x + s * x_stride + group * pack.group_in, padded.image.row(), channel,
+                              vecs, f.scratch, f.y + s * f.y_stride, s * f.argmax_stride);
         }
 }
 
@@ -249,9 +259,9 @@ void forward_run_samples(const Conv2dForward& f) {
                     t.depth = rows_are_runs(c) ? xs.count() * c.in_channels : pack.group_in;
                     for (std::int64_t ky = ys.first; ky < ys.last; ++ky)
                         for (std::int64_t kx = xs.first; kx < xs.last; ++kx) {
-                            taps[t.tap_count++] = {
-                                (c.h.begin(oy) + ky * c.h.dilation) * row + (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
-                                (ky * c.w.size + kx) * pack.group_in * width};
+                            taps[t.tap_count++] = {(c.h.begin(oy) + ky * c.h.dilation) * row +
+                                                       (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
+                                                   (ky * c.w.size + kx) * pack.group_in * width};
                             if (rows_are_runs(c)) break;
                         }
                     t.a = f.x + group * pack.group_in;
@@ -270,17 +280,21 @@ void forward_run(const Conv2dForward& f) {
 
 // ------------------------------------------------------------------------------------------ input's gradient
 
-// Packed kernel: [group][block of input channels][kernel row][kernel column][output channel][columns of the block].
+// Packed kernel: [group][block of input channels][kernel row][kernel column][output channel][columns of the
+// block].
 struct GradInputPack {
     std::int64_t group_in, group_out, taps, group_size;
     FASTCNN_INLINE explicit GradInputPack(const Conv2dShape& c)
         : group_in(c.in_channels / c.groups),
           group_out(c.out_channels / c.groups),
           taps(c.h.size * c.w.size),
-          group_size(packed_columns(c.in_channels / c.groups) * c.h.size * c.w.size * (c.out_channels / c.groups)) {}
+          group_size(packed_columns(c.in_channels / c.groups) * c.h.size * c.w.size *
+                     (c.out_channels / c.groups)) {}
 };
 
-std::int64_t grad_input_packed(const Conv2dGradInput& g) { return GradInputPack(g.shape).group_size * g.shape.groups; }
+std::int64_t grad_input_packed(const Conv2dGradInput& g) {
+    return GradInputPack(g.shape).group_size * g.shape.groups;
+}
 
 void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
     const Conv2dShape& c = g.shape;
@@ -300,7 +314,8 @@ void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* pack
                         transpose(from + v * c.out_channels + o, c.out_channels, to + o * width + v, width);
                 for (; o < p.group_out; ++o)
                     for (std::int64_t lane = 0; lane < kWidth; ++lane)
-                        to[o * width + v + lane] = lane < lanes ? from[(v + lane) * c.out_channels + o] : 0.0f;
+                        to[o * width + v + lane] =
+                            lane < lanes ? from[(v + lane) * c.out_channels + o] : 0.0f;
             }
         }
     }
@@ -367,7 +382,8 @@ void grad_input_run_samples(const Conv2dGradInput& g) {
                     for (std::int64_t kx = 0; kx < c.w.size; ++kx) {
                         const std::int64_t ox = output_reading(c.w, ix, kx);
                         if (ox >= 0)
-                            taps[t.tap_count++] = {(oy * c.w.out + ox) * c.out_channels, (ky * c.w.size + kx) * tap_size};
+                            taps[t.tap_count++] = {(oy * c.w.out + ox) * c.out_channels,
+                                                   (ky * c.w.size + kx) * tap_size};
                     }
                 }
                 t.a = g.dy + group * pack.group_out;
@@ -377,7 +393,8 @@ void grad_input_run_samples(const Conv2dGradInput& g) {
     });
 }
 
-// Input columns of equal remainder modulo the stride are read by the same taps: each phase is a stride-1 convolution.
+// Input columns of equal remainder modulo the stride are read by the same taps: each phase is a stride-1
+// convolution.
 void grad_input_run_columns(const Conv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
     const GradInputPack pack(c);
@@ -409,8 +426,10 @@ void grad_input_run_columns(const Conv2dGradInput& g) {
                         for (std::int64_t kx = 0; kx < c.w.size; ++kx) {
                             const std::int64_t shifted = phase + c.w.pad - kx * c.w.dilation;
                             if (shifted % c.w.stride != 0) continue;
-                            taps[t.tap_count++] = {(oy * padded.image.width + shifted / c.w.stride + padded.left) * c.out_channels,
-                                                   (ky * c.w.size + kx) * tap_size};
+                            taps[t.tap_count++] = {
+                                (oy * padded.image.width + shifted / c.w.stride + padded.left) *
+                                    c.out_channels,
+                                (ky * c.w.size + kx) * tap_size};
                         }
                     }
                     t.a = dy + s * dy_stride + group * pack.group_out;
@@ -429,8 +448,8 @@ void grad_input_run(const Conv2dGradInput& g) {
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
-// A kernel row of few floats (1 or 3 input channels) would leave a tile mostly empty: then all taps of the window
-// together are the tile's rows, and the image needs its padding above and below too.
+// A kernel row of few floats (1 or 3 input channels) would leave a tile mostly empty: then all taps of the
+// window together are the tile's rows, and the image needs its padding above and below too.
 FASTCNN_INLINE bool taps_as_rows(const Conv2dShape& c) {
     const std::int64_t window = c.h.size * c.w.size * c.in_channels;
     return c.groups == 1 && c.w.size * c.in_channels < kTileRows && c.h.size > 1 && window <= kMaxTaps;
@@ -471,7 +490,8 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
         for (std::int64_t ky = 0; ky < c.h.size; ++ky)
             for (std::int64_t kx = 0; kx < c.w.size; ++kx)
                 for (std::int64_t ch = 0; ch < c.in_channels; ++ch)
-                    offset[n++] = ky * c.h.dilation * padded.image.row() + kx * c.w.dilation * c.in_channels + ch;
+                    offset[n++] =
+                        ky * c.h.dilation * padded.image.row() + kx * c.w.dilation * c.in_channels + ch;
         t.offset = offset;
         t.lines = c.h.out;
         t.a = x;
@@ -489,7 +509,8 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
                 const std::int64_t last = min_of(c.h.out, ceil_div(c.h.in - shift, c.h.stride));
                 t.lines = max_of(0, last - first);
                 for (std::int64_t kx = 0; kx < (runs ? 1 : c.w.size); ++kx) {
-                    t.a = x + (first * c.h.stride + shift) * padded.image.row() + kx * c.w.dilation * c.in_channels + group * group_in;
+                    t.a = x + (first * c.h.stride + shift) * padded.image.row() +
+                          kx * c.w.dilation * c.in_channels + group * group_in;
                     t.b = g.dy + first * t.b_line + group * group_out;
                     t.c = g.dkernel + (ky * c.w.size + kx) * group_in * c.out_channels + group * group_out;
                     run_outer(t, rows, group_out);
@@ -502,9 +523,10 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
 
 }  // namespace
 
-const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run, forward_declines, forward_scratch, forward_packed, forward_pack};
-const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run, grad_input_declines, grad_input_scratch,
-                                                          grad_input_packed, grad_input_pack};
+const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run, forward_declines, forward_scratch,
+                                                     forward_packed, forward_pack};
+const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {
+    grad_input_run, grad_input_declines, grad_input_scratch, grad_input_packed, grad_input_pack};
 const Kernel<Conv2dGradKernel> conv2d_grad_kernel_direct = {grad_kernel_run, nullptr, grad_kernel_scratch};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -7,14 +7,18 @@ namespace fastcnn::FASTCNN_ISA {
 namespace {
 
 // Blocks are shared out evenly between `parts`.
-FASTCNN_INLINE std::int64_t part_begin(std::int64_t blocks, int part, int parts) { return blocks * part / parts; }
+FASTCNN_INLINE std::int64_t part_begin(std::int64_t blocks, int part, int parts) {
+    return blocks * part / parts;
+}
 
-// Packed: [block of columns][row][columns of the block], from a (rows, columns) matrix whose element (r, c) is at
-// r * row_step + c * column_step.
-FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int64_t columns, std::int64_t row_step,
-                                std::int64_t column_step, float* packed, int part, int parts) {
+// Packed: [block of columns][row][columns of the block], from a (rows, columns) matrix whose element (r, c)
+// is at r * row_step + c * column_step.
+FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int64_t columns,
+                                std::int64_t row_step, std::int64_t column_step, float* packed, int part,
+                                int parts) {
     const std::int64_t blocks = block_count(columns);
-    for (std::int64_t block = part_begin(blocks, part, parts); block < part_begin(blocks, part + 1, parts); ++block) {
+    for (std::int64_t block = part_begin(blocks, part, parts); block < part_begin(blocks, part + 1, parts);
+         ++block) {
         const std::int64_t width = block_vecs(columns, block) * kWidth, first = block * kBlockWidth;
         float* out = packed + first * rows;
         for (std::int64_t v = 0; v < width; v += kWidth) {
@@ -27,17 +31,20 @@ FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int
             std::int64_t r = 0;
             if (lanes >= kWidth && row_step == 1)
                 for (; r + kWidth <= rows; r += kWidth)
-                    transpose(matrix + r + (first + v) * column_step, column_step, out + r * width + v, width);
+                    transpose(matrix + r + (first + v) * column_step, column_step, out + r * width + v,
+                              width);
             for (; r < rows; ++r)
                 for (std::int64_t i = 0; i < kWidth; ++i)
-                    out[r * width + v + i] = i < lanes ? matrix[r * row_step + (first + v + i) * column_step] : 0.0f;
+                    out[r * width + v + i] =
+                        i < lanes ? matrix[r * row_step + (first + v + i) * column_step] : 0.0f;
         }
     }
 }
 
 // y (batch, columns) = x (batch, depth) packed, the same for the forward pass and the input's gradient.
-FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t depth, const float* packed,
-                             std::int64_t columns, const float* bias, bool relu, float* y, std::int64_t y_stride) {
+FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t depth,
+                             const float* packed, std::int64_t columns, const float* bias, bool relu,
+                             float* y, std::int64_t y_stride) {
     const Tap tap{0, 0};
     Tile t;
     t.a_step = x_stride;
@@ -90,8 +97,10 @@ void grad_kernel_run(const DenseGradKernel& d) {
 
 }  // namespace
 
-const Kernel<DenseForward> dense_forward_direct = {forward_run, nullptr, nullptr, forward_packed, forward_pack};
-const Kernel<DenseGradInput> dense_grad_input_direct = {grad_input_run, nullptr, nullptr, grad_input_packed, grad_input_pack};
+const Kernel<DenseForward> dense_forward_direct = {forward_run, nullptr, nullptr, forward_packed,
+                                                   forward_pack};
+const Kernel<DenseGradInput> dense_grad_input_direct = {grad_input_run, nullptr, nullptr, grad_input_packed,
+                                                        grad_input_pack};
 const Kernel<DenseGradKernel> dense_grad_kernel_direct = {grad_kernel_run};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -4,9 +4,9 @@
 
 #include "base/check.h"
 
-#define FASTCNN_LEVEL(level)                  \
-    namespace fastcnn::level {                \
-    extern const LevelRows level_rows;        \
+#define FASTCNN_LEVEL(level)           \
+    namespace fastcnn::level {         \
+    extern const LevelRows level_rows; \
     }
 #include "isa/levels.inc"
 #undef FASTCNN_LEVEL
@@ -36,9 +36,10 @@ std::vector<RowName> row_names() {
     return names;
 }
 
-void fail_no_row(const std::string& operation, Isa isa, const std::string& algorithm, const std::string& declined) {
-    fail(operation, ": no kernel ", algorithm.empty() ? "" : "'" + algorithm + "' ", "at level '", name_of(isa), "'",
-         declined.empty() ? "" : " (" + declined + ")");
+void fail_no_row(const std::string& operation, Isa isa, const std::string& algorithm,
+                 const std::string& declined) {
+    fail(operation, ": no kernel ", algorithm.empty() ? "" : "'" + algorithm + "' ", "at level '",
+         name_of(isa), "'", declined.empty() ? "" : " (" + declined + ")");
 }
 
 }  // namespace fastcnn

@@ -32,8 +32,8 @@ const std::vector<Row<Args>>& rows() {
     static const std::vector<Row<Args>> found = [] {
         std::vector<Row<Args>> list;
         for (const Level& level : levels()) {
-#define FASTCNN_KERNEL(RowArgs, operation, algorithm)      \
-    if constexpr (std::is_same_v<RowArgs, Args>)           \
+#define FASTCNN_KERNEL(RowArgs, operation, algorithm) \
+    if constexpr (std::is_same_v<RowArgs, Args>)      \
         list.push_back({#operation, #algorithm, level.isa, level.rows->operation##_##algorithm});
 #include "kernels/table.inc"
 #undef FASTCNN_KERNEL
@@ -60,14 +60,19 @@ struct Choice {
 
     explicit operator bool() const { return row != nullptr; }
     void operator()(const Args& args) const { row->kernel->run(args); }
-    std::int64_t scratch(const Args& args) const { return row->kernel->scratch ? row->kernel->scratch(args) : 0; }
-    std::int64_t packed(const Args& args) const { return row->kernel->packed ? row->kernel->packed(args) : 0; }
+    std::int64_t scratch(const Args& args) const {
+        return row->kernel->scratch ? row->kernel->scratch(args) : 0;
+    }
+    std::int64_t packed(const Args& args) const {
+        return row->kernel->packed ? row->kernel->packed(args) : 0;
+    }
 };
 
-// The best row at or below `isa` that accepts `args`; with `algorithm` only that one. Throws Error where there is none.
-// With `exact`, only rows of the level `isa` itself.
+// The best row at or below `isa` that accepts `args`; with `algorithm` only that one. Throws Error where
+// there is none. With `exact`, only rows of the level `isa` itself.
 template <class Args>
-Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "", bool exact = false) {
+Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
+                    bool exact = false) {
     Choice<Args> choice;
     const char* operation = "";
     for (const Row<Args>& row : rows<Args>()) {

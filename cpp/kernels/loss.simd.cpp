@@ -16,12 +16,8 @@ constexpr float kClipLow = 1e-7f;
 constexpr float kClipHigh = 1.0f - 1e-7f;
 
 // NaN stays.
-FASTCNN_INLINE Vec clip(Vec p) {
-    return min(set1(kClipHigh), max(set1(kClipLow), p));
-}
-FASTCNN_INLINE Mask is_clipped(Vec p) {
-    return mask_or(gt(set1(kClipLow), p), gt(p, set1(kClipHigh)));
-}
+FASTCNN_INLINE Vec clip(Vec p) { return min(set1(kClipHigh), max(set1(kClipLow), p)); }
+FASTCNN_INLINE Mask is_clipped(Vec p) { return mask_or(gt(set1(kClipLow), p), gt(p, set1(kClipHigh))); }
 
 // T p - t = (T - t) p - t (1 - p), without the cancellation near p = 1.
 FASTCNN_INLINE Vec residual(Vec total, Vec t, Vec p, Vec complement) {

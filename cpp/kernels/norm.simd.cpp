@@ -121,9 +121,7 @@ void forward_rows(const BatchNormForward& a) {
         });
 }
 
-void forward(const BatchNormForward& a) {
-    a.relu ? forward_rows<true>(a) : forward_rows<false>(a);
-}
+void forward(const BatchNormForward& a) { a.relu ? forward_rows<true>(a) : forward_rows<false>(a); }
 
 void reduce(const BatchNormReduce& a) {
     const RowsOf rows = {a.batch, a.positions, a.channels};

@@ -49,9 +49,7 @@ void sum_gradients(const SumGradients& a) {
     if (a.sum_squares) *a.sum_squares += gradient_squares.total();
 }
 
-FASTCNN_INLINE std::int64_t at_most_width(std::int64_t n) {
-    return n < kWidth ? n : kWidth;
-}
+FASTCNN_INLINE std::int64_t at_most_width(std::int64_t n) { return n < kWidth ? n : kWidth; }
 
 // Blocks of kWidth x kWidth: the sum over lanes runs along the lanes' rows, the transposition only over its
 // result.

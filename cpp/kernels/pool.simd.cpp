@@ -34,9 +34,7 @@ FASTCNN_INLINE void for_each_window(const PoolShape& shape, const Visit& visit) 
 }
 
 // Whether x replaces the best so far: NaN wins and stays, the first of equals stays.
-FASTCNN_INLINE Mask wins(Vec x, Vec best) {
-    return mask_or(gt(x, best), is_nan(x));
-}
+FASTCNN_INLINE Mask wins(Vec x, Vec best) { return mask_or(gt(x, best), is_nan(x)); }
 
 // The size is a parameter so that the common 2 x 2 window is compiled without loops.
 template <class Lanes>
@@ -155,9 +153,7 @@ void backward_sample(const PoolShape& shape, const float* x, const float* dy, fl
     });
 }
 
-FASTCNN_INLINE bool overlaps(const Window& w) {
-    return w.stride < w.size && w.out > 1;
-}
+FASTCNN_INLINE bool overlaps(const Window& w) { return w.stride < w.size && w.out > 1; }
 
 // Every input position lies in some window.
 FASTCNN_INLINE bool covers(const Window& w) {
@@ -179,9 +175,7 @@ void backward(const PoolBackward& a) {
     }
 }
 
-void pool_backward(const PoolBackward& a) {
-    a.kind == Pooling::max ? backward<true>(a) : backward<false>(a);
-}
+void pool_backward(const PoolBackward& a) { a.kind == Pooling::max ? backward<true>(a) : backward<false>(a); }
 
 }  // namespace
 

@@ -1,9 +1,10 @@
 // Backward through convolution + max pooling without ever forming the gradient in between.
 //
-// A 2x2 pool passes at most one gradient in four, and ReLU drops about half of those, so the convolution's two
-// gradients are sums over short lists: 13 % of the dense work on the networks measured, and 2.5 times faster than dense
-// even where no ReLU drops anything. The lists hold the non-zeros by channel (for the kernel's gradient: all taps x
-// input channels of one output channel in registers) and by window (for the input's: the window's footprint in registers).
+// A 2x2 pool passes at most one gradient in four, and ReLU drops about half of those, so the convolution's
+// two gradients are sums over short lists: 13 % of the dense work on the networks measured, and 2.5 times
+// faster than dense even where no ReLU drops anything. The lists hold the non-zeros by channel (for the
+// kernel's gradient: all taps x input channels of one output channel in registers) and by window (for the
+// input's: the window's footprint in registers).
 #include "kernels/conv.h"
 #include "kernels/rows.h"
 
@@ -21,15 +22,17 @@ const char* not_for_lists(const Conv2dShape& c, const PoolShape& p) {
 
 const char* lists_declines(const PooledGradient& g) { return not_for_lists(g.conv, g.pool); }
 
-// Entries of kWidth channels x kWidth windows, read window by window, are transposed so that one channel's windows lie
-// side by side, then compressed to the end of that channel's list.
-FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, const std::uint8_t* argmax, std::int64_t sample) {
+// Entries of kWidth channels x kWidth windows, read window by window, are transposed so that one channel's
+// windows lie side by side, then compressed to the end of that channel's list.
+FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, const std::uint8_t* argmax,
+                                      std::int64_t sample) {
     const PoolShape& p = g.pool;
     const Conv2dShape& c = g.conv;
     const std::int64_t windows = p.h.out * p.w.out, channels = p.channels;
     const std::int64_t row = Padded(c, false).image.row();
     const std::int64_t column_step = c.w.stride * c.in_channels, row_step = c.h.stride * row;
-    alignas(64) float value[kWidth * kWidth], value_t[kWidth * kWidth], slot[kWidth * kWidth], slot_t[kWidth * kWidth];
+    alignas(64) float value[kWidth * kWidth], value_t[kWidth * kWidth], slot[kWidth * kWidth],
+        slot_t[kWidth * kWidth];
     alignas(64) std::int32_t base[kWidth];
     for (std::int64_t w0 = 0; w0 < windows; w0 += kWidth) {
         const std::int64_t count = min_of(kWidth, windows - w0);
@@ -43,17 +46,20 @@ FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, 
             for (std::int64_t i = 0; i < kWidth; ++i) {
                 const std::int64_t at = (w0 + i) * channels + c0;
                 store(value + i * kWidth, i < count ? load_partial(dy + at, lanes) : zero());
-                store(slot + i * kWidth, i < count ? to_float(iload_bytes_partial(argmax + at, lanes)) : zero());
+                store(slot + i * kWidth,
+                      i < count ? to_float(iload_bytes_partial(argmax + at, lanes)) : zero());
             }
             transpose(value, kWidth, value_t, kWidth);
             transpose(slot, kWidth, slot_t, kWidth);
             for (std::int64_t i = 0; i < lanes; ++i) {
                 const Vec v = load(value_t + i * kWidth), k = load(slot_t + i * kWidth);
-                // offset = base + (slot / columns) * row_step + (slot % columns) * column_step, without a division
+                // offset = base + (slot / columns) * row_step + (slot % columns) * column_step, without a
+                // division
                 IVec offset = iadd(iload(base), to_int(mul(k, set1(static_cast<float>(column_step)))));
                 const IVec next_row = iset1(static_cast<std::int32_t>(row_step - p.w.size * column_step));
                 for (std::int64_t r = 1; r < p.h.size; ++r)
-                    offset = iselect(ge(k, set1(static_cast<float>(r * p.w.size))), iadd(offset, next_row), offset);
+                    offset = iselect(ge(k, set1(static_cast<float>(r * p.w.size))), iadd(offset, next_row),
+                                     offset);
                 const std::int64_t channel = c0 + i;
                 std::int32_t& n = g.lists.channel_count[channel];
                 const Mask kept = differs(v, zero());
@@ -66,7 +72,8 @@ FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, 
 }
 
 // Channels of each window in the order of their slots.
-FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, const std::uint8_t* argmax, std::int64_t first_window) {
+FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, const std::uint8_t* argmax,
+                                   std::int64_t first_window) {
     const std::int64_t windows = g.pool.h.out * g.pool.w.out, channels = g.pool.channels;
     const std::int64_t slots = g.pool.h.size * g.pool.w.size;
     for (std::int64_t w = 0; w < windows; ++w) {
@@ -76,8 +83,9 @@ FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, con
         for (std::int64_t slot = 0; slot < slots; ++slot) {
             const IVec wanted = iset1(static_cast<std::int32_t>(slot));
             for (std::int64_t c = 0; c < channels; c += kWidth) {
-                const Mask here = mask_and(ieq(iload_bytes_partial(argmax + w * channels + c, channels - c), wanted),
-                                           differs(load_partial(dy + w * channels + c, channels - c), zero()));
+                const Mask here =
+                    mask_and(ieq(iload_bytes_partial(argmax + w * channels + c, channels - c), wanted),
+                             differs(load_partial(dy + w * channels + c, channels - c), zero()));
                 n += compress_store(list + n, here, iadd(iota(), iset1(static_cast<std::int32_t>(c))));
             }
             ends[slot] = n;
@@ -90,13 +98,16 @@ void lists_run(const PooledGradient& g) {
     for (std::int64_t c = 0; c < g.pool.channels; ++c) g.lists.channel_count[c] = 0;
     for (std::int64_t s = 0; s < g.batch; ++s) {
         append_by_channel(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s);
-        if (g.by_window) list_by_window(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s * windows);
+        if (g.by_window)
+            list_by_window(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s * windows);
     }
 }
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
-const char* grad_kernel_declines(const PooledConv2dGradKernel& g) { return g.shape.groups != 1 ? "groups is not 1" : nullptr; }
+const char* grad_kernel_declines(const PooledConv2dGradKernel& g) {
+    return g.shape.groups != 1 ? "groups is not 1" : nullptr;
+}
 
 // `Lines` runs of `Vecs` vectors (the last one of `lanes` lanes) of one output channel's gradient.
 struct Runs {
@@ -131,7 +142,8 @@ void sum_runs(const Runs& r) {
         for (int l = 0; l < Lines; ++l, p += r.x_line) {
 #pragma GCC unroll 8
             for (int v = 0; v + 1 < Vecs; ++v) acc[l][v] = fma(value, load(p + v * kWidth), acc[l][v]);
-            acc[l][Vecs - 1] = fma(value, whole ? load(p + last) : load_partial(p + last, r.lanes), acc[l][Vecs - 1]);
+            acc[l][Vecs - 1] =
+                fma(value, whole ? load(p + last) : load_partial(p + last, r.lanes), acc[l][Vecs - 1]);
         }
     }
 #pragma GCC unroll 8
@@ -149,17 +161,22 @@ void sum_runs(const Runs& r) {
 
 using RunsFunction = void (*)(const Runs&);
 
-// As many accumulators as the register file holds beside one broadcast: 3 x 6 for a 3x3 kernel over 32 channels.
+// As many accumulators as the register file holds beside one broadcast: 3 x 6 for a 3x3 kernel over 32
+// channels.
 constexpr int kMaxRunVecs = kTileRows >= 12 ? 6 : 3;
 constexpr int kMaxRunLines = 3;
 
 template <int Lines>
 constexpr RunsFunction runs_of(int vecs) {
     switch (vecs) {
-        case 1: return sum_runs<Lines, 1>;
-        case 2: return sum_runs<Lines, 2>;
-        case 3: return sum_runs<Lines, 3>;
-        default: break;
+        case 1:
+            return sum_runs<Lines, 1>;
+        case 2:
+            return sum_runs<Lines, 2>;
+        case 3:
+            return sum_runs<Lines, 3>;
+        default:
+            break;
     }
     if constexpr (kMaxRunVecs > 3) {
         if (vecs == 4) return sum_runs<Lines, 4>;
@@ -193,8 +210,9 @@ void grad_kernel_run(const PooledConv2dGradKernel& g) {
         while (line < lines) {
             // Single taps of one kernel row are w.dilation pixels apart and never joined across rows.
             const std::int64_t count = runs ? min_of(kMaxRunLines, lines - line) : 1;
-            const std::int64_t start = runs ? line * r.x_line
-                                            : line / c.w.size * r.x_line + line % c.w.size * c.w.dilation * c.in_channels;
+            const std::int64_t start =
+                runs ? line * r.x_line
+                     : line / c.w.size * r.x_line + line % c.w.size * c.w.dilation * c.in_channels;
             for (std::int64_t i = 0; i < run; i += kMaxRunVecs * kWidth) {
                 const std::int64_t left = min_of(run - i, kMaxRunVecs * kWidth);
                 const int vecs = static_cast<int>((left + kWidth - 1) / kWidth);
@@ -207,21 +225,23 @@ void grad_kernel_run(const PooledConv2dGradKernel& g) {
         }
         if (!g.dbias) continue;
         Vec sum = zero();
-        for (std::int64_t e = 0; e < r.entries; e += kWidth) sum = add(sum, load_partial(r.value + e, r.entries - e));
+        for (std::int64_t e = 0; e < r.entries; e += kWidth)
+            sum = add(sum, load_partial(r.value + e, r.entries - e));
         g.dbias[o] = (g.accumulate ? g.dbias[o] : 0.0f) + reduce_add(sum);
     }
 }
 
 // ------------------------------------------------------------------------------------------ input's gradient
 
-// Packed kernel: [block of kWidth input channels][output channel][tap][kWidth]: 36 KB a block for 64 channels of 3x3, which
-// stays in L1 while the windows of all samples pass by.
+// Packed kernel: [block of kWidth input channels][output channel][tap][kWidth]: 36 KB a block for 64 channels
+// of 3x3, which stays in L1 while the windows of all samples pass by.
 std::int64_t grad_input_packed(const PooledConv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
     return packed_columns(c.in_channels) * c.out_channels * c.h.size * c.w.size;
 }
 
-void grad_input_pack(const PooledConv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
+void grad_input_pack(const PooledConv2dGradInput& g, const float* weights, float* packed, int part,
+                     int parts) {
     const Conv2dShape& c = g.shape;
     const std::int64_t taps = c.h.size * c.w.size, inputs = c.in_channels, outputs = c.out_channels;
     const std::int64_t blocks = packed_columns(inputs) / kWidth;
@@ -232,7 +252,8 @@ void grad_input_pack(const PooledConv2dGradInput& g, const float* weights, float
         float* to = packed + first * outputs * taps + tap * kWidth;
         std::int64_t o = 0;
         if (lanes == kWidth)
-            for (; o + kWidth <= outputs; o += kWidth) transpose(from + o, outputs, to + o * taps * kWidth, taps * kWidth);
+            for (; o + kWidth <= outputs; o += kWidth)
+                transpose(from + o, outputs, to + o * taps * kWidth, taps * kWidth);
         for (; o < outputs; ++o)
             for (std::int64_t lane = 0; lane < kWidth; ++lane)
                 to[o * taps * kWidth + lane] = lane < lanes ? from[lane * outputs + o] : 0.0f;
@@ -249,7 +270,8 @@ const char* scatter_declines(const PooledConv2dGradInput& g) { return not_for_li
 const char* window_declines(const PooledConv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
     const PoolShape& p = g.pool;
-    if (c.h.size != 3 || c.w.size != 3 || c.h.dilation != 1 || c.w.dilation != 1) return "kernel is not 3x3 without dilation";
+    if (c.h.size != 3 || c.w.size != 3 || c.h.dilation != 1 || c.w.dilation != 1)
+        return "kernel is not 3x3 without dilation";
     if (c.h.stride != 1 || c.w.stride != 1) return "stride is not 1";
     if (p.h.size != 2 || p.w.size != 2) return "pooling window is not 2x2";
     if (p.h.pad || p.w.pad || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
@@ -257,17 +279,19 @@ const char* window_declines(const PooledConv2dGradInput& g) {
     return not_for_lists(c, p);
 }
 
-// One sample's padded dx, all zero, gets the sum over windows; `visit(block, window list, dx at the block's channels)`.
+// One sample's padded dx, all zero, gets the sum over windows; `visit(block, window list, dx at the block's
+// channels)`.
 struct WindowLists {
     const std::int32_t* ends;     // of each slot
     const std::int32_t* channel;  // from the window's first
     const float* dy;              // of the window, by channel
 };
 
-// The convolution's output position y, x of a 3x3 window reads input rows y..y+2: slot (r, q) of the pool touches
-// rows r..r+2, columns q..q+2 of the window's 4x4 footprint.
+// The convolution's output position y, x of a 3x3 window reads input rows y..y+2: slot (r, q) of the pool
+// touches rows r..r+2, columns q..q+2 of the window's 4x4 footprint.
 template <int R, int Q>
-FASTCNN_INLINE void add_slot(Vec (&acc)[4][4], const WindowLists& w, std::int32_t begin, std::int32_t end, const float* kernel) {
+FASTCNN_INLINE void add_slot(Vec (&acc)[4][4], const WindowLists& w, std::int32_t begin, std::int32_t end,
+                             const float* kernel) {
     for (std::int32_t e = begin; e < end; ++e) {
         const std::int64_t channel = w.channel[e];
         const Vec value = set1(w.dy[channel]);
@@ -275,13 +299,14 @@ FASTCNN_INLINE void add_slot(Vec (&acc)[4][4], const WindowLists& w, std::int32_
 #pragma GCC unroll 3
         for (int y = 0; y < 3; ++y) {
 #pragma GCC unroll 3
-            for (int x = 0; x < 3; ++x) acc[R + y][Q + x] = fma(value, load(k + (y * 3 + x) * kWidth), acc[R + y][Q + x]);
+            for (int x = 0; x < 3; ++x)
+                acc[R + y][Q + x] = fma(value, load(k + (y * 3 + x) * kWidth), acc[R + y][Q + x]);
         }
     }
 }
 
-FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel, float* dx, std::int64_t row, std::int64_t pixel,
-                                       std::int64_t lanes) {
+FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel, float* dx, std::int64_t row,
+                                       std::int64_t pixel, std::int64_t lanes) {
     Vec acc[4][4];
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y) {
@@ -300,8 +325,9 @@ FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel
 }
 
 // Any kernel and window: for each slot that holds something, tap by tap.
-FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, const WindowLists& w, const float* kernel, float* dx,
-                                   std::int64_t row, std::int64_t pixel, std::int64_t lanes) {
+FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, const WindowLists& w,
+                                   const float* kernel, float* dx, std::int64_t row, std::int64_t pixel,
+                                   std::int64_t lanes) {
     const std::int64_t taps = c.h.size * c.w.size;
     std::int32_t begin = 0;
     for (std::int64_t slot = 0; slot < p.h.size * p.w.size; ++slot) {
@@ -337,7 +363,8 @@ void grad_input_run(const PooledConv2dGradInput& g) {
                 const WindowLists lists{g.lists.slot_end + (s * windows + w) * slots,
                                         g.lists.channel + (s * windows + w) * g.lists.window_capacity,
                                         g.dy + s * g.dy_stride + w * c.out_channels};
-                float* at = dx + p.h.begin(w / p.w.out) * c.h.stride * row + p.w.begin(w % p.w.out) * c.w.stride * pixel + first;
+                float* at = dx + p.h.begin(w / p.w.out) * c.h.stride * row +
+                            p.w.begin(w % p.w.out) * c.w.stride * pixel + first;
                 if constexpr (Fixed)
                     add_window_3x3_2x2(lists, kernel, at, row, pixel, lanes);
                 else
@@ -346,7 +373,8 @@ void grad_input_run(const PooledConv2dGradInput& g) {
         }
         if (!pads) continue;
         for (std::int64_t y = 0; y < c.h.in; ++y)
-            std::memcpy(g.dx + s * g.dx_stride + y * c.w.in * pixel, dx + (y + padded.top) * row + padded.left * pixel,
+            std::memcpy(g.dx + s * g.dx_stride + y * c.w.in * pixel,
+                        dx + (y + padded.top) * row + padded.left * pixel,
                         static_cast<std::size_t>(c.w.in * pixel) * sizeof(float));
     }
 }
@@ -354,10 +382,11 @@ void grad_input_run(const PooledConv2dGradInput& g) {
 }  // namespace
 
 const Kernel<PooledGradient> pooled_gradient_lists = {lists_run, lists_declines};
-const Kernel<PooledConv2dGradKernel> pooled_conv2d_grad_kernel_lists = {grad_kernel_run, grad_kernel_declines};
-const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_window = {grad_input_run<true>, window_declines, grad_input_scratch,
-                                                                       grad_input_packed, grad_input_pack};
-const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_scatter = {grad_input_run<false>, scatter_declines,
-                                                                        grad_input_scratch, grad_input_packed, grad_input_pack};
+const Kernel<PooledConv2dGradKernel> pooled_conv2d_grad_kernel_lists = {grad_kernel_run,
+                                                                        grad_kernel_declines};
+const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_window = {
+    grad_input_run<true>, window_declines, grad_input_scratch, grad_input_packed, grad_input_pack};
+const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_scatter = {
+    grad_input_run<false>, scatter_declines, grad_input_scratch, grad_input_packed, grad_input_pack};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -30,13 +30,9 @@ void for_each_product(const Conv2dShape& s, std::int64_t batch, Visit visit) {
                     }
 }
 
-double relu_of(double x) {
-    return x <= 0.0 ? 0.0 : x;
-}  // NaN stays
+double relu_of(double x) { return x <= 0.0 ? 0.0 : x; }  // NaN stays
 
-std::int64_t output_pixels(const Conv2dShape& s, std::int64_t batch) {
-    return batch * s.h.out * s.w.out;
-}
+std::int64_t output_pixels(const Conv2dShape& s, std::int64_t batch) { return batch * s.h.out * s.w.out; }
 
 // Calls visit(position in the window, x index) for the window's positions inside the image, row-major.
 template <class Visit>

@@ -11,17 +11,11 @@ namespace {
 
 constexpr double kClip = 1e-7;  // Keras's epsilon: probabilities are kept this far from 0 and 1
 
-double sigmoid(double x) {
-    return 1.0 / (1.0 + std::exp(-x));
-}
+double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
-double clip(double p) {
-    return std::clamp(p, kClip, 1.0 - kClip);
-}  // NaN stays
+double clip(double p) { return std::clamp(p, kClip, 1.0 - kClip); }  // NaN stays
 
-bool clipped(double p) {
-    return p < kClip || p > 1.0 - kClip;
-}
+bool clipped(double p) { return p < kClip || p > 1.0 - kClip; }
 
 // The first NaN, or the first maximum.
 std::int64_t argmax(std::int64_t n, const double* x) {

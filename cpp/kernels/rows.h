@@ -1,5 +1,5 @@
-// The rows of table.inc at one instruction set, as data. A *.simd.cpp file includes this and defines its rows:
-// `const Kernel<Args> operation_algorithm = {run, ...};`
+// The rows of table.inc at one instruction set, as data. A *.simd.cpp file includes this and defines its
+// rows: `const Kernel<Args> operation_algorithm = {run, ...};`
 #pragma once
 
 #include "kernels/api.h"

@@ -1,13 +1,15 @@
 // The register tile that convolution and dense layers are made of.
 //
-//   C[m][n] = bias[n] + sum over taps t, k < depth of A[m * a_step + tap[t].a + k] * B[tap[t].b + k * width + n]
+//   C[m][n] = bias[n] + sum over taps t, k < depth of
+//             A[m * a_step + tap[t].a + k] * B[tap[t].b + k * width + n]
 //
-// m < rows (at most kTileRows), n < width = vecs * kWidth (vecs at most kTileVecs). B is packed, a block of `width` columns
-// at a time, its missing columns zero; only C's store knows about a partial last vector. The sum runs in one fixed order per element, whatever
-// rows and vecs are, so a tile's shape never changes the result.
+// m < rows (at most kTileRows), n < width = vecs * kWidth (vecs at most kTileVecs). B is packed, a block of
+// `width` columns at a time, its missing columns zero; only C's store knows about a partial last vector. The
+// sum runs in one fixed order per element, whatever rows and vecs are, so a tile's shape never changes the
+// result.
 //
-// 12 x 2 vectors on AVX-512 (24 accumulators, 2 of B, 1 broadcast) reads 14 operands for 24 multiply-adds and stays below the two
-// loads a cycle that the processor can do.
+// 12 x 2 vectors on AVX-512 (24 accumulators, 2 of B, 1 broadcast) reads 14 operands for 24 multiply-adds and
+// stays below the two loads a cycle that the processor can do.
 #pragma once
 
 #include "simd/vec.h"
@@ -25,8 +27,8 @@ struct Tile {
     std::int64_t tap_count = 0;
     std::int64_t depth = 0;
     const float* b = nullptr;
-    const float* bias = nullptr;   // first of this block's columns, or null
-    std::int64_t columns = 0;      // columns of C that exist, at most the width
+    const float* bias = nullptr;  // first of this block's columns, or null
+    std::int64_t columns = 0;     // columns of C that exist, at most the width
     bool relu = false;
     float* c = nullptr;
     std::int64_t c_step = 0;
@@ -35,13 +37,17 @@ struct Tile {
 inline constexpr std::int64_t kBlockWidth = kTileVecs * kWidth;
 
 // Columns come in blocks of kBlockWidth; a last block of at most kWidth columns is one vector wide.
-FASTCNN_INLINE std::int64_t block_count(std::int64_t columns) { return (columns + kBlockWidth - 1) / kBlockWidth; }
+FASTCNN_INLINE std::int64_t block_count(std::int64_t columns) {
+    return (columns + kBlockWidth - 1) / kBlockWidth;
+}
 FASTCNN_INLINE int block_vecs(std::int64_t columns, std::int64_t block) {
     const std::int64_t left = columns - block * kBlockWidth;
     return left > (kTileVecs - 1) * kWidth ? kTileVecs : static_cast<int>((left + kWidth - 1) / kWidth);
 }
 // Columns with the padding that packing adds.
-FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) { return (columns + kWidth - 1) / kWidth * kWidth; }
+FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) {
+    return (columns + kWidth - 1) / kWidth * kWidth;
+}
 
 // Splits `total` rows into tiles as even as possible: 26 -> 9 + 9 + 8, not 12 + 12 + 2.
 struct RowSplit {
@@ -50,7 +56,9 @@ struct RowSplit {
         : tiles((total + kTileRows - 1) / kTileRows),
           base(tiles ? total / tiles : 0),
           larger(tiles ? total % tiles : 0) {}
-    FASTCNN_INLINE int rows(std::int64_t tile) const { return static_cast<int>(base + (tile < larger ? 1 : 0)); }
+    FASTCNN_INLINE int rows(std::int64_t tile) const {
+        return static_cast<int>(base + (tile < larger ? 1 : 0));
+    }
 };
 
 namespace {
@@ -101,22 +109,12 @@ constexpr TileFunction tile_of(int vecs) {
     return vecs == 1 ? run_tile<Rows, 1> : run_tile<Rows, 2>;
 }
 
+// The function for `rows` rows, at most Rows.
+template <int Rows = kTileRows>
 TileFunction tile_function(int rows, int vecs) {
-    switch (rows) {
-        case 1: return tile_of<1>(vecs);
-        case 2: return tile_of<2>(vecs);
-        case 3: return tile_of<3>(vecs);
-        case 4: return tile_of<4>(vecs);
-#define FASTCNN_ROWS(n)                                           \
-    case n:                                                       \
-        if constexpr (n <= kTileRows) return tile_of<n>(vecs);    \
-        break;
-        FASTCNN_ROWS(5) FASTCNN_ROWS(6) FASTCNN_ROWS(7) FASTCNN_ROWS(8)
-        FASTCNN_ROWS(9) FASTCNN_ROWS(10) FASTCNN_ROWS(11) FASTCNN_ROWS(12)
-#undef FASTCNN_ROWS
-        default: break;
-    }
-    return nullptr;
+    if constexpr (Rows > 1)
+        if (rows < Rows) return tile_function<Rows - 1>(rows, vecs);
+    return tile_of<Rows>(vecs);
 }
 
 // All rows of one block of columns: `t` describes the first row.
@@ -130,7 +128,8 @@ FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs) {
     }
 }
 
-// ------------------------------------------------------------------------------------- gradient of the kernel
+// ------------------------------------------------------------------------------------- gradient of the
+// kernel
 
 //   C[m][n] += sum over samples, rows, positions of A[m] * B[n]
 // The accumulators stay in registers over all positions of all samples.
@@ -154,7 +153,8 @@ void run_outer_tile(const OuterTile& t) {
     for (int m = 0; m < Rows; ++m) {
 #pragma GCC unroll 4
         for (int n = 0; n < Vecs; ++n)
-            acc[m][n] = t.accumulate ? load_partial(t.c + m * t.c_step + n * kWidth, t.columns - n * kWidth) : zero();
+            acc[m][n] =
+                t.accumulate ? load_partial(t.c + m * t.c_step + n * kWidth, t.columns - n * kWidth) : zero();
     }
     for (std::int64_t s = 0; s < t.samples; ++s) {
         for (std::int64_t line = 0; line < t.lines; ++line) {
@@ -164,7 +164,8 @@ void run_outer_tile(const OuterTile& t) {
                 Vec column[Vecs];
 #pragma GCC unroll 4
                 for (int n = 0; n < Vecs; ++n)
-                    column[n] = Whole ? load(b + n * kWidth) : load_partial(b + n * kWidth, t.columns - n * kWidth);
+                    column[n] =
+                        Whole ? load(b + n * kWidth) : load_partial(b + n * kWidth, t.columns - n * kWidth);
 #pragma GCC unroll 16
                 for (int m = 0; m < Rows; ++m) {
                     const Vec row = set1(Scattered ? a[t.offset[m]] : a[m]);
@@ -188,29 +189,20 @@ template <int Rows>
 constexpr OuterFunction outer_of(int vecs, bool whole, bool scattered) {
     if (scattered)
         return vecs == 1 ? run_outer_tile<Rows, 1, false, true> : run_outer_tile<Rows, 2, false, true>;
-    if (vecs == 1) return whole ? run_outer_tile<Rows, 1, true, false> : run_outer_tile<Rows, 1, false, false>;
+    if (vecs == 1)
+        return whole ? run_outer_tile<Rows, 1, true, false> : run_outer_tile<Rows, 1, false, false>;
     return whole ? run_outer_tile<Rows, 2, true, false> : run_outer_tile<Rows, 2, false, false>;
 }
 
+template <int Rows = kTileRows>
 OuterFunction outer_function(int rows, int vecs, bool whole, bool scattered) {
-    switch (rows) {
-        case 1: return outer_of<1>(vecs, whole, scattered);
-        case 2: return outer_of<2>(vecs, whole, scattered);
-        case 3: return outer_of<3>(vecs, whole, scattered);
-        case 4: return outer_of<4>(vecs, whole, scattered);
-#define FASTCNN_ROWS(n)                                                               \
-    case n:                                                                           \
-        if constexpr (n <= kTileRows) return outer_of<n>(vecs, whole, scattered);     \
-        break;
-        FASTCNN_ROWS(5) FASTCNN_ROWS(6) FASTCNN_ROWS(7) FASTCNN_ROWS(8)
-        FASTCNN_ROWS(9) FASTCNN_ROWS(10) FASTCNN_ROWS(11) FASTCNN_ROWS(12)
-#undef FASTCNN_ROWS
-        default: break;
-    }
-    return nullptr;
+    if constexpr (Rows > 1)
+        if (rows < Rows) return outer_function<Rows - 1>(rows, vecs, whole, scattered);
+    return outer_of<Rows>(vecs, whole, scattered);
 }
 
-// All `rows` x `columns` of one gradient matrix (row step c_step = its columns): t holds the operands of element (0, 0).
+// All `rows` x `columns` of one gradient matrix (row step c_step = its columns): t holds the operands of
+// element (0, 0).
 FASTCNN_INLINE void run_outer(OuterTile t, std::int64_t rows, std::int64_t columns) {
     const RowSplit split(rows);
     const float* b = t.b;
@@ -235,8 +227,8 @@ FASTCNN_INLINE void run_outer(OuterTile t, std::int64_t rows, std::int64_t colum
 }
 
 // sum[c] (+)= sum over samples and positions of dy[..][c]
-FASTCNN_INLINE void sum_columns(const float* dy, std::int64_t samples, std::int64_t sample_stride, std::int64_t positions,
-                                std::int64_t columns, bool accumulate, float* sum) {
+FASTCNN_INLINE void sum_columns(const float* dy, std::int64_t samples, std::int64_t sample_stride,
+                                std::int64_t positions, std::int64_t columns, bool accumulate, float* sum) {
     for (std::int64_t c = 0; c < columns; c += kWidth) {
         const std::int64_t lanes = columns - c;
         Vec acc = accumulate ? load_partial(sum + c, lanes) : zero();

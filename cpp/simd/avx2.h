@@ -14,7 +14,8 @@ inline constexpr int kTileRows = 6;
 inline constexpr int kTileVecs = 2;
 
 FASTCNN_INLINE IVec lanes_before(std::int64_t n) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 FASTCNN_INLINE Vec zero() { return _mm256_setzero_ps(); }
@@ -22,8 +23,12 @@ FASTCNN_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
 FASTCNN_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return _mm256_castsi256_ps(lanes_before(n)); }
-FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) { return _mm256_maskload_ps(p, lanes_before(n)); }
-FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) { _mm256_maskstore_ps(p, lanes_before(n), v); }
+FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) {
+    return _mm256_maskload_ps(p, lanes_before(n));
+}
+FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) {
+    _mm256_maskstore_ps(p, lanes_before(n), v);
+}
 
 FASTCNN_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 FASTCNN_INLINE Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
@@ -48,7 +53,8 @@ FASTCNN_INLINE Mask mask_not(Mask a) { return _mm256_xor_ps(a, _mm256_castsi256_
 FASTCNN_INLINE unsigned bits(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(m)); }
 FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
 
-// Source lane of each destination lane, three bits each, spread over a register: pext packs the chosen lane numbers.
+// Source lane of each destination lane, three bits each, spread over a register: pext packs the chosen lane
+// numbers.
 FASTCNN_INLINE IVec compress_order(unsigned lanes) {
     const std::uint64_t expanded = _pdep_u64(lanes, 0x0101010101010101ull) * 0xffu;
     const std::uint64_t order = _pext_u64(0x0706050403020100ull, expanded);
@@ -66,7 +72,9 @@ FASTCNN_INLINE int compress_store(std::int32_t* p, Mask m, IVec v) {
 }
 
 FASTCNN_INLINE IVec iset1(std::int32_t x) { return _mm256_set1_epi32(x); }
-FASTCNN_INLINE IVec iload(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+FASTCNN_INLINE IVec iload(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 FASTCNN_INLINE IVec iload_partial(const std::int32_t* p, std::int64_t n) {
     return _mm256_maskload_epi32(p, lanes_before(n));
 }
@@ -93,11 +101,17 @@ FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm256_sub_epi32(a, b); }
 FASTCNN_INLINE IVec iand(IVec a, IVec b) { return _mm256_and_si256(a, b); }
 FASTCNN_INLINE IVec ior(IVec a, IVec b) { return _mm256_or_si256(a, b); }
 template <int N>
-FASTCNN_INLINE IVec shift_left(IVec a) { return _mm256_slli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_left(IVec a) {
+    return _mm256_slli_epi32(a, N);
+}
 template <int N>
-FASTCNN_INLINE IVec shift_right(IVec a) { return _mm256_srli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_right(IVec a) {
+    return _mm256_srli_epi32(a, N);
+}
 FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)); }
-FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) { return _mm256_blendv_epi8(b, a, _mm256_castps_si256(m)); }
+FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) {
+    return _mm256_blendv_epi8(b, a, _mm256_castps_si256(m));
+}
 FASTCNN_INLINE IVec to_int(Vec a) { return _mm256_cvtps_epi32(a); }
 FASTCNN_INLINE Vec to_float(IVec a) { return _mm256_cvtepi32_ps(a); }
 FASTCNN_INLINE IVec as_int(Vec a) { return _mm256_castps_si256(a); }
@@ -115,7 +129,8 @@ FASTCNN_INLINE float reduce_max(Vec a) {
     return _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
 }
 
-// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the
+// subnormals too.
 FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
     const IVec all = to_int(n), first = _mm256_srai_epi32(all, 1), bias = iset1(127);
     const Vec scaled = mul(a, as_float(shift_left<23>(iadd(first, bias))));
@@ -146,7 +161,8 @@ struct Sum64 {
         high = _mm256_add_pd(high, _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
     }
     FASTCNN_INLINE void add_square(Vec a) {
-        const __m256d l = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), h = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+        const __m256d l = _mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+                      h = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
         low = _mm256_fmadd_pd(l, l, low);
         high = _mm256_fmadd_pd(h, h, high);
     }

@@ -17,9 +17,15 @@ FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
 FASTCNN_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
-FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return static_cast<Mask>(n >= 16 ? 0xffffu : (1u << n) - 1u); }
-FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
-FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+FASTCNN_INLINE Mask first_lanes(std::int64_t n) {
+    return static_cast<Mask>(n >= 16 ? 0xffffu : (1u << n) - 1u);
+}
+FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) {
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) {
+    _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
 
 FASTCNN_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 FASTCNN_INLINE Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -72,9 +78,13 @@ FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm512_sub_epi32(a, b); }
 FASTCNN_INLINE IVec iand(IVec a, IVec b) { return _mm512_and_si512(a, b); }
 FASTCNN_INLINE IVec ior(IVec a, IVec b) { return _mm512_or_si512(a, b); }
 template <int N>
-FASTCNN_INLINE IVec shift_left(IVec a) { return _mm512_slli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_left(IVec a) {
+    return _mm512_slli_epi32(a, N);
+}
 template <int N>
-FASTCNN_INLINE IVec shift_right(IVec a) { return _mm512_srli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_right(IVec a) {
+    return _mm512_srli_epi32(a, N);
+}
 FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return _mm512_cmpeq_epi32_mask(a, b); }
 FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) { return _mm512_mask_blend_epi32(m, b, a); }
 FASTCNN_INLINE IVec to_int(Vec a) { return _mm512_cvtps_epi32(a); }  // to nearest even
@@ -124,7 +134,8 @@ struct Sum64 {
         high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)));
     }
     FASTCNN_INLINE void add_square(Vec a) {
-        const __m512d l = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), h = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+        const __m512d l = _mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+                      h = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
         low = _mm512_fmadd_pd(l, l, low);
         high = _mm512_fmadd_pd(h, h, high);
     }
@@ -160,8 +171,10 @@ FASTCNN_INLINE void transpose(const float* p, std::int64_t lda, float* q, std::i
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-        const Vec a = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88), b = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
-        const Vec c = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88), d = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+        const Vec a = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88),
+                  b = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        const Vec c = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88),
+                  d = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
         store(q + i * ldq, _mm512_shuffle_f32x4(a, c, 0x88));
         store(q + (8 + i) * ldq, _mm512_shuffle_f32x4(a, c, 0xdd));
         store(q + (4 + i) * ldq, _mm512_shuffle_f32x4(b, d, 0x88));

@@ -7,9 +7,7 @@
 
 namespace fastcnn::FASTCNN_ISA {
 
-FASTCNN_INLINE Vec infinity() {
-    return set1(__builtin_inff());
-}
+FASTCNN_INLINE Vec infinity() { return set1(__builtin_inff()); }
 
 // e^x: x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 q(r), q of degree 4 (minimax, relative error
 // 2^-28); ln 2 in two parts, the first with 10 bits, so that n times it is exact. Error 1.1 ulp, subnormal
@@ -99,9 +97,7 @@ FASTCNN_INLINE Sigmoid sigmoid_pair(Vec x) {
     const Mask negative = gt(zero(), x);
     return {select(negative, smaller, larger), select(negative, larger, smaller), e};
 }
-FASTCNN_INLINE Vec sigmoid(Vec x) {
-    return sigmoid_pair(x).p;
-}
+FASTCNN_INLINE Vec sigmoid(Vec x) { return sigmoid_pair(x).p; }
 
 // tanh: x + x^3 q(x^2) to |x| = 0.625, q of degree 4 (minimax, relative error 2^-27.8); 1 - 2 / (e^2|x| + 1)
 // with x's sign beyond, where the quotient is smaller than a half. Error 1.4 ulp.

@@ -71,9 +71,13 @@ FASTCNN_INLINE IVec isub(IVec a, IVec b) {
 FASTCNN_INLINE IVec iand(IVec a, IVec b) { return a & b; }
 FASTCNN_INLINE IVec ior(IVec a, IVec b) { return a | b; }
 template <int N>
-FASTCNN_INLINE IVec shift_left(IVec a) { return static_cast<IVec>(static_cast<std::uint32_t>(a) << N); }
+FASTCNN_INLINE IVec shift_left(IVec a) {
+    return static_cast<IVec>(static_cast<std::uint32_t>(a) << N);
+}
 template <int N>
-FASTCNN_INLINE IVec shift_right(IVec a) { return static_cast<IVec>(static_cast<std::uint32_t>(a) >> N); }
+FASTCNN_INLINE IVec shift_right(IVec a) {
+    return static_cast<IVec>(static_cast<std::uint32_t>(a) >> N);
+}
 FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return a == b; }
 FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) { return m ? a : b; }
 FASTCNN_INLINE IVec to_int(Vec a) { return static_cast<IVec>(__builtin_rintf(a)); }
@@ -91,7 +95,8 @@ FASTCNN_INLINE Vec as_float(IVec a) {
 FASTCNN_INLINE float reduce_add(Vec a) { return a; }
 FASTCNN_INLINE float reduce_max(Vec a) { return a; }
 
-// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the
+// subnormals too.
 FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
     if (n != n) return n;
     const IVec all = to_int(n), first = all / 2;
@@ -100,7 +105,8 @@ FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
 
 FASTCNN_INLINE IVec ixor(IVec a, IVec b) { return a ^ b; }
 FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
-    const std::uint64_t product = std::uint64_t{static_cast<std::uint32_t>(a)} * static_cast<std::uint32_t>(b);
+    const std::uint64_t product =
+        std::uint64_t{static_cast<std::uint32_t>(a)} * static_cast<std::uint32_t>(b);
     high = static_cast<IVec>(product >> 32);
     low = static_cast<IVec>(product);
 }

@@ -59,7 +59,9 @@ FASTCNN_INLINE unsigned bits(Mask m) { return static_cast<unsigned>(_mm_movemask
 FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm_or_ps(_mm_and_ps(m, a), _mm_andnot_ps(m, b)); }
 
 FASTCNN_INLINE IVec iset1(std::int32_t x) { return _mm_set1_epi32(x); }
-FASTCNN_INLINE IVec iload(const std::int32_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+FASTCNN_INLINE IVec iload(const std::int32_t* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
 FASTCNN_INLINE void istore(std::int32_t* p, IVec v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
 FASTCNN_INLINE IVec iload_partial(const std::int32_t* p, std::int64_t n) {
     if (n >= 4) return iload(p);
@@ -105,9 +107,13 @@ FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm_sub_epi32(a, b); }
 FASTCNN_INLINE IVec iand(IVec a, IVec b) { return _mm_and_si128(a, b); }
 FASTCNN_INLINE IVec ior(IVec a, IVec b) { return _mm_or_si128(a, b); }
 template <int N>
-FASTCNN_INLINE IVec shift_left(IVec a) { return _mm_slli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_left(IVec a) {
+    return _mm_slli_epi32(a, N);
+}
 template <int N>
-FASTCNN_INLINE IVec shift_right(IVec a) { return _mm_srli_epi32(a, N); }
+FASTCNN_INLINE IVec shift_right(IVec a) {
+    return _mm_srli_epi32(a, N);
+}
 FASTCNN_INLINE Mask ieq(IVec a, IVec b) { return _mm_castsi128_ps(_mm_cmpeq_epi32(a, b)); }
 FASTCNN_INLINE IVec iselect(Mask m, IVec a, IVec b) {
     const IVec k = _mm_castps_si128(m);
@@ -128,7 +134,8 @@ FASTCNN_INLINE float reduce_max(Vec a) {
     return _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps(pair, pair, 1)));
 }
 
-// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the subnormals too.
+// Two factors, so that each is a normal number where a * 2^n is not: the result is rounded once, into the
+// subnormals too.
 FASTCNN_INLINE Vec ldexp(Vec a, Vec n) {
     const IVec all = to_int(n), first = _mm_srai_epi32(all, 1), bias = iset1(127);
     const Vec scaled = mul(a, as_float(shift_left<23>(iadd(first, bias))));

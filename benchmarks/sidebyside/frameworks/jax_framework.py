@@ -14,7 +14,11 @@ from sidebyside.network import ADAM, LEARNING_RATE, Floats
 
 
 class JaxFramework(Framework):
-    """Training in four variants: step or epoch compiled; pooling by reduce_window, or by reshape, whose gradient is cheaper on CPUs."""
+    """Training in four variants: a step or an epoch is compiled; pooling by reduce_window, or by reshape.
+
+    The gradient of reduce_window is slow on CPUs. That of the reshaped maximum is shared out where values are equal, which
+    after ReLU happens at zeros alone, whose gradient ReLU drops.
+    """
 
     training_variants = ("step, reduce_window", "step, reshape", "epoch, reduce_window", "epoch, reshape")
 

@@ -16,7 +16,8 @@ from sidebyside.network import ADAM, LEARNING_RATE, SHAPES, Floats
 class TorchFramework(Framework):
     """Eager training; eager or traced and frozen inference.
 
-    torch.compile is not among the variants: its training step was half as fast as the eager one (PyTorch 2.13, one thread, batch 32).
+    torch.compile is not among the variants: its training step was half as fast as the eager one (PyTorch 2.13, one thread,
+    batch 32, in turns).
     """
 
     training_variants = ("eager",)

@@ -1,0 +1,19 @@
+"""The mission's training epoch: the README's program, batch 32, through `model.fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sidebyside import cases
+from sidebyside.frameworks import FRAMEWORKS
+
+TRAINING_FRAMEWORKS = [name for name in FRAMEWORKS if name != "onnxruntime"]
+
+
+@pytest.mark.parametrize("framework", TRAINING_FRAMEWORKS)
+def test_training_epoch(
+    framework: str, compare: Callable[[cases.Case, str], None], pytestconfig: pytest.Config
+) -> None:
+    quick = pytestconfig.getoption("quick")
+    compare(cases.QUICK_TRAINING if quick else cases.TRAINING, framework)
