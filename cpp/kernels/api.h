@@ -21,7 +21,7 @@ struct Kernel {
     void (*run)(const Args&);
     // Why this kernel cannot serve `args` (a sentence for explain()), or null where it can.
     const char* (*declines)(const Args&) = nullptr;
-    // Floats of args.scratch that run() needs.
+    // Floats of args.scratch that run() needs for any batch up to args.batch.
     std::int64_t (*scratch)(const Args&) = nullptr;
     // Weights in the order the kernel reads them: floats needed, and part `part` of `parts` of the
     // conversion.

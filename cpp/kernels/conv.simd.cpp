@@ -66,10 +66,10 @@ FASTCNN_INLINE std::int64_t band_floats(const Conv2dForward& f) {
     return f.pooled ? f.pool.h.size * f.shape.w.out * kBlockWidth : 0;
 }
 
+// A smaller last block may run by columns where a full one runs by samples: padding is booked for either.
 std::int64_t forward_scratch(const Conv2dForward& f) {
     const Padded padded(f.shape, true);
-    const bool pads = padded.needed(f.shape) && !forward_by_samples(f);
-    return band_floats(f) + (pads ? f.batch * padded.image.size() : 0);
+    return band_floats(f) + (padded.needed(f.shape) ? f.batch * padded.image.size() : 0);
 }
 
 // Taps of output row `oy`, an unbroken kernel row each where rows are runs. Returns their number.
@@ -341,7 +341,7 @@ struct PaddedOutput {
 
 std::int64_t grad_input_scratch(const Conv2dGradInput& g) {
     const PaddedOutput padded(g.shape);
-    return grad_input_by_samples(g) || !padded.needed() ? 0 : g.batch * padded.image.size();
+    return padded.needed() ? g.batch * padded.image.size() : 0;
 }
 
 const char* grad_input_declines(const Conv2dGradInput& g) {
