@@ -17,6 +17,7 @@ from sidebyside import cases
 from sidebyside.comparison import OURS, Comparison, Result, rounds_for
 from sidebyside.frameworks import FRAMEWORKS
 
+BUSY = 0.5
 RESULTS = Path(__file__).resolve().parent / "results" / "comparison.json"
 
 
@@ -63,6 +64,9 @@ def main() -> None:
     results = []
     with Comparison(options.frameworks, options.threads, samples) as comparison:
         print(f"{comparison.data}; {options.threads} threads each, in turns")
+        if (comparison.load_before or 0) > BUSY:
+            # Pools that spin at their barriers, OpenMP's in PyTorch above all, fall to a tenth where a core is shared.
+            print(f"the machine is busy (load {comparison.load_before:.1f}): these figures are worth nothing")
         for reason in comparison.absent.values():
             print(f"left out: {reason}")
         for case in chosen:

@@ -97,6 +97,7 @@ class Comparison:
 
     Attributes:
         absent: For each framework that is not installed, what is missing.
+        load_before: The machine's load before the workers started.
     """
 
     def __init__(self, frameworks: Sequence[str], threads: int, samples: int) -> None:
@@ -104,6 +105,7 @@ class Comparison:
         if unknown:
             raise ValueError(f"Comparison: frameworks: expected some of {list(FRAMEWORKS)}, received {unknown}")
         self.threads = threads
+        self.load_before = machine.load()
         self.absent: dict[str, str] = {}
         self.workers: dict[str, Worker] = {}
         with ExitStack() as stack:
@@ -173,6 +175,7 @@ class Comparison:
             "date": datetime.date.today().isoformat(),
             "machine": machine.describe(),
             "threads": self.threads,
+            "load before": self.load_before,
             "versions": versions,
             "data": self.data,
             "absent": self.absent,

@@ -19,6 +19,11 @@ def describe() -> dict[str, Any]:
     }
 
 
+def load() -> float | None:
+    """Processes that wanted a processor in the last minute, on average; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def usable_cores() -> list[int]:
     """Logical processors this process may use; empty where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
