@@ -16,8 +16,8 @@ void require_positive(const std::string& layer, const char* argument, Pair p) {
             text(p));
     // No size times dilation, nor output times stride, overflows then.
     constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
-    require(p.first <= most && p.second <= most, layer, ": ", argument, ": expected integers below 2^31, received ",
-            text(p));
+    require(p.first <= most && p.second <= most, layer, ": ", argument,
+            ": expected integers below 2^31, received ", text(p));
 }
 
 Image require_image(const std::string& layer, const Shape& shape) {

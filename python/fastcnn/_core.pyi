@@ -71,7 +71,9 @@ class Graph:
     ) -> tuple[int, ...]: ...
     def global_pool2d(self, name: str, *, kind: Literal["max", "average"], keepdims: bool) -> tuple[int, ...]: ...
     def dense(self, name: str, *, units: int, kernel: int, bias: int) -> tuple[int, ...]: ...
-    def activation(self, name: str, *, kind: Literal["linear", "relu", "sigmoid", "tanh", "softmax"]) -> tuple[int, ...]: ...
+    def activation(
+        self, name: str, *, kind: Literal["linear", "relu", "sigmoid", "tanh", "softmax"]
+    ) -> tuple[int, ...]: ...
     def reshape(self, name: str, *, target_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Also Flatten. One entry may be -1."""
     def dropout(self, name: str, *, rate: float, seed: int) -> tuple[int, ...]:
@@ -195,77 +197,203 @@ def rows() -> Rows:
 # float64 arrays and run the double-precision oracle. Arrays are C-contiguous (the caller sees to it); `out` is None or the result's array.
 
 def conv2d(
-    x: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any] | None, strides: tuple[int, int], padding: str,
-    dilation_rate: tuple[int, int], groups: int, relu: bool, pool_size: tuple[int, int] | None = None, pool_strides: tuple[int, int] | None = None,
-    pool_padding: str = "valid", out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    x: NDArray[Any],
+    kernel: NDArray[Any],
+    bias: NDArray[Any] | None,
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+    relu: bool,
+    pool_size: tuple[int, int] | None = None,
+    pool_strides: tuple[int, int] | None = None,
+    pool_padding: str = "valid",
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> Any:
     """y, or (y, argmax uint8) where pool_size is given (max pooling)."""
 
 def conv2d_grad_input(
-    dy: NDArray[Any], kernel: NDArray[Any], input_shape: tuple[int, int, int, int], strides: tuple[int, int], padding: str,
-    dilation_rate: tuple[int, int], groups: int, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    dy: NDArray[Any],
+    kernel: NDArray[Any],
+    input_shape: tuple[int, int, int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> NDArray[Any]: ...
 def conv2d_grad_kernel(
-    x: NDArray[Any], dy: NDArray[Any], kernel_size: tuple[int, int], strides: tuple[int, int], padding: str,
-    dilation_rate: tuple[int, int], groups: int, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """(dkernel, dbias)"""
 
 def pooled_conv2d_grad(
-    x: NDArray[Any], kernel: NDArray[Any], dy: NDArray[Any], argmax: NDArray[np.uint8], strides: tuple[int, int], padding: str,
-    dilation_rate: tuple[int, int], pool_size: tuple[int, int], pool_strides: tuple[int, int], pool_padding: str,
-    isa: str = "", algorithm: str = "",
+    x: NDArray[Any],
+    kernel: NDArray[Any],
+    dy: NDArray[Any],
+    argmax: NDArray[np.uint8],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    pool_size: tuple[int, int],
+    pool_strides: tuple[int, int],
+    pool_padding: str,
+    isa: str = "",
+    algorithm: str = "",
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(dx, dkernel HWIO, dbias) of the convolution below a max pool; `algorithm` is the grad-input's row."""
 
 def pool2d(
-    x: NDArray[Any], kind: str, pool_size: tuple[int, int], strides: tuple[int, int], padding: str,
-    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    x: NDArray[Any],
+    kind: str,
+    pool_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> NDArray[Any]: ...
 def pool2d_grad(
-    x: NDArray[Any], dy: NDArray[Any], kind: str, pool_size: tuple[int, int], strides: tuple[int, int], padding: str,
-    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    kind: str,
+    pool_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> NDArray[Any]: ...
-def dense(x: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any] | None, relu: bool, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
-def dense_grad_input(dy: NDArray[Any], kernel: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
-def dense_grad_kernel(x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any]]: ...
-def activation(x: NDArray[Any], kind: str, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> NDArray[Any]:
+def dense(
+    x: NDArray[Any],
+    kernel: NDArray[Any],
+    bias: NDArray[Any] | None,
+    relu: bool,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def dense_grad_input(
+    dy: NDArray[Any], kernel: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = ""
+) -> NDArray[Any]: ...
+def dense_grad_kernel(
+    x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any] | None = None, isa: str = "", algorithm: str = ""
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def activation(
+    x: NDArray[Any], kind: str, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = ""
+) -> NDArray[Any]:
     """linear, relu, sigmoid, tanh, softmax (last axis)"""
 
-def activation_grad(y: NDArray[Any], dy: NDArray[Any], kind: str, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def activation_grad(
+    y: NDArray[Any], dy: NDArray[Any], kind: str, isa: str = "", algorithm: str = ""
+) -> NDArray[Any]: ...
 def loss(
-    prediction: NDArray[Any], target: NDArray[Any], kind: str, from_logits: bool, label_smoothing: float, weight: NDArray[Any] | None = None, scale: float = 1.0,
-    isa: str = "", algorithm: str = "",
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    kind: str,
+    from_logits: bool,
+    label_smoothing: float,
+    weight: NDArray[Any] | None = None,
+    scale: float = 1.0,
+    isa: str = "",
+    algorithm: str = "",
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     """prediction (batch, ..., classes) -> (weighted sum of the row losses, gradient, activated); without from_logits
     `activated` is the prediction itself. target: float as prediction, or int32 (batch, ...) for the sparse loss."""
 
 def row_losses(
-    prediction: NDArray[Any], target: NDArray[Any], kind: str, from_logits: bool, label_smoothing: float = 0.0,
-    out: NDArray[Any] | None = None, isa: str = "", algorithm: str = "",
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    kind: str,
+    from_logits: bool,
+    label_smoothing: float = 0.0,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
 ) -> NDArray[Any]:
     """prediction (batch, ..., classes) -> each row's loss (batch, ...)"""
 
-def accuracy(prediction: NDArray[Any], target: NDArray[Any], kind: str, threshold: float = 0.5, weight: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[float, float]:
+def accuracy(
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    kind: str,
+    threshold: float = 0.5,
+    weight: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[float, float]:
     """(total, count)"""
 
-def confusion_counts(prediction: NDArray[Any], target: NDArray[Any], thresholds: NDArray[Any], weight: NDArray[Any] | None = None, isa: str = "", algorithm: str = "") -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def confusion_counts(
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    thresholds: NDArray[Any],
+    weight: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """(tp, fp, fn, tn), each (len(thresholds),)"""
 
 def batch_norm_statistics(x: NDArray[Any], isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
     """(mean, sum of squared deviations) over all axes but the last"""
 
-def batch_norm(x: NDArray[Any], mean: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any], relu: bool = False, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
-def batch_norm_grad(x: NDArray[Any], dy: NDArray[Any], mean: NDArray[Any], inv_std: NDArray[Any], scale: NDArray[Any], isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def batch_norm(
+    x: NDArray[Any],
+    mean: NDArray[Any],
+    scale: NDArray[Any],
+    shift: NDArray[Any],
+    relu: bool = False,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def batch_norm_grad(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    mean: NDArray[Any],
+    inv_std: NDArray[Any],
+    scale: NDArray[Any],
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(dx, sum_dy, sum_dy_x): reduce, then backward"""
 
-def dropout(x: NDArray[Any], rate: float, seed: int, layer: int = 0, step: int = 0, first_sample: int = 0, isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def dropout(
+    x: NDArray[Any],
+    rate: float,
+    seed: int,
+    layer: int = 0,
+    step: int = 0,
+    first_sample: int = 0,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
 def optimizer_update(
-    kind: str, param: NDArray[Any], gradient: NDArray[Any], slots: dict[str, NDArray[Any]], hyper: dict[str, float], isa: str = "", algorithm: str = "",
+    kind: str,
+    param: NDArray[Any],
+    gradient: NDArray[Any],
+    slots: dict[str, NDArray[Any]],
+    hyper: dict[str, float],
+    isa: str = "",
+    algorithm: str = "",
 ) -> None:
     """In place on param and slots ("m", "v", "u"); hyper: fields of OptimizerUpdate."""
 
-def sum_gradients(lanes: NDArray[Any], param: NDArray[Any], l1: float, l2: float, isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], float, float]:
+def sum_gradients(
+    lanes: NDArray[Any], param: NDArray[Any], l1: float, l2: float, isa: str = "", algorithm: str = ""
+) -> tuple[NDArray[Any], float, float]:
     """lanes (k, n) -> (gradient, penalty, sum of squares)"""
 
 def sum_gradients_transposed(lanes: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[Any]:

@@ -14,10 +14,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import fastcnn as keras
 import numpy as np
-from fastcnn import _core, layers
 from numpy.typing import NDArray
+
+import fastcnn as keras
+from fastcnn import _core, layers
 
 Array = NDArray[Any]
 Backward = Callable[[Array], Array]
@@ -229,16 +230,21 @@ class Chain:
         self._operations.append(run)
         return self
 
-    def batch_norm(
-        self, center: bool = True, scale: bool = True, epsilon: float = 1e-3, frozen: bool = False
-    ) -> Chain:
+    def batch_norm(self, center: bool = True, scale: bool = True, epsilon: float = 1e-3, frozen: bool = False) -> Chain:
         shape = (self.graph.output_shape[-1],)
         g = self._parameter(shape, offset=1.0) if scale else -1
         b = self._parameter(shape) if center else -1
         m = self._parameter(shape, trained=False)
         v = self._parameter(shape, scale=0.1, offset=1.0, trained=False)
         self.graph.batch_norm(
-            "batch_norm", gamma=g, beta=b, moving_mean=m, moving_variance=v, momentum=0.9, epsilon=epsilon, frozen=frozen
+            "batch_norm",
+            gamma=g,
+            beta=b,
+            moving_mean=m,
+            moving_variance=v,
+            momentum=0.9,
+            epsilon=epsilon,
+            frozen=frozen,
         )
 
         def run(r: Reference, x: Array) -> tuple[Array, Backward]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import fastcnn as keras
 import numpy as np
 import pytest
 from engine_cases import images, labels, mission_layers, mission_model
+
+import fastcnn as keras
 from fastcnn import _core, layers
 
 pytestmark = pytest.mark.isa

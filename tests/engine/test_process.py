@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_cases import images, labels, mission_model, run_python
+
 from fastcnn import _core
 
 COUNTER = """
@@ -166,7 +167,9 @@ def test_a_fork_of_a_process_that_used_threads_works() -> None:
     ],
 )
 def test_environment_decides_the_number_of_threads(variables: dict[str, str], expected: int | None) -> None:
-    program = "from fastcnn import _core; c = _core.thread_config(); print(c['threads'], c['affinity'], c['cgroup_quota'])"
+    program = (
+        "from fastcnn import _core; c = _core.thread_config(); print(c['threads'], c['affinity'], c['cgroup_quota'])"
+    )
     threads, affinity, quota = run_python(
         program, without=("FASTCNN_NUM_THREADS", "OMP_NUM_THREADS"), **variables
     ).split()
