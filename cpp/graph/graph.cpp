@@ -66,6 +66,7 @@ const Shape& Graph::conv2d(const std::string& layer, std::int64_t filters, Pair 
     require_positive(layer, "kernel_size", kernel_size);
     require_positive(layer, "strides", strides);
     require_positive(layer, "dilation_rate", dilation);
+    require(kernel != kAbsent, layer, ": kernel: expected a parameter, received none");
     require(groups > 0 && in.channels % groups == 0, layer, ": groups: expected a divisor of the input's ",
             in.channels, " channels, received ", groups);
     require(filters % groups == 0, layer, ": groups: expected a divisor of filters = ", filters,
@@ -99,6 +100,7 @@ const Shape& Graph::global_pool2d(const std::string& layer, bool average, bool k
 
 const Shape& Graph::dense(const std::string& layer, std::int64_t units, int kernel, int bias) {
     require(units > 0, layer, ": units: expected a positive integer, received ", units);
+    require(kernel != kAbsent, layer, ": kernel: expected a parameter, received none");
     Shape out = output_shape();
     const std::int64_t inputs = out.back();
     out.back() = units;
