@@ -140,6 +140,19 @@ const std::int64_t* checked_indices(const py::array& indices, std::int64_t sampl
     return p;
 }
 
+// Checks the labels of positions [begin, end): the loss's kernel uses class numbers as indices.
+void check_classes(const Trainer& trainer, const char* operation, const RunInput& in, std::int64_t begin,
+                   std::int64_t end) {
+    if (!in.y.classes) return;
+    const std::int64_t classes = trainer.network().graph().output_shape().back();
+    for (std::int64_t i = begin; i < end; ++i) {
+        const std::int32_t* label = in.y.classes + (in.indices ? in.indices[i] : i) * in.y.size;
+        for (std::int64_t r = 0; r < in.y.size; ++r)
+            require(label[r] >= 0 && label[r] < classes, operation, ": y: expected classes from 0 to ",
+                    classes - 1, ", received ", label[r]);
+    }
+}
+
 float* output_array(const Trainer& trainer, const char* operation, const py::object& outputs,
                     std::int64_t samples) {
     if (outputs.is_none()) return nullptr;
@@ -184,8 +197,9 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
     // Samples that this call can reach at the most.
     const std::int64_t reach =
         limits.max_steps <= (end - begin) / batch_size ? limits.max_steps * batch_size : end - begin;
-    if (!indices.is_none())
-        in.indices = checked_indices(order, in.x.samples, begin, std::min(end, begin + reach));
+    const std::int64_t last = std::min(end, begin + reach);
+    if (!indices.is_none()) in.indices = checked_indices(order, in.x.samples, begin, last);
+    check_classes(trainer, "train", in, begin, last);
     in.outputs = output_array(trainer, "train", outputs, reach);
     RunTotals totals;
     {
@@ -198,6 +212,7 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
 py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
                   std::int64_t begin, std::int64_t end, std::int64_t batch_size, const py::object& outputs) {
     RunInput in = run_input(trainer, "evaluate", x, y, weight, begin, end, -1, batch_size);
+    check_classes(trainer, "evaluate", in, begin, end);
     in.outputs = output_array(trainer, "evaluate", outputs, end - begin);
     RunTotals totals;
     {
@@ -210,6 +225,8 @@ py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y
 py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
                    std::uint32_t step) {
     RunInput in = run_input(trainer, "gradients", x, y, weight, 0, x.ndim() ? x.shape(0) : 0, -1, 1);
+    require(in.end > 0, "gradients: x: expected at least one sample, received none");
+    check_classes(trainer, "gradients", in, 0, in.end);
     py::list list;
     std::vector<float*> out;
     for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {

@@ -1,0 +1,234 @@
+"""What every layer keeps: shapes, configuration, gradients, training, and its weights' way to files and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fastcnn as keras
+import numpy as np
+import pytest
+from fastcnn import _core, layers
+from numpy.typing import NDArray
+
+pytestmark = pytest.mark.isa
+
+# (class, arguments, one sample's shape, names and shapes of the weights)
+CASES: list[tuple[type[Any], dict[str, Any], tuple[int, ...], dict[str, tuple[int, ...]]]] = [
+    (layers.Conv2D, {"filters": 4, "kernel_size": 3}, (7, 6, 3), {"kernel": (3, 3, 3, 4), "bias": (4,)}),
+    (
+        layers.Conv2D,
+        {
+            "filters": 6, "kernel_size": (2, 3), "strides": (2, 1), "padding": "same", "groups": 2, "use_bias": False,
+            "activation": "tanh", "kernel_regularizer": keras.regularizers.L2(0.01),
+        },
+        (7, 6, 4),
+        {"kernel": (2, 3, 2, 6)},
+    ),
+    (
+        layers.Conv2D,
+        {"filters": 3, "kernel_size": 2, "dilation_rate": 2, "bias_initializer": "ones"},
+        (7, 6, 2),
+        {"kernel": (2, 2, 2, 3), "bias": (3,)},
+    ),
+    (layers.Dense, {"units": 5}, (6,), {"kernel": (6, 5), "bias": (5,)}),
+    (layers.Dense, {"units": 5, "activation": "sigmoid", "use_bias": False}, (3, 4, 6), {"kernel": (6, 5)}),
+    (layers.MaxPooling2D, {}, (6, 8, 3), {}),
+    (layers.MaxPooling2D, {"pool_size": 3, "strides": 2, "padding": "same"}, (7, 6, 3), {}),
+    (layers.AveragePooling2D, {}, (6, 8, 3), {}),
+    (layers.AveragePooling2D, {"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}, (7, 6, 3), {}),
+    (layers.GlobalMaxPooling2D, {}, (5, 4, 3), {}),
+    (layers.GlobalMaxPooling2D, {"keepdims": True}, (5, 4, 3), {}),
+    (layers.GlobalAveragePooling2D, {}, (5, 4, 3), {}),
+    (layers.GlobalAveragePooling2D, {"keepdims": True}, (5, 4, 3), {}),
+    (layers.Activation, {"activation": "sigmoid"}, (4, 3), {}),
+    (layers.Activation, {"activation": "linear"}, (4, 3), {}),
+    (layers.ReLU, {}, (4, 3), {}),
+    (layers.Softmax, {}, (4, 3), {}),
+    (layers.Dropout, {"rate": 0.4, "seed": 3}, (12,), {}),
+    (layers.Dropout, {"rate": 0.0}, (4, 3), {}),
+    (layers.Flatten, {}, (4, 3, 2), {}),
+    (layers.Reshape, {"target_shape": (2, -1, 3)}, (4, 6), {}),
+    (
+        layers.BatchNormalization,
+        {"momentum": 0.8},
+        (4, 5, 3),
+        {"gamma": (3,), "beta": (3,), "moving_mean": (3,), "moving_variance": (3,)},
+    ),
+    (
+        layers.BatchNormalization,
+        {"center": False, "scale": False, "epsilon": 0.01},
+        (7,),
+        {"moving_mean": (7,), "moving_variance": (7,)},
+    ),
+]  # fmt: skip
+each_case = pytest.mark.parametrize(
+    ("cls", "arguments", "shape", "weights"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, *_) in enumerate(CASES)]
+)
+# The base, and the entry that only names a shape: tested elsewhere.
+NOT_COMPUTING = {layers.Layer, layers.InputLayer}
+SAMPLES = 6
+
+
+def test_every_public_layer_is_in_the_list() -> None:
+    public = {value for name in layers.__all__ if isinstance(value := getattr(layers, name), type)}
+    assert public - NOT_COMPUTING == {cls for cls, *_ in CASES}
+
+
+def make(cls: type[Any], arguments: dict[str, Any]) -> Any:
+    keras.utils.set_random_seed(2)
+    return cls(**arguments)
+
+
+def inputs(shape: tuple[int, ...], samples: int = SAMPLES) -> NDArray[np.float32]:
+    return np.random.default_rng(1).standard_normal((samples, *shape)).astype(np.float32)
+
+
+def between_dense(layer: Any, shape: tuple[int, ...]) -> Any:
+    """The layer between two trained layers, so that its gradient to its input is used as well."""
+    keras.utils.set_random_seed(5)
+    size = int(np.prod(shape))
+    model = keras.Sequential(
+        [keras.Input((size,)), layers.Dense(size), layers.Reshape(shape), layer, layers.Flatten(), layers.Dense(2)]
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
+    return model
+
+
+@each_case
+def test_output_shape_is_what_it_says(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    layer = make(cls, arguments)
+    said = layer.compute_output_shape((SAMPLES, *shape))
+    assert not layer.built and not layer.weights, "asking for the shape builds nothing"
+    for training in (False, True):
+        output = layer(inputs(shape), training=training)
+        assert output.dtype == np.float32 and output.shape == said
+        assert np.isfinite(output).all()
+    assert layer.compute_output_shape((None, *shape)) == (None, *said[1:])
+    assert layer(inputs(shape, samples=1)).shape == (1, *said[1:])
+    assert keras.Sequential([keras.Input(shape), make(cls, arguments)]).output_shape == (None, *said[1:])
+
+
+@each_case
+def test_weights_have_the_expected_names_and_shapes(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    layer = make(cls, {**arguments, "name": "layer"})
+    layer.build((None, *shape))
+    assert {v.name: v.shape for v in layer.weights} == weights
+    assert [v.path for v in layer.weights] == [f"layer/{name}" for name in weights]
+    assert layer.count_params() == sum(int(np.prod(s)) for s in weights.values())
+    moving = [v for v in layer.weights if v.name.startswith("moving")]
+    assert layer.non_trainable_weights == moving
+    assert layer.trainable_weights == [v for v in layer.weights if v not in moving]
+    layer.trainable = False
+    assert layer.trainable_weights == [] and layer.non_trainable_weights == layer.weights
+
+
+@each_case
+def test_configuration_makes_the_same_layer(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    layer = make(cls, {**arguments, "name": "mine", "trainable": False})
+    config = layer.get_config()
+    again = cls.from_config(config)
+    assert again.get_config() == config
+    assert (again.name, again.trainable) == ("mine", False)
+    for key, value in arguments.items():
+        assert key in config, f"{key} is not in the configuration"
+        if isinstance(value, (bool, str)):
+            found = config[key]
+            assert found == value or (isinstance(found, dict) and found["class_name"].lower() == value), key
+    layer.build((None, *shape))
+    again.build((None, *shape))
+    again.set_weights(layer.get_weights())
+    x = inputs(shape)
+    assert np.array_equal(again(x), layer(x))
+
+
+@each_case
+def test_a_model_of_it_comes_back_from_its_configuration(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    model = keras.Sequential([keras.Input(shape), make(cls, arguments)])
+    again = keras.Sequential.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    assert np.array_equal(again.predict(inputs(shape), verbose=0), model.predict(inputs(shape), verbose=0))
+
+
+@each_case
+def test_gradient_agrees_with_finite_differences(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    """Of all weights, the layer's and those below it, along random directions."""
+    model = between_dense(make(cls, arguments), shape)
+    x, y = inputs((int(np.prod(shape)),), 20), inputs((2,), 20)
+    flags = [v.trainable for v in model.weights]
+    trainer = _core.Trainer(
+        model._current_network().native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"},
+        [(0.0, 0.0)] * len(flags), flags,
+    )  # fmt: skip
+    start = model.get_weights()
+    gradients = trainer.gradients(x, y, None, 0)
+
+    def loss(scale: float, direction: list[NDArray[Any]]) -> float:
+        model.set_weights([w + scale * d for w, d in zip(start, direction)])
+        trainer.iterations = 0  # the same dropout each time
+        sums = trainer.train(x, y, None, None, 0, 20, 20, np.zeros(1), 1, np.inf, None)
+        return float(sums["loss"] / sums["loss_weight"])
+
+    rng = np.random.default_rng(3)
+    for index in [i for i, flag in enumerate(flags) if flag]:
+        # Along the gradient itself the derivative is largest, so that float32's rounding matters least.
+        gradient = gradients[index]
+        noise = rng.standard_normal(gradient.shape) * np.abs(gradient).mean()
+        direction = [np.zeros_like(w) for w in start]
+        direction[index] = gradient + noise
+        expected = float(np.vdot(gradient, direction[index]))
+        if np.linalg.norm(gradient) < 1e-5:
+            continue  # a bias below batch normalisation
+        h = 2e-3 / float(np.linalg.norm(direction[index]))
+        found = (loss(h, direction) - loss(-h, direction)) / (2 * h)
+        assert found == pytest.approx(expected, rel=2e-2), model.weights[index].path
+
+
+@each_case
+def test_training_steps_lower_the_loss(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    model = between_dense(make(cls, arguments), shape)
+    x, y = inputs((int(np.prod(shape)),), 20), inputs((2,), 20)
+    before = [v.numpy() for v in model.weights]
+    first = model.train_on_batch(x, y)
+    for variable, old in zip(model.trainable_weights, [b for v, b in zip(model.weights, before) if v.trainable]):
+        assert np.isfinite(variable.numpy()).all()
+        moved = not np.array_equal(variable.numpy(), old)
+        cancelled = cls is layers.BatchNormalization and variable.path.split("/")[-2:] == ["dense", "bias"]
+        assert moved or cancelled, f"{variable.path} did not move"
+    for _ in range(30):
+        last = model.train_on_batch(x, y)
+    assert last < first
+
+
+@each_case
+def test_weights_go_out_and_in(cls: Any, arguments: Any, shape: Any, weights: Any, tmp_path: Path) -> None:
+    """By set_weights, and through a file; a wrong list changes nothing."""
+    source, target = (keras.Sequential([keras.Input(shape), cls(**arguments)]) for _ in range(2))
+    rng = np.random.default_rng(0)
+    values = [rng.random(v.shape).astype(np.float32) + 0.5 for v in source.weights]
+    source.set_weights(values)
+    assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), values))
+    expected = source.predict(inputs(shape), verbose=0)
+    source.save_weights(tmp_path / "saved.npz")
+    target.predict(inputs(shape), verbose=0)  # packs the old weights
+    target.load_weights(tmp_path / "saved.npz")
+    assert np.array_equal(target.predict(inputs(shape), verbose=0), expected)
+    if not values:
+        return
+    with pytest.raises(ValueError, match="weights: expected"):
+        source.set_weights(values[1:])
+    with pytest.raises(ValueError, match="shape"):
+        source.set_weights([*values[:-1], np.zeros((1, 2, 3, 4, 5))])
+    assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), values))
+
+
+@each_case
+def test_a_frozen_layer_stays_as_it_is(cls: Any, arguments: Any, shape: Any, weights: Any) -> None:
+    layer = make(cls, arguments)
+    model = between_dense(layer, shape)
+    layer.trainable = False
+    model.compile(optimizer="adam", loss="mse")
+    before, others = layer.get_weights(), model.layers[0].get_weights()
+    model.train_on_batch(inputs((int(np.prod(shape)),), 20), inputs((2,), 20))
+    assert all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), before))
+    assert not np.array_equal(model.layers[0].get_weights()[0], others[0])
