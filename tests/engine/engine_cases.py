@@ -223,6 +223,8 @@ class Chain:
 
         def run(r: Reference, x: Array) -> tuple[Array, Backward]:
             def mask(a: Array) -> Array:
+                if rate == 0:
+                    return a  # no step of the plan, hence no number
                 return _core.dropout(a, rate, seed, r.dropout_steps[position], r.step, isa=REFERENCE)
 
             return mask(x), mask

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fastcnn as keras
 import numpy as np
 import pytest
-from fastcnn import _core, layers
 from numpy.typing import NDArray
+
+import fastcnn as keras
+from fastcnn import _core, layers
 
 pytestmark = pytest.mark.isa
 
