@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "bindings/bindings.h"
 #include "isa/isa.h"
+#include "kernels/dispatch.h"
 
 namespace py = pybind11;
 
@@ -45,7 +46,11 @@ py::dict threads() {
 }  // namespace
 
 void bind_config(py::module_& module) {
-    active_isa();  // an unknown FASTCNN_MAX_ISA is refused when the package is imported
+    // Unknown values of FASTCNN_MAX_ISA and FASTCNN_WINOGRAD are refused when the package is imported.
+    active_isa();
+    winograd_allowed();
+    module.def("winograd_allowed", winograd_allowed);
+    module.def("set_winograd", set_winograd, py::arg("allowed"));
     module.def("build_config", build_config);
     module.def("thread_config", threads);
     module.def("get_num_threads", thread_count);

@@ -122,10 +122,11 @@ class Call {
     // The same with weights in Keras's order, which the kernel may want packed into its own.
     template <class Args>
     void run(Args args, const float* weights) const {
-        const Choice<Args> choice = choose(args, isa_, algorithm_, exact_);
+        const Choice<Args> choice = choose(args, isa_, algorithm_, exact_, Packing{1});
         py::gil_scoped_release release;
         const Buffer packed = lend(choice.packed(args));
         args.kernel = weights;
+        if constexpr (requires { args.weights; }) args.weights = weights;
         if (choice.row->kernel->pack) {
             // In several parts, as threads would.
             constexpr int parts = 3;

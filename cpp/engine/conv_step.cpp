@@ -49,7 +49,7 @@ class ConvStep : public Step {
             forward_args_.pooled = true;
             forward_args_.pool = {in.op.pool->h, in.op.pool->w, op_.filters};
         }
-        forward_ = choose(forward_args_);
+        forward_ = choose(forward_args_, memory.packing());
         scratch_floats_ = forward_.scratch(forward_args_);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);
@@ -74,6 +74,7 @@ class ConvStep : public Step {
         a.x = run.at(slots_.x);
         a.x_stride = slots_.x.stride;
         a.kernel = run.packed + packed_forward_;
+        a.weights = weights_.kernel;
         a.bias = weights_.bias;
         a.y = run.at(slots_.y);
         a.y_stride = slots_.y.stride;
@@ -100,12 +101,11 @@ class ConvStep : public Step {
         info.layers = layers_;
         info.operation = forward_args_.pooled ? "conv2d + max_pool2d" : "conv2d";
         info.kernel = std::string(forward_.row->algorithm);
-        if (backward_planned_)
-            info.kernel +=
-                std::string(", backward ") + (!forward_args_.pooled ? grad_kernel_.row->algorithm
-                                              : slots_.dx.booked()  ? pooled_input_.row->algorithm
-                                                                    : pooled_kernel_.row->algorithm);
-        info.declined = forward_.declined + pooled_input_.declined;
+        if (backward_planned_) info.kernel += ", backward " + backward_kernels();
+        info.declined = forward_.declined;
+        for (const std::string* more : {&grad_kernel_.declined, &grad_input_.declined,
+                                        &pooled_input_.declined, &pooled_kernel_.declined})
+            if (!more->empty()) info.declined += (info.declined.empty() ? "" : "; backward ") + *more;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
         info.flops =
@@ -123,6 +123,16 @@ class ConvStep : public Step {
 
     std::uint8_t* argmax_at(const BlockRun& run) const {
         return reinterpret_cast<std::uint8_t*>(run.at(argmax_));
+    }
+
+    // Of the kernel's gradient, then of the input's.
+    std::string backward_kernels() const {
+        std::string names;
+        if (pooled_kernel_) names = pooled_kernel_.row->algorithm;
+        if (grad_kernel_) names = grad_kernel_.row->algorithm;
+        if (pooled_input_) names += std::string(" + ") + pooled_input_.row->algorithm;
+        if (grad_input_) names += std::string(" + ") + grad_input_.row->algorithm;
+        return names;
     }
 
     void plan_backward(const StepInput& in, PlanMemory& memory) {
@@ -150,7 +160,7 @@ class ConvStep : public Step {
         grad_kernel_ = choose(grad_kernel_args_);
         scratch_floats_ = std::max(scratch_floats_, grad_kernel_.scratch(grad_kernel_args_));
         if (!slots_.dx.booked()) return;
-        grad_input_ = choose(grad_input_args_);
+        grad_input_ = choose(grad_input_args_, memory.packing());
         scratch_floats_ = std::max(scratch_floats_, grad_input_.scratch(grad_input_args_));
         packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
         packed_floats_ += grad_input_.packed(grad_input_args_);
@@ -208,6 +218,7 @@ class ConvStep : public Step {
         a.dy = run.at(slots_.dy);
         a.dy_stride = slots_.dy.stride;
         a.kernel = run.packed + packed_backward_;
+        a.weights = weights_.kernel;
         a.dx = run.at(slots_.dx);
         a.dx_stride = slots_.dx.stride;
         a.scratch = run.scratch;

@@ -95,6 +95,8 @@ struct PlanMemory {
                                             : batch.book(slot.stride * batch_size);
         return slot;
     }
+    // In training the weights are packed once a step, for all of its blocks.
+    Packing packing() const { return {training ? 1.0 / static_cast<double>(block_total) : 0.0}; }
     void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
     // A gradient of (rows, columns) that step `producer` computes row by row for the optimizer.
     void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer) {

@@ -27,6 +27,9 @@ struct Kernel {
     // conversion.
     std::int64_t (*packed)(const Args&) = nullptr;
     void (*pack)(const Args&, const float* weights, float* packed, int part, int parts) = nullptr;
+    // Estimated processor cycles of one run(), to choose between rows that do the same; null: taken as soon
+    // as it does not decline.
+    double (*cost)(const Args&) = nullptr;
 };
 
 // ---------------------------------------------------------------------------------------------- convolution
@@ -55,8 +58,9 @@ struct Conv2dForward {
     std::int64_t batch = 0;
     const float* x = nullptr;
     std::int64_t x_stride = 0;
-    const float* kernel = nullptr;  // packed
-    const float* bias = nullptr;    // (out_channels) or null
+    const float* kernel = nullptr;   // packed
+    const float* weights = nullptr;  // the kernel it was packed from, HWIO
+    const float* bias = nullptr;     // (out_channels) or null
     float* y = nullptr;
     std::int64_t y_stride = 0;
     std::uint8_t* argmax = nullptr;  // pooled: position of the maximum in its window, row-major; or null
@@ -70,7 +74,8 @@ struct Conv2dGradInput {
     std::int64_t batch = 0;
     const float* dy = nullptr;
     std::int64_t dy_stride = 0;
-    const float* kernel = nullptr;  // packed
+    const float* kernel = nullptr;   // packed
+    const float* weights = nullptr;  // the kernel it was packed from, HWIO
     float* dx = nullptr;
     std::int64_t dx_stride = 0;
     float* scratch = nullptr;

@@ -521,12 +521,46 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
         sum_columns(g.dy, g.batch, g.dy_stride, c.h.out * c.w.out, c.out_channels, g.accumulate, g.dbias);
 }
 
+// ------------------------------------------------------------------------------------------------ estimates
+
+// Multiply-adds of vectors where `lanes` channels of each group fill them.
+double vector_products(const Conv2dShape& c, std::int64_t positions, std::int64_t lanes,
+                       std::int64_t others) {
+    return static_cast<double>(positions * c.h.size * c.w.size * others * c.groups) *
+           static_cast<double>(packed_columns(lanes) / kWidth);
+}
+
+double forward_cost(const Conv2dForward& f) {
+    const Conv2dShape& c = f.shape;
+    const std::int64_t rows = f.pooled ? min_of(c.h.out, f.pool.h.out * f.pool.h.stride) : c.h.out;
+    const std::int64_t columns = f.pooled ? min_of(c.w.out, f.pool.w.out * f.pool.w.stride) : c.w.out;
+    return product_cycles(
+        vector_products(c, f.batch * rows * columns, c.out_channels / c.groups, c.in_channels / c.groups),
+        0.82);
+}
+
+double grad_input_cost(const Conv2dGradInput& g) {
+    const Conv2dShape& c = g.shape;
+    return product_cycles(
+        vector_products(c, g.batch * c.h.out * c.w.out, c.in_channels / c.groups, c.out_channels / c.groups),
+        0.75);
+}
+
+double grad_kernel_cost(const Conv2dGradKernel& g) {
+    const Conv2dShape& c = g.shape;
+    return product_cycles(
+        vector_products(c, g.batch * c.h.out * c.w.out, c.out_channels / c.groups, c.in_channels / c.groups),
+        0.7);
+}
+
 }  // namespace
 
-const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run, forward_declines, forward_scratch,
-                                                     forward_packed, forward_pack};
-const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {
-    grad_input_run, grad_input_declines, grad_input_scratch, grad_input_packed, grad_input_pack};
-const Kernel<Conv2dGradKernel> conv2d_grad_kernel_direct = {grad_kernel_run, nullptr, grad_kernel_scratch};
+const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run,    forward_declines, forward_scratch,
+                                                     forward_packed, forward_pack,     forward_cost};
+const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,     grad_input_declines,
+                                                          grad_input_scratch, grad_input_packed,
+                                                          grad_input_pack,    grad_input_cost};
+const Kernel<Conv2dGradKernel> conv2d_grad_kernel_direct = {grad_kernel_run, nullptr, grad_kernel_scratch,
+                                                            nullptr,         nullptr, grad_kernel_cost};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -1,6 +1,10 @@
 #include "kernels/dispatch.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -40,6 +44,34 @@ void fail_no_row(const std::string& operation, Isa isa, const std::string& algor
                  const std::string& declined) {
     fail(operation, ": no kernel ", algorithm.empty() ? "" : "'" + algorithm + "' ", "at level '",
          name_of(isa), "'", declined.empty() ? "" : " (" + declined + ")");
+}
+
+namespace {
+
+bool winograd_from_environment() {
+    const char* value = std::getenv("FASTCNN_WINOGRAD");
+    if (!value || !*value || !std::strcmp(value, "1")) return true;
+    require(!std::strcmp(value, "0"), "FASTCNN_WINOGRAD: expected 0 or 1, received '", value, "'");
+    return false;
+}
+
+std::atomic<bool>& winograd_switch() {
+    static std::atomic<bool> allowed{winograd_from_environment()};
+    return allowed;
+}
+
+}  // namespace
+
+bool winograd_allowed() { return winograd_switch().load(std::memory_order_relaxed); }
+
+void set_winograd(bool allowed) { winograd_switch().store(allowed, std::memory_order_relaxed); }
+
+bool is_winograd(const char* algorithm) { return !std::strncmp(algorithm, "winograd", 8); }
+
+std::string times_as_long(double ratio) {
+    char text[64];
+    std::snprintf(text, sizeof text, "estimated %.1f times the time", ratio);
+    return text;
 }
 
 }  // namespace fastcnn

@@ -53,6 +53,10 @@ std::vector<RowName> row_names();
 [[noreturn]] void fail_no_row(const std::string& operation, Isa isa, const std::string& algorithm,
                               const std::string& declined);
 
+// "estimated 1.3 times the time"
+std::string times_as_long(double ratio);
+bool is_winograd(const char* algorithm);
+
 template <class Args>
 struct Choice {
     const Row<Args>* row = nullptr;
@@ -68,27 +72,68 @@ struct Choice {
     }
 };
 
-// The best row at or below `isa` that accepts `args`; with `algorithm` only that one. Throws Error where
-// there is none. With `exact`, only rows of the level `isa` itself.
+// Whether rows that use Winograd's method may be chosen; where not, the direct sums are. True at first;
+// FASTCNN_WINOGRAD=0 in the environment and set_winograd(false) turn it off.
+bool winograd_allowed();
+void set_winograd(bool allowed);
+
+// How often an operation's weights change.
+struct Packing {
+    double per_run =
+        0;  // times the weights are packed in one run of the kernel; 0: packed once for many runs
+};
+
+// Cycles to pack one weight; the figure hardly depends on the order that a kernel wants.
+inline constexpr double kPackCycles = 1.0;
+
+// The row at or below `isa` that accepts `args` and is estimated the fastest; with `algorithm` only that one.
+// Rows of a better instruction set always come first. Throws Error where there is none. With `exact`, only
+// rows of the level `isa` itself.
 template <class Args>
 Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
-                    bool exact = false) {
+                    bool exact = false, Packing packing = {}) {
     Choice<Args> choice;
+    std::vector<std::pair<const Row<Args>*, double>> passed;  // rows with an estimate
     const char* operation = "";
+    const auto note = [&choice](const Row<Args>& row, const std::string& reason) {
+        const std::string said = std::string(row.algorithm) + ": " + reason;
+        if (choice.declined.find(said) == std::string::npos)
+            choice.declined += (choice.declined.empty() ? "" : "; ") + said;
+    };
+    double least = 0;
     for (const Row<Args>& row : rows<Args>()) {
         operation = row.operation;
         if (row.isa > isa || (exact && row.isa != isa)) continue;
         if (!algorithm.empty() && algorithm != row.algorithm) continue;
-        const char* reason = row.kernel->declines ? row.kernel->declines(args) : nullptr;
-        if (!reason) {
+        if (choice.row && row.isa != choice.row->isa) break;
+        if (const char* reason = row.kernel->declines ? row.kernel->declines(args) : nullptr) {
+            note(row, reason);
+            continue;
+        }
+        if (algorithm.empty() && !winograd_allowed() && is_winograd(row.algorithm)) {
+            note(row, "switched off");
+            continue;
+        }
+        if (!row.kernel->cost) {
             choice.row = &row;
             return choice;
         }
-        const std::string said = std::string(row.algorithm) + ": " + reason;
-        if (choice.declined.find(said) == std::string::npos)
-            choice.declined += (choice.declined.empty() ? "" : "; ") + said;
+        const double packed = row.kernel->packed ? static_cast<double>(row.kernel->packed(args)) : 0;
+        const double cycles = row.kernel->cost(args) + packing.per_run * kPackCycles * packed;
+        passed.emplace_back(&row, cycles);
+        if (choice.row && cycles >= least) continue;
+        choice.row = &row;
+        least = cycles;
     }
-    fail_no_row(operation, isa, algorithm, choice.declined);
+    if (!choice.row) fail_no_row(operation, isa, algorithm, choice.declined);
+    for (const auto& [row, cycles] : passed)
+        if (row != choice.row) note(*row, times_as_long(cycles / least));
+    return choice;
+}
+
+template <class Args>
+Choice<Args> choose(const Args& args, Packing packing) {
+    return choose(args, active_isa(), "", false, packing);
 }
 
 }  // namespace fastcnn

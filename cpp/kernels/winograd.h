@@ -1,0 +1,326 @@
+// Winograd's convolution: M x M outputs of an R x R convolution from A x A products, A = M + R - 1, instead
+// of M * M * R * R (S. Winograd, "Arithmetic Complexity of Computations", 1980; A. Lavin and S. Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2016).
+//
+//   y = output^T [(filter g filter^T) * (input d input^T)] output        * element by element, d: A x A input
+//
+// Polynomial evaluation at A - 1 points and infinity gives the matrices. The points decide the error: with
+// 0, +-3/4, +-3/2 the 4 x 4 tile is about as accurate as the direct sum (0.7 to 1.6e-6 relative for 64 to 256
+// channels, against 0.4 to 0.9e-6), with the textbook's 0, +-1, +-2 only half as accurate; the 2 x 2 tile is
+// more accurate than the direct sum.
+#pragma once
+
+#include "kernels/conv.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+template <int M, int R>
+struct WinogradMatrices {
+    static constexpr int A = M + R - 1;
+    float input[A][A] = {};    // applied to the input: B^T
+    double filter[A][R] = {};  // to the kernel: G
+    float output[M][A] = {};   // to the products: A^T
+
+    constexpr WinogradMatrices() {
+        constexpr double points_3[] = {0, 1, -1};
+        constexpr double points_4[] = {0, 1, -0.5, -2};
+        constexpr double points_5[] = {0, 0.75, -0.75, 1.5, -1.5};
+        static_assert(A >= 4 && A <= 6);
+        const double* p = A == 4 ? points_3 : A == 5 ? points_4 : points_5;
+        for (int i = 0; i < A; ++i) {
+            const bool infinity = i == A - 1;
+            // product over the other points of (x - p[j]), coefficients by power of x
+            double product[A] = {1}, scale = 1;
+            int degree = 0;
+            for (int j = 0; j < A - 1; ++j) {
+                if (j == i) continue;
+                for (int k = ++degree; k > 0; --k) product[k] = product[k - 1] - p[j] * product[k];
+                product[0] *= -p[j];
+                if (!infinity) scale *= p[i] - p[j];
+            }
+            double power = 1;
+            for (int k = 0; k < A; ++k) {
+                input[i][k] = static_cast<float>(product[k]);
+                if (k < R) filter[i][k] = infinity ? (k == R - 1) : power / scale;
+                if (k < M) output[k][i] = infinity ? (k == M - 1) : static_cast<float>(power);
+                if (!infinity) power *= p[i];
+            }
+        }
+    }
+};
+
+template <int M, int R>
+inline constexpr WinogradMatrices<M, R> kWinograd{};
+
+// sum += factor * x, where the factor is known at compile time: nothing is multiplied by 0, 1 or -1.
+struct Sum {
+    Vec value;
+    bool started = false;
+    FASTCNN_INLINE void add(float factor, Vec x) {
+        if (factor == 0) return;
+        if (!started)
+            value = factor == 1 ? x : factor == -1 ? sub(zero(), x) : mul(set1(factor), x);
+        else
+            value = factor == 1    ? FASTCNN_ISA::add(value, x)
+                    : factor == -1 ? sub(value, x)
+                                   : fma(set1(factor), x, value);
+        started = true;
+    }
+};
+
+enum class Matrix { input, filter, output };
+
+// A matrix of a transform, or its transpose (for the gradients). Points p and -p belong to two rows (or, in a
+// transpose and in A^T, to two columns) that are equal up to every other sign: such a pair shares its sums.
+template <int M, int R, Matrix Which, bool Transposed>
+struct WinogradMatrix {
+    static constexpr int A = M + R - 1;
+    static constexpr int kOther = Which == Matrix::input ? A : Which == Matrix::filter ? R : M;
+    static constexpr bool kPointsAreRows = (Which == Matrix::output) == Transposed;
+    static constexpr int kRows = kPointsAreRows ? A : kOther, kColumns = kPointsAreRows ? kOther : A;
+
+    static constexpr float at(int row, int column) {
+        const int i = Transposed ? column : row, k = Transposed ? row : column;
+        if (Which == Matrix::input) return kWinograd<M, R>.input[i][k];
+        if (Which == Matrix::filter) return static_cast<float>(kWinograd<M, R>.filter[i][k]);
+        return kWinograd<M, R>.output[i][k];
+    }
+    // Of point `p`, the k-th entry.
+    static constexpr float entry(int p, int k) { return kPointsAreRows ? at(p, k) : at(k, p); }
+    // Points p and p + 1 are a pair; points 0 and infinity belong to none.
+    static constexpr bool paired(int p) {
+        return A != 5 && p % 2 == 1 && p + 1 < A - 1 && entry(p, 0) == entry(p + 1, 0);
+    }
+    static constexpr bool same(int p, int k) { return entry(p, k) == entry(p + 1, k); }
+
+    // y = matrix x, element k of x at x[k * step]
+    FASTCNN_INLINE static void apply(const Vec* x, int step, Vec* y) {
+        if constexpr (kPointsAreRows)
+            apply_rows(x, step, y);
+        else
+            apply_columns(x, step, y);
+    }
+
+    // out (kRows x kRows) = matrix in matrix^T, in: kColumns x kColumns, row-major
+    FASTCNN_INLINE static void transform(const Vec* in, Vec* out) {
+        Vec half[kColumns][kRows];  // of each column of `in`
+#pragma GCC unroll 8
+        for (int c = 0; c < kColumns; ++c) apply(in + c, kColumns, half[c]);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) apply(&half[0][r], kRows, out + r * kRows);
+    }
+
+  private:
+    FASTCNN_INLINE static void apply_rows(const Vec* x, int step, Vec* y) {
+#pragma GCC unroll 8
+        for (int p = 0; p < kRows; ++p) {
+            Sum sum, other;
+            if (!paired(p)) {
+                if (p > 0 && paired(p - 1)) continue;
+#pragma GCC unroll 8
+                for (int k = 0; k < kColumns; ++k) sum.add(at(p, k), x[k * step]);
+                y[p] = sum.value;
+                continue;
+            }
+#pragma GCC unroll 8
+            for (int k = 0; k < kColumns; ++k) (same(p, k) ? sum : other).add(at(p, k), x[k * step]);
+            y[p] = add(sum.value, other.value);
+            y[p + 1] = sub(sum.value, other.value);
+        }
+    }
+
+    FASTCNN_INLINE static void apply_columns(const Vec* x, int step, Vec* y) {
+        Vec sums[A], differences[A];
+#pragma GCC unroll 8
+        for (int p = 0; p < A; ++p)
+            if (paired(p)) {
+                sums[p] = add(x[p * step], x[(p + 1) * step]);
+                differences[p] = sub(x[p * step], x[(p + 1) * step]);
+            }
+#pragma GCC unroll 8
+        for (int i = 0; i < kRows; ++i) {
+            Sum sum;
+#pragma GCC unroll 8
+            for (int p = 0; p < A; ++p) {
+                if (p > 0 && paired(p - 1)) continue;
+                sum.add(at(i, p), !paired(p) ? x[p * step] : same(p, i) ? sums[p] : differences[p]);
+            }
+            y[i] = sum.value;
+        }
+    }
+};
+
+// -------------------------------------------------------------------------------------------------- geometry
+
+// The tiles of a block of samples: sample by sample, row by row.
+struct WinogradTiles {
+    std::int64_t down, across;  // of a sample
+    std::int64_t top, left;     // input position of the first tile's first element (negative: padding)
+    std::int64_t step;          // M
+
+    // Tiles that cover outputs [0, rows) x [0, columns) counted from output (first_row, first_column).
+    FASTCNN_INLINE WinogradTiles(const Conv2dShape& c, int m, std::int64_t first_row, std::int64_t rows,
+                                 std::int64_t first_column, std::int64_t columns)
+        : down((rows + m - 1) / m),
+          across((columns + m - 1) / m),
+          top(c.h.begin(first_row)),
+          left(c.w.begin(first_column)),
+          step(m) {}
+    FASTCNN_INLINE std::int64_t count() const { return down * across; }
+};
+
+// Position of tile `index` of a block.
+struct WinogradPlace {
+    std::int64_t sample, row, column;
+    FASTCNN_INLINE WinogradPlace(const WinogradTiles& tiles, std::int64_t index)
+        : sample(index / tiles.count()),
+          row(index % tiles.count() / tiles.across),
+          column(index % tiles.across) {}
+    FASTCNN_INLINE void next(const WinogradTiles& tiles) {
+        if (++column < tiles.across) return;
+        column = 0;
+        if (++row < tiles.down) return;
+        row = 0;
+        ++sample;
+    }
+};
+
+// Why an operation is none for Winograd's kernels, or null.
+FASTCNN_INLINE const char* winograd_declines(const Conv2dShape& c) {
+    if (c.h.size != 3 || c.w.size != 3) return "kernel is not 3x3";
+    if (c.h.stride != 1 || c.w.stride != 1) return "stride is not 1";
+    if (c.h.dilation != 1 || c.w.dilation != 1) return "dilation is not 1";
+    if (c.groups != 1) return "groups is not 1";
+    return nullptr;
+}
+
+// A matrix for each of the A * A products, 64 bytes apart from a multiple of 4 KB: tiles are written to all
+// of them in turn, and equal addresses modulo 4 KB would fight for the same lines of the cache.
+FASTCNN_INLINE std::int64_t winograd_step(std::int64_t floats) { return (floats + 1023) / 1024 * 1024 + 16; }
+
+// Rows (tiles) at a time, a whole number of register tiles: as many as `budget` floats hold, `row` floats
+// each.
+FASTCNN_INLINE std::int64_t winograd_rows(std::int64_t all, std::int64_t row, std::int64_t budget) {
+    const std::int64_t fit = max_of(1, budget / row / kTileRows) * kTileRows;
+    return min_of(fit, all);
+}
+
+// One tile of an image, `lanes` channels from `channel` on. Elements outside the image are zero: such a tile
+// is first copied into `patch`, A * A * kWidth floats.
+template <int A>
+FASTCNN_INLINE void load_tile(const float* x, const Image& image, std::int64_t y0, std::int64_t x0,
+                              std::int64_t channel, std::int64_t lanes, float* patch, Vec* tile) {
+    const float* at = x + (y0 * image.width + x0) * image.channels + channel;
+    std::int64_t row = image.row(), pixel = image.channels;
+    if (y0 < 0 || x0 < 0 || y0 + A > image.height || x0 + A > image.width || lanes < kWidth) {
+        for (int r = 0; r < A; ++r)
+            for (int c = 0; c < A; ++c) {
+                const bool exists =
+                    y0 + r >= 0 && y0 + r < image.height && x0 + c >= 0 && x0 + c < image.width;
+                store(patch + (r * A + c) * kWidth,
+                      exists ? load_partial(at + r * row + c * pixel, lanes) : zero());
+            }
+        at = patch;
+        row = A * kWidth;
+        pixel = kWidth;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < A; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < A; ++c) tile[r * A + c] = load(at + r * row + c * pixel);
+    }
+}
+
+// Cycles of `rows` tiles: transforms of `transformed` vectors a tile there and back, products of depth
+// `depth` by `vectors` vectors, and the weights streamed once a chunk.
+FASTCNN_INLINE double winograd_cycles(int a, std::int64_t rows, std::int64_t chunk, double transformed,
+                                      std::int64_t depth, std::int64_t vectors) {
+    const double products = a * a * static_cast<double>(depth * vectors);
+    const double chunks = static_cast<double>((rows + chunk - 1) / chunk);
+    const double streamed = chunks * products * kWidth * sizeof(float) / 20;
+    const double multiplied = product_cycles(static_cast<double>(rows) * products, 0.72);
+    return 5.0 * a * a * static_cast<double>(rows) * transformed +
+           (streamed > multiplied ? streamed : multiplied);
+}
+
+// -------------------------------------------------------------------------------------------------- products
+
+// Transformed tiles lie as [product][block of kWidth channels][tile][kWidth]: the rows of a register tile are
+// kWidth floats apart, so that one pointer and constant offsets reach all of them.
+
+// P[m][n] = sum over channels of V[m][channel] * U[channel][n], for Rows tiles and Vecs vectors. `v_block`,
+// `p_block`: floats between blocks of channels of V and P. U: [channel][Vecs * kWidth].
+struct WinogradProduct {
+    const float* v;
+    const float* u;
+    float* p;
+    std::int64_t v_block, p_block, channels;
+};
+
+template <int Rows, int Vecs>
+void multiply_tile(const WinogradProduct& t) {
+    Vec acc[Rows][Vecs];
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
+        for (int n = 0; n < Vecs; ++n) acc[m][n] = zero();
+    }
+    const float* v = t.v;
+    const float* u = t.u;
+    for (std::int64_t left = t.channels; left > 0; left -= kWidth, v += t.v_block) {
+        const std::int64_t count = min_of(left, kWidth);
+#pragma GCC unroll 2
+        for (std::int64_t j = 0; j < count; ++j, u += Vecs * kWidth) {
+            Vec column[Vecs];
+#pragma GCC unroll 4
+            for (int n = 0; n < Vecs; ++n) column[n] = load(u + n * kWidth);
+#pragma GCC unroll 16
+            for (int m = 0; m < Rows; ++m) {
+                const Vec row = set1(v[m * kWidth + j]);
+#pragma GCC unroll 4
+                for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
+        for (int n = 0; n < Vecs; ++n) store(t.p + n * t.p_block + m * kWidth, acc[m][n]);
+    }
+}
+
+using ProductFunction = void (*)(const WinogradProduct&);
+
+template <int Rows = kTileRows>
+ProductFunction product_function(int rows, int vecs) {
+    if constexpr (Rows > 1)
+        if (rows < Rows) return product_function<Rows - 1>(rows, vecs);
+    return vecs == 1 ? multiply_tile<Rows, 1> : multiply_tile<Rows, 2>;
+}
+
+// The same for any number of tiles: `t` describes the first.
+FASTCNN_INLINE void multiply_tiles(WinogradProduct t, std::int64_t tiles, int vecs) {
+    const RowSplit split(tiles);
+    for (std::int64_t i = 0; i < split.tiles; ++i) {
+        const int m = split.rows(i);
+        product_function(m, vecs)(t);
+        t.v += m * kWidth;
+        t.p += m * kWidth;
+    }
+}
+
+FASTCNN_INLINE bool all_finite(Vec v) { return bits(is_nan(sub(v, v))) == 0; }
+
+template <int N>
+FASTCNN_INLINE Vec sum_of(const Vec* v) {
+    Vec sum = v[0];
+#pragma GCC unroll 36
+    for (int i = 1; i < N; ++i) sum = add(sum, v[i]);
+    return sum;
+}
+
+}  // namespace
+
+}  // namespace fastcnn::FASTCNN_ISA

@@ -1,0 +1,271 @@
+// 3x3 convolution forward by Winograd's method, with bias, ReLU and 2x2 max pooling fused.
+//
+// Tiles of all samples of the block are the rows of A * A matrix products (channels in x channels out). A
+// chunk of them at a time is transformed (V), multiplied by the transformed kernel (U), one block of output
+// channels after the other (so that the products of a block, P, stay in L1 or L2 until they are transformed
+// back), and leaves as finished outputs: a tile holds whole pooling windows.
+//
+// The transforms add and subtract inputs that an output does not depend on: an infinity among them would
+// spoil the whole tile. A tile with a result that is not finite is therefore computed again, directly.
+#include "kernels/winograd.h"
+#include "kernels/rows.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+// Floats of V and P for one chunk. Where U stays in L2 beside them, a small chunk in L1 wins; a larger U is
+// streamed once a chunk, which then has to be long.
+constexpr std::int64_t kSmallChunk = 12 * 1024, kLargeChunk = 160 * 1024;
+constexpr std::int64_t kResidentWeights = 192 * 1024;
+
+template <int M>
+struct Forward {
+    static constexpr int R = 3, A = M + R - 1, kProducts = A * A;
+    using Input = WinogradMatrix<M, R, Matrix::input, false>;
+    using Filter = WinogradMatrix<M, R, Matrix::filter, false>;
+    using Output = WinogradMatrix<M, R, Matrix::output, false>;
+
+    const Conv2dForward& f;
+    const Conv2dShape& c;
+    std::int64_t inputs, outputs;  // channels, padded to whole vectors
+    WinogradTiles tiles;
+    std::int64_t chunk;                   // tiles at a time
+    std::int64_t u_step, v_step, p_step;  // between the matrices of two products
+
+    FASTCNN_INLINE explicit Forward(const Conv2dForward& args)
+        : f(args),
+          c(args.shape),
+          inputs(packed_columns(c.in_channels)),
+          outputs(packed_columns(c.out_channels)),
+          tiles(c, M, f.pooled ? f.pool.h.begin(0) : 0, f.pooled ? 2 * f.pool.h.out : c.h.out,
+                f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
+          chunk(winograd_rows(args.batch * tiles.count(), kProducts * (inputs + kBlockWidth),
+                              kProducts * inputs * outputs <= kResidentWeights ? kSmallChunk : kLargeChunk)),
+          u_step(winograd_step(c.in_channels * outputs)),
+          v_step(winograd_step(chunk * inputs)),
+          p_step(winograd_step(chunk * kBlockWidth)) {}
+
+    std::int64_t packed() const { return kProducts * u_step; }
+    double cost() const {
+        return winograd_cycles(A, f.batch * tiles.count(), chunk,
+                               static_cast<double>((inputs + outputs) / kWidth), c.in_channels,
+                               outputs / kWidth);
+    }
+    std::int64_t scratch() const { return kProducts * (v_step + p_step) + kProducts * kWidth; }
+
+    // U: [product][block of output channels][input channel][columns of the block]
+    void pack(const float* weights, float* packed, int part, int parts) const {
+        const std::int64_t vectors = outputs / kWidth, all = vectors * c.in_channels;
+        for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
+            const std::int64_t column = i / c.in_channels * kWidth, channel = i % c.in_channels;
+            const std::int64_t block = column / kBlockWidth;
+            const std::int64_t width = block_vecs(c.out_channels, block) * kWidth;
+            Vec g[R * R], u[kProducts];
+#pragma GCC unroll 9
+            for (int k = 0; k < R * R; ++k)
+                g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
+                                    c.out_channels - column);
+            Filter::transform(g, u);
+            float* to = packed + block * kBlockWidth * c.in_channels + channel * width + column % kBlockWidth;
+            for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+        }
+    }
+
+    FASTCNN_INLINE void transform_inputs(std::int64_t first, std::int64_t count, float* v,
+                                         float* patch) const {
+        const Image image{c.h.in, c.w.in, c.in_channels};
+        WinogradPlace place(tiles, first);
+        for (std::int64_t t = 0; t < count; ++t, place.next(tiles)) {
+            const float* x = f.x + place.sample * f.x_stride;
+            for (std::int64_t channel = 0; channel < c.in_channels; channel += kWidth) {
+                Vec d[kProducts], transformed[kProducts];
+                load_tile<A>(x, image, tiles.top + place.row * M, tiles.left + place.column * M, channel,
+                             c.in_channels - channel, patch, d);
+                Input::transform(d, transformed);
+                float* to = v + channel * chunk + t * kWidth;
+#pragma GCC unroll 36
+                for (int k = 0; k < kProducts; ++k) store(to + k * v_step, transformed[k]);
+            }
+        }
+    }
+
+    // Tiles of `block`, from their products to y.
+    FASTCNN_INLINE void transform_outputs(std::int64_t first, std::int64_t count, std::int64_t block,
+                                          const float* p) const {
+        const int vecs = block_vecs(c.out_channels, block);
+        for (int n = 0; n < vecs; ++n) {
+            const std::int64_t channel = block * kBlockWidth + n * kWidth, lanes = c.out_channels - channel;
+            const Vec bias = f.bias ? load_partial(f.bias + channel, min_of(lanes, kWidth)) : zero();
+            const float* from = p + n * chunk * kWidth;
+            WinogradPlace place(tiles, first);
+            for (std::int64_t t = 0; t < count; ++t, from += kWidth, place.next(tiles)) {
+                Vec products[kProducts], y[M * M];
+#pragma GCC unroll 36
+                for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
+                Output::transform(products, y);
+                if (!all_finite(sum_of<M * M>(y))) {
+                    convolve_directly(place, channel, bias, lanes);
+                    continue;
+                }
+                if (f.pooled)
+                    write_pooled<false>(place, channel, lanes, bias, y);
+                else
+                    write(place, channel, lanes, bias, y);
+            }
+        }
+    }
+
+    FASTCNN_INLINE void write(const WinogradPlace& place, std::int64_t channel, std::int64_t lanes, Vec bias,
+                              const Vec* y) const {
+        const std::int64_t oy = place.row * M, ox = place.column * M;
+        float* out = f.y + place.sample * f.y_stride + (oy * c.w.out + ox) * c.out_channels + channel;
+#pragma GCC unroll 4
+        for (int r = 0; r < M; ++r) {
+            if (oy + r >= c.h.out) break;
+#pragma GCC unroll 4
+            for (int q = 0; q < M; ++q) {
+                if (ox + q >= c.w.out) break;
+                const Vec sum = add(y[r * M + q], bias), v = f.relu ? max(zero(), sum) : sum;
+                float* to = out + (r * c.w.out + q) * c.out_channels;
+                if (lanes >= kWidth)
+                    store(to, v);
+                else
+                    store_partial(to, v, lanes);
+            }
+        }
+    }
+
+    // Where `Specials`, y may hold NaN, which wins.
+    template <bool Specials>
+    FASTCNN_INLINE void write_pooled(const WinogradPlace& place, std::int64_t channel, std::int64_t lanes,
+                                     Vec bias, const Vec* y) const {
+        constexpr int windows = M / 2;
+#pragma GCC unroll 2
+        for (int r = 0; r < windows; ++r) {
+            const std::int64_t py = place.row * windows + r;
+            if (py >= f.pool.h.out) break;
+#pragma GCC unroll 2
+            for (int q = 0; q < windows; ++q) {
+                const std::int64_t px = place.column * windows + q;
+                if (px >= f.pool.w.out) break;
+                const Vec* window = y + 2 * r * M + 2 * q;
+                const Vec other[3] = {window[1], window[M], window[M + 1]};
+                Vec best = window[0];
+                IVec slot = iset1(0);
+#pragma GCC unroll 3
+                for (int k = 0; k < 3; ++k) {
+                    const Mask greater = gt(other[k], best);
+                    const Mask better = Specials ? mask_or(greater, is_nan(other[k])) : greater;
+                    best = Specials ? select(better, other[k], best) : max(best, other[k]);
+                    slot = iselect(better, iset1(k + 1), slot);
+                }
+                best = add(best, bias);
+                if (f.relu) best = max(zero(), best);
+                const std::int64_t at = (py * f.pool.w.out + px) * c.out_channels + channel;
+                float* to = f.y + place.sample * f.y_stride + at;
+                if (lanes >= kWidth)
+                    store(to, best);
+                else
+                    store_partial(to, best, lanes);
+                if (f.argmax)
+                    istore_bytes_partial(f.argmax + place.sample * f.argmax_stride + at, slot,
+                                         min_of(lanes, kWidth));
+            }
+        }
+    }
+
+    // One tile and vector of output channels without Winograd.
+    void convolve_directly(const WinogradPlace& place, std::int64_t channel, Vec bias,
+                           std::int64_t lanes) const {
+        Vec y[M * M];
+        for (int r = 0; r < M; ++r)
+            for (int q = 0; q < M; ++q) {
+                Vec sum = zero();
+                for (int tap = 0; tap < R * R; ++tap) {
+                    const std::int64_t iy = tiles.top + place.row * M + r + tap / R;
+                    const std::int64_t ix = tiles.left + place.column * M + q + tap % R;
+                    if (iy < 0 || iy >= c.h.in || ix < 0 || ix >= c.w.in) continue;
+                    const float* x = f.x + place.sample * f.x_stride + (iy * c.w.in + ix) * c.in_channels;
+                    const float* w = f.weights + tap * c.in_channels * c.out_channels + channel;
+                    for (std::int64_t i = 0; i < c.in_channels; ++i, w += c.out_channels)
+                        sum = fma(set1(x[i]), load_partial(w, min_of(lanes, kWidth)), sum);
+                }
+                y[r * M + q] = sum;
+            }
+        if (f.pooled)
+            write_pooled<true>(place, channel, lanes, bias, y);
+        else
+            write(place, channel, lanes, bias, y);
+    }
+
+    FASTCNN_INLINE void run() const {
+        float* v = f.scratch;
+        float* p = v + kProducts * v_step;
+        float* patch = p + kProducts * p_step;
+        const std::int64_t all = f.batch * tiles.count();
+        for (std::int64_t first = 0; first < all; first += chunk) {
+            const std::int64_t count = min_of(chunk, all - first);
+            transform_inputs(first, count, v, patch);
+            for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
+                for (int k = 0; k < kProducts; ++k)
+                    multiply_tiles(
+                        {v + k * v_step, f.kernel + k * u_step + block * kBlockWidth * c.in_channels,
+                         p + k * p_step, chunk * kWidth, chunk * kWidth, c.in_channels},
+                        count, block_vecs(c.out_channels, block));
+                transform_outputs(first, count, block, p);
+            }
+        }
+    }
+};
+
+template <int M>
+const char* forward_declines(const Conv2dForward& f) {
+    if (const char* reason = winograd_declines(f.shape)) return reason;
+    if (!f.pooled) return nullptr;
+    const PoolShape& p = f.pool;
+    if (p.h.size != 2 || p.w.size != 2 || p.h.stride != 2 || p.w.stride != 2)
+        return "pooling is not 2x2 with stride 2";
+    if (p.h.pad > 0 || p.w.pad > 0 || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
+    if (M % 2) return "tiles do not hold whole pooling windows";
+    return nullptr;
+}
+
+template <int M>
+std::int64_t forward_packed(const Conv2dForward& f) {
+    return Forward<M>(f).packed();
+}
+
+template <int M>
+void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
+    Forward<M>(f).pack(weights, packed, part, parts);
+}
+
+template <int M>
+std::int64_t forward_scratch(const Conv2dForward& f) {
+    return Forward<M>(f).scratch();
+}
+
+template <int M>
+double forward_cost(const Conv2dForward& f) {
+    return Forward<M>(f).cost();
+}
+
+template <int M>
+void forward_run(const Conv2dForward& f) {
+    Forward<M>(f).run();
+}
+
+}  // namespace
+
+const Kernel<Conv2dForward> conv2d_forward_winograd2 = {forward_run<2>,     forward_declines<2>,
+                                                        forward_scratch<2>, forward_packed<2>,
+                                                        forward_pack<2>,    forward_cost<2>};
+const Kernel<Conv2dForward> conv2d_forward_winograd3 = {forward_run<3>,     forward_declines<3>,
+                                                        forward_scratch<3>, forward_packed<3>,
+                                                        forward_pack<3>,    forward_cost<3>};
+const Kernel<Conv2dForward> conv2d_forward_winograd4 = {forward_run<4>,     forward_declines<4>,
+                                                        forward_scratch<4>, forward_packed<4>,
+                                                        forward_pack<4>,    forward_cost<4>};
+
+}  // namespace fastcnn::FASTCNN_ISA
