@@ -44,12 +44,13 @@ class ConvStep : public Step {
         if (op_.bias != kAbsent) weights_.bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
         forward_args_.shape = {op_.h, op_.w, in.op.in.back(), op_.filters, op_.groups};
         forward_args_.relu = in.op.activation == ActivationName::relu;
-        forward_args_.batch = memory.block_size;
+        forward_args_.batch = memory.chosen_for;
         if (in.op.pool) {
             forward_args_.pooled = true;
             forward_args_.pool = {in.op.pool->h, in.op.pool->w, op_.filters};
         }
         forward_ = choose(forward_args_, memory.packing());
+        forward_args_.batch = memory.block_size;
         scratch_floats_ = forward_.scratch(forward_args_);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);

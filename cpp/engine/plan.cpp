@@ -99,9 +99,10 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
     }
     const std::int64_t budget = memory_.training ? kTrainingBlockFloats / std::max<std::int64_t>(1, all)
                                                  : kInferenceBlockFloats / std::max<std::int64_t>(1, most);
-    std::int64_t block = std::clamp<std::int64_t>(budget, 1, std::min(kBlockLimit, options_.block_limit));
+    std::int64_t block = std::clamp<std::int64_t>(budget, 1, kBlockLimit);
     if (memory_.training) block = std::min(block, ceil_div(options_.batch_size, kBlocksWanted));
-    memory_.block_size = std::min(block, options_.batch_size);
+    memory_.chosen_for = std::min(block, options_.batch_size);
+    memory_.block_size = std::min(memory_.chosen_for, options_.block_limit);
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 

@@ -82,6 +82,9 @@ struct StepInfo {
 struct PlanMemory {
     bool training = false;
     std::int64_t block_size = 1;  // samples
+    // Samples of a block where nothing but batch and network limit it. Kernels are chosen for these: block_size
+    // may depend on the number of threads, and the choice of a kernel may change a result's last bits.
+    std::int64_t chosen_for = 1;
     std::int64_t batch_size = 1;
     std::int64_t block_total = 1;  // blocks of a full batch
     Layout block, batch, packed, lane;
