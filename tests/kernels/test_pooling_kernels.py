@@ -55,6 +55,9 @@ def cases_of(kind: str) -> list[Pool]:
         *(Pool(kind, pool=(3, 3), strides=s, padding=p) for s in ((1, 1), (2, 2), (3, 1)) for p in ("valid", "same")),
         *(Pool(kind, pool=p, strides=p, padding="same") for p in ((2, 2), (3, 2), (5, 7), (9, 9))),
         Pool(kind, pool=(2, 2), strides=(4, 3)),
+        # large windows, which overlap, around the groups of vectors that go through one together
+        *(Pool(kind, (12, 13), n, (5, 5), (2, 3), p) for n in (3, 17, 33, 64, 100) for p in ("valid", "same")),
+        *(Pool(kind, (9, 8), n, (3, 3), (2, 1), "same") for n in (1, 2, 17, 64, 100)),
         Pool(kind, pool=(1, 1), strides=(1, 1)),
         Pool(kind, (7, 7), 64, pool=(7, 7), strides=(7, 7)),  # global
         Pool(kind, (20, 20), 3, pool=(20, 20), strides=(20, 20)),
@@ -158,15 +161,16 @@ def test_forward_passes_nan_and_infinity_on(
             assert (special == -np.inf and kind == "max") or not np.isfinite(actual).all()
 
 
+@pytest.mark.parametrize("pool", [(2, 2), (3, 3), (5, 4)])
 @pytest.mark.parametrize("kind", ["max", "average"])
 @each_row("pool_backward")
-def test_gradient_passes_nan_on_and_goes_to_a_nan(kind: str, algorithm: str, isa: str) -> None:
+def test_gradient_passes_nan_on_and_goes_to_a_nan(kind: str, pool: tuple[int, int], algorithm: str, isa: str) -> None:
     for channels in (1, 17):
-        for place in np.ndindex(2, 2):
-            case = Pool(kind, channels=channels)
+        for place in np.ndindex(pool):
+            case = Pool(kind, (2 * pool[0] + 1, 2 * pool[1]), channels, pool, pool)
             x = data(case)
             x[1, place[0], place[1], channels - 1] = np.nan  # the maximum of its window
-            dy = placed(np.random.default_rng(1).standard_normal((2, 4, 4, channels)))
+            dy = placed(np.random.default_rng(1).standard_normal((2, 2, 2, channels)))
             dy[0, 1, 1, 0] = np.nan
             expected = _core.pool2d_grad(*double(x, dy), *case.window, isa=REFERENCE)
             actual = _core.pool2d_grad(x, dy, *case.window, isa=isa, algorithm=algorithm)
