@@ -9,7 +9,8 @@ namespace {
 
 struct Weights {
     const float* kernel = nullptr;
-    const float* bias = nullptr;
+    const float* own_bias = nullptr;
+    const float* bias_in(const BlockRun& run) const { return run.bias ? run.bias : own_bias; }
 };
 
 // Image with the convolution's padding written out, as the pooled gradients want it.
@@ -39,9 +40,9 @@ class ConvStep : public Step {
           out_(in.op.out),
           slots_(in.slots),
           op_(std::get<Conv2dOp>(in.op.op)),
-          activation_(in.op.activation, true) {
+          activation_(in.op.activation, true, in.op.gradient_above) {
         weights_.kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
-        if (op_.bias != kAbsent) weights_.bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
+        if (op_.bias != kAbsent) weights_.own_bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
         forward_args_.shape = {op_.h, op_.w, in.op.in.back(), op_.filters, op_.groups};
         forward_args_.relu = in.op.activation == ActivationName::relu;
         forward_args_.batch = memory.block_size;
@@ -58,14 +59,17 @@ class ConvStep : public Step {
     }
 
     void pack(float* packed, int part, int parts) const override {
-        forward_.row->kernel->pack(forward_args_, weights_.kernel, packed + packed_forward_, part, parts);
+        pack_weights(weights_.kernel, packed, part, parts);
+    }
+
+    void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
+        forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
         if (!slots_.dx.booked()) return;
         if (forward_args_.pooled)
-            pooled_input_.row->kernel->pack(pooled_input_args_, weights_.kernel, packed + packed_backward_,
-                                            part, parts);
+            pooled_input_.row->kernel->pack(pooled_input_args_, kernel, packed + packed_backward_, part,
+                                            parts);
         else
-            grad_input_.row->kernel->pack(grad_input_args_, weights_.kernel, packed + packed_backward_, part,
-                                          parts);
+            grad_input_.row->kernel->pack(grad_input_args_, kernel, packed + packed_backward_, part, parts);
     }
 
     void forward(const BlockRun& run) const override {
@@ -74,7 +78,7 @@ class ConvStep : public Step {
         a.x = run.at(slots_.x);
         a.x_stride = slots_.x.stride;
         a.kernel = run.packed + packed_forward_;
-        a.bias = weights_.bias;
+        a.bias = weights_.bias_in(run);
         a.y = run.at(slots_.y);
         a.y_stride = slots_.y.stride;
         if (argmax_.booked()) {
