@@ -67,7 +67,7 @@ CHAINS: dict[str, Callable[[], Chain]] = {
     .conv(6, (2, 2)).batch_norm().pool().reshape().dense(3),
     "batch norm over relu, pool": lambda: Chain((12, 11, 1)).conv(9).activation("relu").batch_norm().pool()
     .conv(20, (2, 2)).activation("relu").batch_norm().reshape().dense(33).activation("relu").batch_norm().dense(3),
-    "batch norm, other pools": lambda: Chain((25, 22, 3)).conv(5).batch_norm().activation("relu")
+    "batch norm, other pools": lambda: Chain((25, 22, 3)).conv(5, bias=False).batch_norm().activation("relu")
     .pool(size=(3, 3), strides=(2, 2)).conv(18, (2, 2)).batch_norm().pool(size=(2, 1), strides=(3, 2)).conv(3, (1, 1))
     .batch_norm().activation("relu").pool(padding="same", size=(2, 2)).reshape().dense(3),
     "frozen batch norm, pool": lambda: Chain((9, 8, 3)).conv(5).batch_norm(frozen=True).activation("relu").pool()

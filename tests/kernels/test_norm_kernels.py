@@ -169,6 +169,15 @@ PATCHES: list[tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int],
 ]
 
 
+def test_the_oracle_s_moments_are_numpy_s() -> None:
+    x = np.random.default_rng(4).standard_normal((2, 8, 7, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(1, 2))[:, ::2]
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 12)
+    mean, scatter = _core.patch_moments(x, (3, 2), (2, 1), "valid", (1, 1), isa=REFERENCE)
+    np.testing.assert_allclose(mean, patches.mean(axis=0), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(scatter, np.cov(patches.T, bias=True) * len(patches), rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 @each_row("patch_moments")
 def test_moments_of_patches_agree_with_the_oracle(offset: float, algorithm: str, isa: str) -> None:
