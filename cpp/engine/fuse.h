@@ -39,9 +39,8 @@ struct FusedLoss {
 //                         (nothing below it is trained) in patches so small that their moments give the
 //                         statistics
 //   activation          into the convolution, dense or normalisation before it (softmax stays a step)
-//   max pool            into the convolution before it, over no activation or ReLU, for windows of at most
-//   256
-//                         positions; into the normalisation before it where windows neither overlap nor pad
+//   max pool            of windows of at most 256 positions, over no activation or ReLU: into the convolution
+//                         before it; into the normalisation before it where they neither overlap nor pad
 //   ReLU's derivative   of a convolution or dense layer, into the normalisation after it
 //   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
 std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const std::vector<bool>& trainable);
