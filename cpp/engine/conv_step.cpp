@@ -7,10 +7,12 @@ namespace fastcnn {
 
 namespace {
 
+// The parameters, or what a run has in their place.
 struct Weights {
-    const float* kernel = nullptr;
+    const float* own_kernel = nullptr;
     const float* own_bias = nullptr;
-    const float* bias_in(const BlockRun& run) const { return run.bias ? run.bias : own_bias; }
+    const float* kernel_in(const BlockRun& run) const { return run.kernel ? run.kernel : own_kernel; }
+    const float* bias_in(const BlockRun& run) const { return run.kernel ? run.bias : own_bias; }
 };
 
 // Image with the convolution's padding written out, as the pooled gradients want it.
@@ -41,7 +43,7 @@ class ConvStep : public Step {
           slots_(in.slots),
           op_(std::get<Conv2dOp>(in.op.op)),
           activation_(in.op.activation, true, in.op.gradient_above) {
-        weights_.kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
+        weights_.own_kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
         if (op_.bias != kAbsent) weights_.own_bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
         forward_args_.shape = {op_.h, op_.w, in.op.in.back(), op_.filters, op_.groups};
         forward_args_.relu = in.op.activation == ActivationName::relu;
@@ -59,7 +61,7 @@ class ConvStep : public Step {
     }
 
     void pack(float* packed, int part, int parts) const override {
-        pack_weights(weights_.kernel, packed, part, parts);
+        pack_weights(weights_.own_kernel, packed, part, parts);
     }
 
     void pack_weights(const float* kernel, float* packed, int part, int parts) const override {

@@ -61,7 +61,7 @@ class DenseStep : public Step {
     void forward(const BlockRun& run) const override {
         DenseForward a = forward_args_;
         a.kernel = run.packed + packed_forward_;
-        a.bias = run.bias ? run.bias : own_bias_;
+        a.bias = run.kernel ? run.bias : own_bias_;
         for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
             a.batch = rows;
             a.x = run.at(slots_.x) + sample * slots_.x.stride;

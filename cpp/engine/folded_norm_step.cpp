@@ -135,6 +135,7 @@ class FoldedNormStep : public Step {
     BlockRun with_weights(const BlockRun& run) const {
         BlockRun own = run;
         own.packed = weights(run);
+        own.kernel = own.packed + kernel_at_;
         own.bias = own.packed + bias_at_;
         return own;
     }

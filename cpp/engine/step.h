@@ -48,12 +48,14 @@ struct BlockRun {
     float* batch = nullptr;    // memory of the whole batch
     float* scratch = nullptr;  // memory of this thread, nothing kept
     const float* packed = nullptr;
-    const float* bias = nullptr;  // with weights from pack_weights(): theirs
-    float* lane = nullptr;        // gradient lane
-    bool accumulate = false;      // the lane holds something already
-    std::int64_t first = 0;       // first sample in the batch
-    std::int64_t count = 0;       // samples
-    std::int64_t index = 0;       // number of the block in the batch
+    // Instead of the parameters, with weights from pack_weights(): the kernel as it was given, and its bias.
+    const float* kernel = nullptr;
+    const float* bias = nullptr;
+    float* lane = nullptr;    // gradient lane
+    bool accumulate = false;  // the lane holds something already
+    std::int64_t first = 0;   // first sample in the batch
+    std::int64_t count = 0;   // samples
+    std::int64_t index = 0;   // number of the block in the batch
     std::int64_t batch_count = 0;
     std::uint32_t step = 0;  // of the optimizer: the random numbers' counter
 
@@ -120,8 +122,8 @@ class Step {
 
     // Packs the weights the step uses into `packed`; part of parts, called by every worker.
     virtual void pack(float* /*packed*/, int /*part*/, int /*parts*/) const {}
-    // Convolution and dense steps: the same for other weights of the kernel's shape. They come with a bias of
-    // their own, in BlockRun::bias.
+    // Convolution and dense steps: the same for other weights of the kernel's shape. They and their bias are
+    // BlockRun's.
     virtual void pack_weights(const float* /*kernel*/, float* /*packed*/, int /*part*/, int /*parts*/) const {
     }
     virtual void forward(const BlockRun& run) const = 0;
