@@ -1,4 +1,4 @@
-// Dense layers, activations, batch normalisation and dropout on arrays.
+// Dense layers, activations and dropout on arrays.
 #include <cstring>
 
 #include "bindings/ops_call.h"
@@ -201,137 +201,6 @@ py::array activation_grad(const py::array& y_, const py::array& dy_, const std::
     return dx.array();
 }
 
-// ------------------------------------------------------------------------------------- batch normalisation
-
-// (batch, ..., channels) as the kernels see it.
-struct Channels {
-    explicit Channels(const Operand& x)
-        : batch(x[0]), channels(x.shape().back()), positions(x.size() / batch / channels) {}
-    std::int64_t batch, channels, positions;
-    std::int64_t rows() const { return batch * positions; }
-    std::int64_t per_sample() const { return positions * channels; }
-
-    template <class Args>
-    void fill(Args& args) const {
-        args.batch = batch;
-        args.positions = positions;
-        args.channels = channels;
-        args.x_stride = per_sample();
-    }
-};
-
-py::tuple batch_norm_statistics(const py::array& x_, const std::string& isa, const std::string& algorithm) {
-    const Call call("batch_norm_statistics", isa, algorithm);
-    const Operand x = call.input_any("x", x_, 2);
-    const Channels c(x);
-    const Result mean = call.result({c.channels}), m2 = call.result({c.channels});
-    if (call.reference()) {
-        call.run_reference(
-            [&] { reference::batch_norm_statistics(c.rows(), c.channels, x.f64(), mean.f64(), m2.f64()); });
-    } else {
-        BatchNormStatistics args;
-        c.fill(args);
-        args.x = x.f32();
-        args.mean = mean.f32();
-        args.m2 = m2.f32();
-        call.run(args);
-    }
-    return py::make_tuple(mean.array(), m2.array());
-}
-
-py::array batch_norm(const py::array& x_, const py::array& mean_, const py::array& scale_,
-                     const py::array& shift_, bool relu, const std::string& isa,
-                     const std::string& algorithm) {
-    const Call call("batch_norm", isa, algorithm);
-    const Operand x = call.input_any("x", x_, 2);
-    const Channels c(x);
-    const Operand mean = call.input("mean", mean_, {c.channels}),
-                  scale = call.input("scale", scale_, {c.channels});
-    const Operand shift = call.input("shift", shift_, {c.channels});
-    const Result y = call.result(x.shape());
-    if (call.reference()) {
-        call.run_reference([&] {
-            reference::batch_norm_forward(c.rows(), c.channels, x.f64(), mean.f64(), scale.f64(), shift.f64(),
-                                          relu, y.f64());
-        });
-    } else {
-        BatchNormForward args;
-        c.fill(args);
-        args.relu = relu;
-        args.x = x.f32();
-        args.mean = mean.f32();
-        args.scale = scale.f32();
-        args.shift = shift.f32();
-        args.y = y.f32();
-        args.y_stride = c.per_sample();
-        call.run(args);
-    }
-    return y.array();
-}
-
-// What the two passes of batch normalisation's gradient read and write.
-struct NormGradient {
-    const Operand &x, &dy, &mean, &inv_std, &scale;
-    const Result &dx, &sum_dy, &sum_dy_x;
-};
-
-void batch_norm_grad_reference(const Channels& c, const NormGradient& g) {
-    reference::batch_norm_reduce(c.rows(), c.channels, g.x.f64(), g.dy.f64(), g.mean.f64(), g.inv_std.f64(),
-                                 g.sum_dy.f64(), g.sum_dy_x.f64());
-    reference::batch_norm_backward(c.rows(), c.channels, g.x.f64(), g.dy.f64(), g.mean.f64(), g.inv_std.f64(),
-                                   g.scale.f64(), g.sum_dy.f64(), g.sum_dy_x.f64(), g.dx.f64());
-}
-
-void batch_norm_grad_kernels(const Call& call, const Channels& c, const NormGradient& g) {
-    BatchNormReduce reduce;
-    c.fill(reduce);
-    reduce.x = g.x.f32();
-    reduce.dy = g.dy.f32();
-    reduce.dy_stride = c.per_sample();
-    reduce.mean = g.mean.f32();
-    reduce.inv_std = g.inv_std.f32();
-    reduce.sum_dy = g.sum_dy.f32();
-    reduce.sum_dy_x = g.sum_dy_x.f32();
-    call.run(reduce);
-
-    std::vector<float> a, b;
-    for (std::int64_t i = 0; i < c.channels; ++i) {
-        a.push_back(g.sum_dy.f32()[i] / static_cast<float>(c.rows()));
-        b.push_back(g.sum_dy_x.f32()[i] / static_cast<float>(c.rows()));
-    }
-    BatchNormBackward backward;
-    c.fill(backward);
-    backward.x = g.x.f32();
-    backward.dy = g.dy.f32();
-    backward.dy_stride = backward.dx_stride = c.per_sample();
-    backward.mean = g.mean.f32();
-    backward.inv_std = g.inv_std.f32();
-    backward.scale = g.scale.f32();
-    backward.a = a.data();
-    backward.b = b.data();
-    backward.dx = g.dx.f32();
-    call.run(backward);
-}
-
-py::tuple batch_norm_grad(const py::array& x_, const py::array& dy_, const py::array& mean_,
-                          const py::array& inv_std_, const py::array& scale_, const std::string& isa,
-                          const std::string& algorithm) {
-    const Call call("batch_norm_grad", isa, algorithm);
-    const Operand x = call.input_any("x", x_, 2), dy = call.input("dy", dy_, pattern_of(x.shape()));
-    const Channels c(x);
-    const Operand mean = call.input("mean", mean_, {c.channels}),
-                  scale = call.input("scale", scale_, {c.channels});
-    const Operand inv_std = call.input("inv_std", inv_std_, {c.channels});
-    const Result dx = call.result(x.shape()), sum_dy = call.result({c.channels}),
-                 sum_dy_x = call.result({c.channels});
-    const NormGradient gradient{x, dy, mean, inv_std, scale, dx, sum_dy, sum_dy_x};
-    if (call.reference())
-        call.run_reference([&] { batch_norm_grad_reference(c, gradient); });
-    else
-        batch_norm_grad_kernels(call, c, gradient);
-    return py::make_tuple(dx.array(), sum_dy.array(), sum_dy_x.array());
-}
-
 // -------------------------------------------------------------------------------------------------- dropout
 
 py::array dropout(const py::array& x_, double rate, std::uint64_t seed, std::uint32_t layer,
@@ -378,12 +247,6 @@ void bind_layer_ops(py::module_& module) {
                arg("algorithm") = "");
     module.def("activation_grad", activation_grad, arg("y"), arg("dy"), arg("kind"), arg("isa") = "",
                arg("algorithm") = "");
-    module.def("batch_norm_statistics", batch_norm_statistics, arg("x"), arg("isa") = "",
-               arg("algorithm") = "");
-    module.def("batch_norm", batch_norm, arg("x"), arg("mean"), arg("scale"), arg("shift"),
-               arg("relu") = false, arg("isa") = "", arg("algorithm") = "");
-    module.def("batch_norm_grad", batch_norm_grad, arg("x"), arg("dy"), arg("mean"), arg("inv_std"),
-               arg("scale"), arg("isa") = "", arg("algorithm") = "");
     module.def("dropout", dropout, arg("x"), arg("rate"), arg("seed"), arg("layer") = 0, arg("step") = 0,
                arg("first_sample") = 0, arg("isa") = "", arg("algorithm") = "");
 }

@@ -7,9 +7,12 @@ namespace fastcnn {
 
 namespace {
 
+// The parameters, or what a run has in their place.
 struct Weights {
-    const float* kernel = nullptr;
-    const float* bias = nullptr;
+    const float* own_kernel = nullptr;
+    const float* own_bias = nullptr;
+    const float* kernel_in(const BlockRun& run) const { return run.kernel ? run.kernel : own_kernel; }
+    const float* bias_in(const BlockRun& run) const { return run.kernel ? run.bias : own_bias; }
 };
 
 // Image with the convolution's padding written out, as the pooled gradients want it.
@@ -39,9 +42,9 @@ class ConvStep : public Step {
           out_(in.op.out),
           slots_(in.slots),
           op_(std::get<Conv2dOp>(in.op.op)),
-          activation_(in.op.activation, true) {
-        weights_.kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
-        if (op_.bias != kAbsent) weights_.bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
+          activation_(in.op.activation, true, in.op.gradient_above) {
+        weights_.own_kernel = in.parameters[static_cast<std::size_t>(op_.kernel)].data();
+        if (op_.bias != kAbsent) weights_.own_bias = in.parameters[static_cast<std::size_t>(op_.bias)].data();
         forward_args_.shape = {op_.h, op_.w, in.op.in.back(), op_.filters, op_.groups};
         forward_args_.relu = in.op.activation == ActivationName::relu;
         forward_args_.batch = memory.chosen_for;
@@ -59,14 +62,17 @@ class ConvStep : public Step {
     }
 
     void pack(float* packed, int part, int parts) const override {
-        forward_.row->kernel->pack(forward_args_, weights_.kernel, packed + packed_forward_, part, parts);
+        pack_weights(weights_.own_kernel, packed, part, parts);
+    }
+
+    void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
+        forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
         if (!slots_.dx.booked()) return;
         if (forward_args_.pooled)
-            pooled_input_.row->kernel->pack(pooled_input_args_, weights_.kernel, packed + packed_backward_,
-                                            part, parts);
+            pooled_input_.row->kernel->pack(pooled_input_args_, kernel, packed + packed_backward_, part,
+                                            parts);
         else
-            grad_input_.row->kernel->pack(grad_input_args_, weights_.kernel, packed + packed_backward_, part,
-                                          parts);
+            grad_input_.row->kernel->pack(grad_input_args_, kernel, packed + packed_backward_, part, parts);
     }
 
     void forward(const BlockRun& run) const override {
@@ -75,8 +81,8 @@ class ConvStep : public Step {
         a.x = run.at(slots_.x);
         a.x_stride = slots_.x.stride;
         a.kernel = run.packed + packed_forward_;
-        a.weights = weights_.kernel;
-        a.bias = weights_.bias;
+        a.weights = weights_.kernel_in(run);
+        a.bias = weights_.bias_in(run);
         a.y = run.at(slots_.y);
         a.y_stride = slots_.y.stride;
         if (argmax_.booked()) {
@@ -219,7 +225,7 @@ class ConvStep : public Step {
         a.dy = run.at(slots_.dy);
         a.dy_stride = slots_.dy.stride;
         a.kernel = run.packed + packed_backward_;
-        a.weights = weights_.kernel;
+        a.weights = weights_.kernel_in(run);
         a.dx = run.at(slots_.dx);
         a.dx_stride = slots_.dx.stride;
         a.scratch = run.scratch;

@@ -16,10 +16,11 @@ class DenseStep : public Step {
           slots_(in.slots),
           op_(std::get<DenseOp>(in.op.op)),
           rows_(size_of(in.op.in) / op_.inputs),
-          activation_(in.op.activation, true),
+          activation_(in.op.activation, true, in.op.gradient_above),
           wide_(in.wide),
           kernel_(in.parameters[static_cast<std::size_t>(op_.kernel)].data()),
-          bias_(op_.bias == kAbsent ? nullptr : in.parameters[static_cast<std::size_t>(op_.bias)].data()) {
+          own_bias_(op_.bias == kAbsent ? nullptr
+                                        : in.parameters[static_cast<std::size_t>(op_.bias)].data()) {
         forward_args_.inputs = op_.inputs;
         forward_args_.units = op_.units;
         forward_args_.relu = in.op.activation == ActivationName::relu;
@@ -37,7 +38,7 @@ class DenseStep : public Step {
                 memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number));
             else
                 lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
-            if (bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
+            if (own_bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
         }
         if (!slots_.dx.booked()) return;
         grad_input_args_.inputs = op_.inputs;
@@ -48,15 +49,19 @@ class DenseStep : public Step {
     }
 
     void pack(float* packed, int part, int parts) const override {
-        forward_.row->kernel->pack(forward_args_, kernel_, packed + packed_forward_, part, parts);
+        pack_weights(kernel_, packed, part, parts);
+    }
+
+    void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
+        forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
         if (slots_.dx.booked())
-            grad_input_.row->kernel->pack(grad_input_args_, kernel_, packed + packed_backward_, part, parts);
+            grad_input_.row->kernel->pack(grad_input_args_, kernel, packed + packed_backward_, part, parts);
     }
 
     void forward(const BlockRun& run) const override {
         DenseForward a = forward_args_;
         a.kernel = run.packed + packed_forward_;
-        a.bias = bias_;
+        a.bias = run.kernel ? run.bias : own_bias_;
         for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
             a.batch = rows;
             a.x = run.at(slots_.x) + sample * slots_.x.stride;
@@ -108,7 +113,7 @@ class DenseStep : public Step {
         a.x = run.at(slots_.x);
         a.x_stride = slots_.x.stride;
         a.kernel = run.packed + packed_forward_ + columns.first * op_.inputs;
-        a.bias = bias_ ? bias_ + columns.first : nullptr;
+        a.bias = own_bias_ ? own_bias_ + columns.first : nullptr;
         a.y = run.at(slots_.y) + columns.first;
         a.y_stride = slots_.y.stride;
         forward_(a);
@@ -202,7 +207,7 @@ class DenseStep : public Step {
     FollowingActivation activation_;
     bool wide_;
     const float* kernel_;
-    const float* bias_;
+    const float* own_bias_;
     bool trains_ = false;
     DenseForward forward_args_;
     Choice<DenseForward> forward_;

@@ -1,8 +1,49 @@
 #include "engine/fuse.h"
 
+#include <array>
+
 namespace fastcnn {
 
 namespace {
+
+// What an operation has to train, kAbsent where it has less.
+std::array<int, 2> parameters_of(const Op& op) {
+    if (const auto* conv = std::get_if<Conv2dOp>(&op)) return {conv->kernel, conv->bias};
+    if (const auto* dense = std::get_if<DenseOp>(&op)) return {dense->kernel, dense->bias};
+    if (const auto* norm = std::get_if<BatchNormOp>(&op)) return {norm->gamma, norm->beta};
+    return {kAbsent, kAbsent};
+}
+
+bool trains(const Op& op, const std::vector<bool>& trainable) {
+    for (const int parameter : parameters_of(op))
+        if (parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)]) return true;
+    return false;
+}
+
+// Statistics and gradients of the normalisation from the moments of the convolution's input: see
+// folded_norm_step.cpp. Moments cost patch^2 multiply-adds a position, the convolution patch * filters.
+bool moments_serve(const FusedOp& step, const BatchNormOp& norm) {
+    const auto* conv = std::get_if<Conv2dOp>(&step.op);
+    if (!conv || conv->groups != 1) return false;
+    if (conv->bias == kAbsent && norm.beta == kAbsent) return false;  // nothing keeps the gradient's sum
+    const std::int64_t patch = conv->h.size * conv->w.size * step.in.back();
+    return patch <= kMomentTaps && patch <= 2 * conv->filters;
+}
+
+struct Training {
+    bool training;
+    const std::vector<bool>& trainable;
+    bool trained_below;  // the step
+};
+
+bool takes_norm(const FusedOp& step, const Node& node, const BatchNormOp& norm, const Training& t) {
+    if (step.out != node.in || step.norm || step.pool || step.activation != ActivationName::linear)
+        return false;
+    if (!std::holds_alternative<Conv2dOp>(step.op) && !std::holds_alternative<DenseOp>(step.op)) return false;
+    if (!t.training) return true;
+    if (norm.frozen) return !trains(step.op, t.trainable) && !trains(node.op, t.trainable);
+    return !t.trained_below && moments_serve(step, norm);
+}
 
 bool takes_activation(const FusedOp& step, const Node& node) {
     if (step.out != node.in) return false;  // a reshape in between
@@ -12,13 +53,21 @@ bool takes_activation(const FusedOp& step, const Node& node) {
 }
 
 bool takes_pool(const FusedOp& step, const Node& node, const PoolOp& pool) {
-    if (step.out != node.in) return false;
-    const auto* conv = std::get_if<Conv2dOp>(&step.op);
-    if (!conv || step.pool || pool.average || conv->groups != 1) return false;
+    if (step.out != node.in || step.pool || pool.average) return false;
     if (step.activation != ActivationName::linear && step.activation != ActivationName::relu) return false;
+    if (pool.h.size * pool.w.size > 256) return false;
+    if (std::holds_alternative<BatchNormOp>(step.op))
+        return pool.h.stride >= pool.h.size && pool.w.stride >= pool.w.size &&
+               pool.h.pad + pool.w.pad + pool.h.pad_end() + pool.w.pad_end() == 0;
+    const auto* conv = std::get_if<Conv2dOp>(&step.op);
+    if (!conv || conv->groups != 1) return false;
     // Windows that overlap by more than half would compute rows of the convolution again and again.
-    return pool.h.size * pool.w.size <= 256 && pool.h.stride * 2 >= pool.h.size &&
-           pool.w.stride * 2 >= pool.w.size;
+    return pool.h.stride * 2 >= pool.h.size && pool.w.stride * 2 >= pool.w.size;
+}
+
+bool leaves_relu_gradient(const FusedOp& step) {
+    if (step.activation != ActivationName::relu || step.pool) return false;
+    return std::holds_alternative<Conv2dOp>(step.op) || std::holds_alternative<DenseOp>(step.op);
 }
 
 void absorb(FusedOp& step, const Node& node) {
@@ -37,14 +86,26 @@ void rename(FusedOp& step, const Node& node) {
 
 }  // namespace
 
-std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training) {
+bool trains(const FusedOp& step, const std::vector<bool>& trainable) {
+    return trains(step.op, trainable) || (step.norm && trains(Op(*step.norm), trainable));
+}
+
+std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const std::vector<bool>& trainable) {
     std::vector<FusedOp> steps;
+    bool trained = false, trained_below = false;  // something up to here; something below the last step
     for (const Node& node : nodes) {
         FusedOp* last = steps.empty() ? nullptr : &steps.back();
         if (std::holds_alternative<ReshapeOp>(node.op)) continue;
         if (const auto* dropout = std::get_if<DropoutOp>(&node.op);
             dropout && (!training || dropout->rate == 0.0f))
             continue;
+        if (const auto* norm = std::get_if<BatchNormOp>(&node.op);
+            norm && last && takes_norm(*last, node, *norm, {training, trainable, trained_below})) {
+            last->norm = *norm;
+            trained = trained || trains(node.op, trainable);
+            absorb(*last, node);
+            continue;
+        }
         if (const auto* activation = std::get_if<ActivationOp>(&node.op)) {
             if (activation->name == ActivationName::linear) continue;
             if (last && activation->name != ActivationName::softmax && takes_activation(*last, node)) {
@@ -59,7 +120,16 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training) {
             absorb(*last, node);
             continue;
         }
-        steps.push_back({node.layer, node.op, node.in, node.out, ActivationName::linear, std::nullopt});
+        FusedOp step;
+        step.layers = node.layer;
+        step.op = node.op;
+        step.in = node.in;
+        step.out = node.out;
+        step.input_relu = last && std::holds_alternative<BatchNormOp>(node.op) && leaves_relu_gradient(*last);
+        if (step.input_relu) last->gradient_above = true;
+        steps.push_back(std::move(step));
+        trained_below = trained;
+        trained = trained || trains(node.op, trainable);
     }
     return steps;
 }

@@ -16,7 +16,10 @@ struct FusedOp {
     Op op;
     Shape in, out;                                       // of the whole step
     ActivationName activation = ActivationName::linear;  // after the operation, before the pool
-    std::optional<PoolOp> pool;                          // max pooling inside a convolution
+    std::optional<PoolOp> pool;                          // max pooling inside a convolution or normalisation
+    std::optional<BatchNormOp> norm;                     // before the activation, folded into the weights
+    bool gradient_above = false;  // the step above takes the activation's derivative with its own
+    bool input_relu = false;      // this step takes the derivative of the ReLU that it reads from
 };
 
 // What the last activation and the loss become together.
@@ -30,10 +33,20 @@ struct FusedLoss {
 //   reshape             no step: the same numbers under another shape
 //   dropout             no step at inference or at rate 0
 //   linear              no step
+//   normalisation       into the weights of the convolution or dense layer before it
+//                         where its statistics are constants and, in training, nothing of the two is trained;
+//                         in training with the batch's statistics where the convolution reads the data
+//                         (nothing below it is trained) in patches so small that their moments give the
+//                         statistics
 //   activation          into the convolution, dense or normalisation before it (softmax stays a step)
-//   max pool            into the convolution before it, over no activation or ReLU, for windows of at most
-//   256 positions sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
-std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training);
+//   max pool            of windows of at most 256 positions, over no activation or ReLU: into the convolution
+//                         before it; into the normalisation before it where they neither overlap nor pad
+//   ReLU's derivative   of a convolution or dense layer, into the normalisation after it
+//   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
+std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const std::vector<bool>& trainable);
+
+// Whether a step has anything to train.
+bool trains(const FusedOp& step, const std::vector<bool>& trainable);
 
 // Takes the final activation out of `ops` where the loss can do it better.
 FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits);

@@ -33,21 +33,9 @@ std::int64_t largest_gradient(const std::vector<FusedOp>& ops) {
 
 // First step with something to train, or the number of steps.
 int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>& trainable) {
-    const auto is_trained = [&](int parameter) {
-        return parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)];
-    };
-    for (std::size_t i = 0; i < ops.size(); ++i) {
-        if (const auto* conv = std::get_if<Conv2dOp>(&ops[i].op);
-            conv && (is_trained(conv->kernel) || is_trained(conv->bias)))
-            return static_cast<int>(i);
-        if (const auto* dense = std::get_if<DenseOp>(&ops[i].op);
-            dense && (is_trained(dense->kernel) || is_trained(dense->bias)))
-            return static_cast<int>(i);
-        if (const auto* norm = std::get_if<BatchNormOp>(&ops[i].op);
-            norm && (is_trained(norm->gamma) || is_trained(norm->beta)))
-            return static_cast<int>(i);
-    }
-    return static_cast<int>(ops.size());
+    std::size_t i = 0;
+    while (i < ops.size() && !trains(ops[i], trainable)) ++i;
+    return static_cast<int>(i);
 }
 
 }  // namespace
@@ -57,7 +45,7 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     : options_(std::move(options)) {
     memory_.training = trains(options_.mode);
     memory_.batch_size = options_.batch_size;
-    std::vector<FusedOp> ops = fuse(nodes, memory_.training);
+    std::vector<FusedOp> ops = fuse(nodes, memory_.training, options_.trainable);
     const Shape output = nodes.empty() ? input : nodes.back().out;
     output_size_ = size_of(output);
     classes_ = output.back();
@@ -109,6 +97,7 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
 Plan::Cut Plan::cut_of(const FusedOp& op) const {
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
+    if (op.norm) return op.norm->frozen ? Cut::none : Cut::sync;
     if (const auto* dense = std::get_if<DenseOp>(&op.op)) {
         const bool activation_fits =
             op.activation == ActivationName::linear || op.activation == ActivationName::relu;
@@ -217,11 +206,13 @@ void Plan::make_phases(int first_trained) {
                 wide_phase(Act::wide_backward, i);
                 continue;
             }
-            if (steps_[static_cast<std::size_t>(i)]->syncs()) {
+            const Step& step = *steps_[static_cast<std::size_t>(i)];
+            if (step.syncs() && !step.syncs_after_backward()) {
                 phase.actions.push_back({Act::before_backward, i});
                 end_phase(i, false);
             }
             phase.actions.push_back({Act::backward, i});
+            if (step.syncs_after_backward()) end_phase(i, false);
         }
     if (!phase.actions.empty()) phases_.push_back(std::move(phase));
 }

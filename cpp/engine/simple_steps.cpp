@@ -168,9 +168,10 @@ class DropoutStep : public PlainStep {
 
 }  // namespace
 
-FollowingActivation::FollowingActivation(ActivationName name, bool relu_is_fused)
+FollowingActivation::FollowingActivation(ActivationName name, bool relu_is_fused, bool gradient_above)
     : kind_(kernel_kind(name)),
       applies_forward_(kind_ != Activation::linear && !(kind_ == Activation::relu && relu_is_fused)),
+      applies_backward_(kind_ != Activation::linear && !gradient_above),
       forward_(choose(ActivationForward{.kind = kind_})),
       backward_(choose(ActivationBackward{.kind = kind_})) {}
 
@@ -179,8 +180,7 @@ void FollowingActivation::forward(const BlockRun& run, const Slot& y) const {
 }
 
 void FollowingActivation::backward(const BlockRun& run, const Slot& y, const Slot& dy) const {
-    if (kind_ != Activation::linear)
-        backward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(dy), dy.stride});
+    if (applies_backward_) backward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(dy), dy.stride});
 }
 
 std::unique_ptr<Step> make_pool_step(const StepInput& in, PlanMemory& memory) {
@@ -198,6 +198,7 @@ std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory&) {
 }
 
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory) {
+    if (in.op.norm) return make_folded_norm_step(in, memory);
     struct Maker {
         const StepInput& in;
         PlanMemory& memory;

@@ -48,6 +48,9 @@ struct BlockRun {
     float* batch = nullptr;    // memory of the whole batch
     float* scratch = nullptr;  // memory of this thread, nothing kept
     const float* packed = nullptr;
+    // Instead of the parameters, with weights from pack_weights(): the kernel as it was given, and its bias.
+    const float* kernel = nullptr;
+    const float* bias = nullptr;
     float* lane = nullptr;    // gradient lane
     bool accumulate = false;  // the lane holds something already
     std::int64_t first = 0;   // first sample in the batch
@@ -124,12 +127,19 @@ class Step {
 
     // Packs the weights the step uses into `packed`; part of parts, called by every worker.
     virtual void pack(float* /*packed*/, int /*part*/, int /*parts*/) const {}
+    // Convolution and dense steps: the same for other weights of the kernel's shape. They and their bias are
+    // BlockRun's.
+    virtual void pack_weights(const float* /*kernel*/, float* /*packed*/, int /*part*/, int /*parts*/) const {
+    }
     virtual void forward(const BlockRun& run) const = 0;
     virtual void backward(const BlockRun&) const {}
 
     // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward
     // pass; then once for the whole batch.
     virtual bool syncs() const { return false; }
+    // A sync step whose backward pass asks for no sums before it, but for one sync when all blocks are
+    // through.
+    virtual bool syncs_after_backward() const { return false; }
     virtual void before_forward(const BlockRun&) const {}
     virtual void sync_forward(const SyncRun&) const {}
     virtual void before_backward(const BlockRun&) const {}

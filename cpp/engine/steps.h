@@ -17,6 +17,14 @@ struct StepInput {
     const std::vector<bool>& trainable;
     std::uint32_t number;  // of the step in its plan; keys dropout's random numbers
     bool wide;             // over the whole batch at once: see Step
+
+    // A parameter's values, null where a layer does not have it, and whether it is trained.
+    float* data(int parameter) const {
+        return parameter == kAbsent ? nullptr : parameters[static_cast<std::size_t>(parameter)].data();
+    }
+    bool trains(int parameter) const {
+        return parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)];
+    }
 };
 
 std::unique_ptr<Step> make_conv_step(const StepInput& in, PlanMemory& memory);
@@ -25,20 +33,23 @@ std::unique_ptr<Step> make_dense_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_activation_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_batch_norm_step(const StepInput& in, PlanMemory& memory);
+// A convolution or dense layer with the normalisation after it folded into its weights.
+std::unique_ptr<Step> make_folded_norm_step(const StepInput& in, PlanMemory& memory);
 
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory);
 
 // An activation that follows a step's own result, applied in place: sigmoid, tanh or nothing.
 class FollowingActivation {
   public:
-    // ReLU is left to the step's own kernel where `relu_is_fused`; its derivative is always taken here.
-    FollowingActivation(ActivationName name, bool relu_is_fused);
+    // ReLU is left to the step's own kernel where `relu_is_fused`. Its derivative is taken here, or by the
+    // step above where `gradient_above`.
+    FollowingActivation(ActivationName name, bool relu_is_fused, bool gradient_above);
     void forward(const BlockRun& run, const Slot& y) const;
     void backward(const BlockRun& run, const Slot& y, const Slot& dy) const;
 
   private:
     Activation kind_;
-    bool applies_forward_;
+    bool applies_forward_, applies_backward_;
     Choice<ActivationForward> forward_;
     Choice<ActivationBackward> backward_;
 };

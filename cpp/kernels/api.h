@@ -356,6 +356,22 @@ struct BatchNormStatistics {
     float* m2 = nullptr;
 };
 
+// Scatter of a convolution's input patches, p = (h.size, w.size, in_channels) values that one output reads,
+// padding as zeros: mean = sum p / n and scatter = sum (p - mean)(p - mean)^T (whole, row-major) over the n
+// outputs of `batch` samples. With them the mean and variance of every linear function of the patches are
+// known, so of every output channel. At most kMomentTaps values a patch, groups = 1.
+inline constexpr std::int64_t kMomentTaps = 31;
+
+struct PatchMoments {
+    Conv2dShape shape;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    double* mean = nullptr;
+    double* scatter = nullptr;
+    float* scratch = nullptr;
+};
+
 // y = (x - mean) * scale + shift, then ReLU where `relu`; scale = gamma / sqrt(variance + epsilon), shift =
 // beta. x == y is allowed.
 struct BatchNormForward {
@@ -370,8 +386,31 @@ struct BatchNormForward {
     std::int64_t y_stride = 0;
 };
 
+// The same, then the max over pooling windows that neither overlap nor pad; NaN and ties as in Conv2dForward.
+// Beside y each window's argmax and the x there, `picked`, which the way back needs (both or neither null).
+struct BatchNormPoolForward {
+    bool relu = false;
+    PoolShape pool;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* mean = nullptr;
+    const float* scale = nullptr;
+    const float* shift = nullptr;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+    std::uint8_t* argmax = nullptr;
+    std::int64_t argmax_stride = 0;
+    float* picked = nullptr;
+    std::int64_t picked_stride = 0;
+};
+
 // sum_dy[c] += sum dy, sum_dy_x[c] += sum dy * (x - mean) * inv_std; overwritten where not `accumulate`.
+// Where `relu`, dy is taken as 0 wherever ReLU gave 0: where (x - mean) * scale + shift <= 0 (scale and shift
+// are read for that alone). Of a pooled step the sums run over windows: x is `picked`, positions the number
+// of windows.
 struct BatchNormReduce {
+    bool relu = false;
     bool accumulate = false;
     std::int64_t batch = 0, positions = 1, channels = 1;
     const float* x = nullptr;
@@ -380,23 +419,50 @@ struct BatchNormReduce {
     std::int64_t dy_stride = 0;
     const float* mean = nullptr;
     const float* inv_std = nullptr;
+    const float* scale = nullptr;
+    const float* shift = nullptr;
     float* sum_dy = nullptr;
     float* sum_dy_x = nullptr;
 };
 
-// dx = scale * (dy - a - (x - mean) * inv_std * b), a = sum_dy / n and b = sum_dy_x / n over the whole batch.
+// What the gradient by x takes of each channel: dx = scale * (dy - a - (x - mean) * inv_std * b), a = sum_dy
+// / n and b = sum_dy_x / n over the whole batch. Where `relu`, dy counts as in BatchNormReduce (shift is read
+// for that alone); where `input_relu`, x is a ReLU's result and dx becomes the gradient before it: 0 where x
+// <= 0.
+struct BatchNormGradient {
+    bool relu = false, input_relu = false;
+    const float* mean = nullptr;
+    const float* inv_std = nullptr;
+    const float* scale = nullptr;
+    const float* shift = nullptr;
+    const float* a = nullptr;
+    const float* b = nullptr;
+};
+
 // dx == dy is allowed.
 struct BatchNormBackward {
+    BatchNormGradient norm;
     std::int64_t batch = 0, positions = 1, channels = 1;
     const float* x = nullptr;
     std::int64_t x_stride = 0;
     const float* dy = nullptr;
     std::int64_t dy_stride = 0;
-    const float* mean = nullptr;
-    const float* inv_std = nullptr;
-    const float* scale = nullptr;
-    const float* a = nullptr;
-    const float* b = nullptr;
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+};
+
+// dy is that of the pooled output: at each window's argmax, and 0 at the other positions. Windows as in
+// BatchNormPoolForward.
+struct BatchNormPoolBackward {
+    BatchNormGradient norm;
+    PoolShape pool;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const std::uint8_t* argmax = nullptr;
+    std::int64_t argmax_stride = 0;
     float* dx = nullptr;
     std::int64_t dx_stride = 0;
 };

@@ -7,50 +7,6 @@
 
 namespace fastcnn::reference {
 
-void batch_norm_statistics(std::int64_t n, std::int64_t channels, const double* x, double* mean, double* m2) {
-    for (std::int64_t c = 0; c < channels; ++c) {
-        double sum = 0.0, squares = 0.0;
-        for (std::int64_t i = 0; i < n; ++i) sum += x[i * channels + c];
-        mean[c] = sum / static_cast<double>(n);
-        for (std::int64_t i = 0; i < n; ++i) {
-            const double deviation = x[i * channels + c] - mean[c];
-            squares += deviation * deviation;
-        }
-        m2[c] = squares;
-    }
-}
-
-void batch_norm_forward(std::int64_t n, std::int64_t channels, const double* x, const double* mean,
-                        const double* scale, const double* shift, bool relu, double* y) {
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t c = 0; c < channels; ++c) {
-            const double value = (x[i * channels + c] - mean[c]) * scale[c] + shift[c];
-            y[i * channels + c] = relu && value <= 0.0 ? 0.0 : value;
-        }
-}
-
-void batch_norm_reduce(std::int64_t n, std::int64_t channels, const double* x, const double* dy,
-                       const double* mean, const double* inv_std, double* sum_dy, double* sum_dy_x) {
-    for (std::int64_t c = 0; c < channels; ++c) {
-        sum_dy[c] = sum_dy_x[c] = 0.0;
-        for (std::int64_t i = 0; i < n; ++i) {
-            sum_dy[c] += dy[i * channels + c];
-            sum_dy_x[c] += dy[i * channels + c] * (x[i * channels + c] - mean[c]) * inv_std[c];
-        }
-    }
-}
-
-void batch_norm_backward(std::int64_t n, std::int64_t channels, const double* x, const double* dy,
-                         const double* mean, const double* inv_std, const double* scale, const double* sum_dy,
-                         const double* sum_dy_x, double* dx) {
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t c = 0; c < channels; ++c) {
-            const double a = sum_dy[c] / static_cast<double>(n), b = sum_dy_x[c] / static_cast<double>(n);
-            const double normalised = (x[i * channels + c] - mean[c]) * inv_std[c];
-            dx[i * channels + c] = scale[c] * (dy[i * channels + c] - a - normalised * b);
-        }
-}
-
 std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::array<std::uint32_t, 4> counter) {
     std::uint32_t key_0 = static_cast<std::uint32_t>(seed), key_1 = static_cast<std::uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {

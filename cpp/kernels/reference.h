@@ -87,10 +87,20 @@ void confusion_counts(std::int64_t size, std::int64_t thresholds, const double* 
 
 // ------------------------------------------------------------------------------------- batch normalisation
 
+// mean (taps * in_channels), scatter (the same squared) of the input's patches
+void patch_moments(const Conv2dShape& shape, std::int64_t batch, const double* x, double* mean,
+                   double* scatter);
 // n = batch * positions rows of `channels`
 void batch_norm_statistics(std::int64_t n, std::int64_t channels, const double* x, double* mean, double* m2);
 void batch_norm_forward(std::int64_t n, std::int64_t channels, const double* x, const double* mean,
                         const double* scale, const double* shift, bool relu, double* y);
+// And the max over windows of it; picked: x at each window's argmax.
+void batch_norm_pool(const PoolShape& pool, std::int64_t batch, const double* x, const double* mean,
+                     const double* scale, const double* shift, bool relu, double* y, std::uint8_t* argmax,
+                     double* picked);
+// dy *= relu'(batch_norm_forward(x))
+void batch_norm_relu_gradient(std::int64_t n, std::int64_t channels, const double* x, const double* mean,
+                              const double* scale, const double* shift, double* dy);
 void batch_norm_reduce(std::int64_t n, std::int64_t channels, const double* x, const double* dy,
                        const double* mean, const double* inv_std, double* sum_dy, double* sum_dy_x);
 // From the sums: a = sum_dy / n and b = sum_dy_x / n of fastcnn::BatchNormBackward.

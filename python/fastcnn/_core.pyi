@@ -347,6 +347,17 @@ def confusion_counts(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """(tp, fp, fn, tn), each (len(thresholds),)"""
 
+def patch_moments(
+    x: NDArray[Any],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(mean, sum of (p - mean)(p - mean)^T) over a convolution's input patches p, at most 31 values each"""
+
 def batch_norm_statistics(x: NDArray[Any], isa: str = "", algorithm: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
     """(mean, sum of squared deviations) over all axes but the last"""
 
@@ -359,16 +370,50 @@ def batch_norm(
     isa: str = "",
     algorithm: str = "",
 ) -> NDArray[Any]: ...
+def batch_norm_pool(
+    x: NDArray[Any],
+    mean: NDArray[Any],
+    scale: NDArray[Any],
+    shift: NDArray[Any],
+    relu: bool,
+    pool_size: tuple[int, int],
+    strides: tuple[int, int],
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[np.uint8], NDArray[Any]]:
+    """(y, argmax, x at the argmax): batch_norm, then a max pool whose windows neither overlap nor pad"""
+
 def batch_norm_grad(
     x: NDArray[Any],
     dy: NDArray[Any],
     mean: NDArray[Any],
     inv_std: NDArray[Any],
     scale: NDArray[Any],
+    shift: NDArray[Any] | None = None,
+    relu: bool = False,
+    input_relu: bool = False,
     isa: str = "",
     algorithm: str = "",
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(dx, sum_dy, sum_dy_x): reduce, then backward"""
+    """(dx, sum_dy, sum_dy_x): reduce, then backward. input_relu: x is a ReLU's result and dx the gradient before it"""
+
+def batch_norm_pool_grad(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    argmax: NDArray[np.uint8],
+    picked: NDArray[Any],
+    mean: NDArray[Any],
+    inv_std: NDArray[Any],
+    scale: NDArray[Any],
+    shift: NDArray[Any] | None,
+    relu: bool,
+    input_relu: bool,
+    pool_size: tuple[int, int],
+    strides: tuple[int, int],
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(dx, sum_dy, sum_dy_x) through batch_norm_pool"""
 
 def dropout(
     x: NDArray[Any],

@@ -55,6 +55,26 @@ CHAINS: dict[str, Callable[[], Chain]] = {
     .reshape().dense(3),
     "frozen batch norm without beta": lambda: Chain((9, 8, 3)).conv(5).batch_norm(frozen=True, center=False)
     .conv(6).batch_norm(frozen=True, scale=False).reshape().dense(3),
+    # Small patches of the data: statistics and gradients come from the patches' moments.
+    "batch norm by moments, pool": lambda: Chain((11, 10, 1)).conv(8).batch_norm().activation("relu").pool()
+    .conv(6, (2, 2)).batch_norm().activation("relu").reshape().dense(3),
+    "batch norm by moments, same, no bias": lambda: Chain((11, 10, 3)).conv(20, padding="same", bias=False).batch_norm()
+    .activation("relu").pool().reshape().dense(3),
+    "batch norm by moments, no beta": lambda: Chain((9, 8, 3)).conv(17, strides=(2, 1)).batch_norm(center=False)
+    .activation("tanh").reshape().dense(3),
+    "batch norm by moments, no gamma": lambda: Chain((9, 8, 1)).conv(16, (5, 5), padding="same", dilation=(1, 2))
+    .batch_norm(scale=False).reshape().dense(3),
+    "batch norm with neither bias nor beta": lambda: Chain((9, 8, 1)).conv(9, bias=False).batch_norm(center=False)
+    .activation("relu").pool().reshape().dense(3),
+    "batch norm before a pool": lambda: Chain((11, 10, 3)).conv(5).batch_norm().activation("relu").pool()
+    .conv(6, (2, 2)).batch_norm().pool().reshape().dense(3),
+    "batch norm over relu, pool": lambda: Chain((12, 11, 1)).conv(9).activation("relu").batch_norm().pool()
+    .conv(20, (2, 2)).activation("relu").batch_norm().reshape().dense(33).activation("relu").batch_norm().dense(3),
+    "batch norm, other pools": lambda: Chain((25, 22, 3)).conv(5, bias=False).batch_norm().activation("relu")
+    .pool(size=(3, 3), strides=(2, 2)).conv(18, (2, 2)).batch_norm().pool(size=(2, 1), strides=(3, 2)).conv(3, (1, 1))
+    .batch_norm().activation("relu").pool(padding="same", size=(2, 2)).reshape().dense(3),
+    "frozen batch norm, pool": lambda: Chain((9, 8, 3)).conv(5).batch_norm(frozen=True).activation("relu").pool()
+    .conv(18, (2, 2)).activation("relu").batch_norm(frozen=True).reshape().dense(3),
     "dropout": lambda: Chain((9, 8, 3)).conv(5).activation("relu").pool().dropout(0.4).conv(6, (2, 2)).reshape()
     .dropout(0.3, seed=2**63 + 5).dense(3),
     "dropout first": lambda: Chain((20,)).dropout(0.5).dense(8).activation("relu").dropout(0.2).dense(3),
@@ -200,7 +220,10 @@ def test_gradients_are_the_same_again(name: str) -> None:
     assert not any(slot.any() for slots in trainer.get_state()["slots"].values() for slot in slots)
 
 
-@pytest.mark.parametrize("name", ["conv", "conv, relu, max pool", "dense", "batch norm", "frozen batch norm"])
+@pytest.mark.parametrize(
+    "name",
+    ["conv", "conv, relu, max pool", "dense", "batch norm", "batch norm by moments, pool", "frozen batch norm"],
+)
 def test_each_parameter_can_be_trained_alone(name: str) -> None:
     """The others stay as they are, to the bit, and the one moves as if all were trained."""
     chain = CHAINS[name]()
@@ -212,12 +235,17 @@ def test_each_parameter_can_be_trained_alone(name: str) -> None:
         trainer, parameters = chain.trainer(MSE, {"kind": "sgd"}, trainable=flags)
         found = trainer.gradients(x, y, None, 0)
         assert [g is not None for g in found] == flags
-        assert np.array_equal(found[index], everything[index])
+        if name == "frozen batch norm":  # folded only into a convolution that is not trained: another rounding
+            assert relative_error(found[index], everything[index]) <= TOLERANCE
+        else:
+            assert np.array_equal(found[index], everything[index])
         trainer.train(x, y, None, None, 0, 21, 21, rates, 1, np.inf, None)
         for other in range(len(chain.values)):
             same = np.array_equal(parameters.view(other), chain.values[other])
-            moving = not chain.trainable[other] and name == "batch norm"
-            assert same == (other != index) or moving, f"parameter {other} while {index} is trained"
+            moving = not chain.trainable[other] and name.startswith("batch norm")
+            # A bias below a normalisation that is folded into its convolution has a gradient of exactly zero.
+            still = other != index or not found[index].any()
+            assert same == still or moving, f"parameter {other} while {index} is trained"
 
 
 def test_regularizers_join_the_gradient_and_the_loss() -> None:

@@ -262,6 +262,8 @@ def test_gradients_of_any_case(algorithm: str, isa: str, case: Pooled) -> None:
 @pytest.mark.parametrize("case", [Pooled(relu=False), Pooled(relu=False, filters=33, pool=(3, 3))], ids=["2x2", "3x3"])
 @each_row("conv2d_forward")
 def test_the_first_of_equal_maxima_is_remembered(case: Pooled, algorithm: str, isa: str) -> None:
+    if algorithm == "winograd4":
+        pytest.skip("its transforms round: equal sums come out a rounding apart")
     rng = np.random.default_rng(5)  # small integers: every sum is exact, ties are many
     arrays = [placed(rng.integers(-1, 2, a.shape)) for a in data(case)]
     y, argmax = forward(case, *double(*arrays), isa=REFERENCE)

@@ -30,7 +30,7 @@ def network(layers: Any, norm: bool, pool: str | None, padding: str, strides: in
             made.append({"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[pool](2))
         return made
 
-    return [*block(10, 1), *block(17, strides), layers.Flatten(), layers.Dense(6, activation="softmax")]
+    return [*block(14, 1), *block(17, strides), layers.Flatten(), layers.Dense(6, activation="softmax")]
 
 
 def data(samples: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
