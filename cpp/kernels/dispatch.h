@@ -68,15 +68,13 @@ struct Choice {
     }
 };
 
-// The best row at or below `isa` that accepts `args`; with `algorithm` only that one. Throws Error where
-// there is none. With `exact`, only rows of the level `isa` itself.
+// The best row at or below `isa` that accepts `args`, none where all decline; with `algorithm` only that one.
+// With `exact`, only rows of the level `isa` itself.
 template <class Args>
-Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
-                    bool exact = false) {
+Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
+                           bool exact = false) {
     Choice<Args> choice;
-    const char* operation = "";
     for (const Row<Args>& row : rows<Args>()) {
-        operation = row.operation;
         if (row.isa > isa || (exact && row.isa != isa)) continue;
         if (!algorithm.empty() && algorithm != row.algorithm) continue;
         const char* reason = row.kernel->declines ? row.kernel->declines(args) : nullptr;
@@ -88,7 +86,16 @@ Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string&
         if (choice.declined.find(said) == std::string::npos)
             choice.declined += (choice.declined.empty() ? "" : "; ") + said;
     }
-    fail_no_row(operation, isa, algorithm, choice.declined);
+    return choice;
+}
+
+// The same, but throws Error where there is none.
+template <class Args>
+Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
+                    bool exact = false) {
+    const Choice<Args> choice = choose_if_any(args, isa, algorithm, exact);
+    if (!choice) fail_no_row(rows<Args>().front().operation, isa, algorithm, choice.declined);
+    return choice;
 }
 
 }  // namespace fastcnn

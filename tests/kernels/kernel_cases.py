@@ -58,6 +58,15 @@ def each_row(operation: str) -> Callable[..., Any]:
     )
 
 
+def unless_declined(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The function's result, or None where the row that was asked for says why it does not take these arguments."""
+    try:
+        return function(*args, **kwargs)
+    except _core.Error as error:
+        assert "no kernel" in str(error) and "(" in str(error), error
+        return None
+
+
 def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Standard normal float32 array, misaligned, between NaNs."""
     return placed(rng.standard_normal(shape))
