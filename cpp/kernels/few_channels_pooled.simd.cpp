@@ -4,19 +4,12 @@
 // A sum of 9 to 100 products per output is too short for anything that is set up per output, so both kernels
 // work window by window, with output channels in the lanes: nothing between convolution and pool touches
 // memory, and the backward pass builds no lists.
-#include "kernels/conv.h"
+#include "kernels/few_channels.h"
 #include "kernels/rows.h"
 
 namespace fastcnn::FASTCNN_ISA {
 
 namespace {
-
-const char* not_few_channels(const Conv2dShape& c) {
-    if (c.groups != 1) return "groups is not 1";
-    if (c.in_channels > 4) return "more than 4 input channels";
-    if (c.w.dilation != 1) return "kernel is dilated";
-    return nullptr;
-}
 
 const char* not_2x2(const PoolShape& p) {
     if (p.h.size != 2 || p.w.size != 2) return "pooling window is not 2x2";
@@ -105,7 +98,8 @@ FASTCNN_INLINE const float* unrelated(const float* p) {
 
 // All positions of the windows of one tile at once: 12 x 2 vectors of accumulators on AVX-512, 4 x 2 on
 // others, so that a tap costs 12 broadcasts and 2 loads for 24 multiply-adds. Weights come from L1: kept in
-// registers (they fit for one channel and 3x3) they leave room for a single window, which is no faster.
+// registers (they fit for one channel and 3x3) they would leave room for a single window and save nothing,
+// the multiply-adds being the limit.
 template <int Windows, int Vecs, bool Argmax, int Step>
 void convolve_windows(const WindowTile& t) {
     Vec acc[2][2 * Windows][Vecs];
@@ -136,7 +130,7 @@ void convolve_windows(const WindowTile& t) {
             }
         }
     }
-    // One NaN anywhere makes this NaN; exact treatment of every window would cost 15 % of the tile.
+    // One NaN anywhere makes this NaN; treating every window exactly would be 3 times that work.
     Vec sum = zero();
 #pragma GCC unroll 8
     for (int q = 0; q < 2 * Windows; ++q) {

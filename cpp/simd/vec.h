@@ -44,3 +44,15 @@
 #else
 #include "simd/scalar.h"
 #endif
+
+namespace fastcnn::FASTCNN_ISA {
+
+// A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of them.
+FASTCNN_INLINE Vec in_register(Vec v) {
+#if defined(__SSE2__)
+    asm("" : "+v"(v));
+#endif
+    return v;
+}
+
+}  // namespace fastcnn::FASTCNN_ISA
