@@ -7,10 +7,16 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-const char* not_few_channels(const Conv2dShape& c) {
+FASTCNN_INLINE const char* not_few_channels(const Conv2dShape& c) {
     if (c.groups != 1) return "groups is not 1";
     if (c.in_channels > 4) return "more than 4 input channels";
     if (c.w.dilation != 1) return "kernel is dilated";
+    return nullptr;
+}
+
+FASTCNN_INLINE const char* not_2x2(const PoolShape& p) {
+    if (p.h.size != 2 || p.w.size != 2) return "pooling window is not 2x2";
+    if (p.h.pad || p.w.pad || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
     return nullptr;
 }
 
