@@ -47,7 +47,8 @@
 
 namespace fastcnn::FASTCNN_ISA {
 
-// A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of them.
+// A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of
+// them.
 FASTCNN_INLINE Vec in_register(Vec v) {
 #if defined(__SSE2__)
     asm("" : "+v"(v));
