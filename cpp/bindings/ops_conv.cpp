@@ -357,6 +357,48 @@ py::tuple pooled_conv2d_grad(const py::array& x_, const py::array& kernel_, cons
     return py::make_tuple(dx.array(), dkernel.array(), dbias.array());
 }
 
+// The kernel's gradient alone, without lists.
+py::tuple pooled_conv2d_grad_kernel(const py::array& x_, const py::array& dy_, const py::array& argmax_,
+                                    Pair kernel_size, Pair strides, const std::string& padding,
+                                    Pair dilation_rate, std::int64_t groups, Pair pool_size,
+                                    Pair pool_strides, const std::string& pool_padding,
+                                    const OptionalArray& out, const std::string& isa,
+                                    const std::string& algorithm) {
+    const Call call("pooled_conv2d_grad_kernel", isa, algorithm);
+    const Operand x = call.input("x", x_, kImages), dy = call.input("dy", dy_, kImages);
+    const Conv2dShape shape =
+        conv_shape(call, {x[1], x[2]}, x[3], kernel_size, dy[3], groups, {strides, padding, dilation_rate});
+    const PoolShape pool = fused_pool_shape(call, shape, pool_size, {pool_strides, pool_padding});
+    const Pattern pooled = pattern_of(output_shape_of(pool, x[0]));
+    require_array({call.operation(), "dy"}, dy_, call.dtype(), pooled);
+    require_array({call.operation(), "argmax"}, argmax_, py::dtype::of<std::uint8_t>(), pooled);
+    const auto argmax = py::cast<py::array_t<std::uint8_t>>(argmax_);
+    require_positions(call, pool, argmax);
+    const Result dkernel = call.result(out, kernel_shape_of(shape), {&x, &dy}),
+                 dbias = call.result({shape.out_channels});
+    const std::uint8_t* positions = argmax.data();
+    if (call.reference()) {
+        call.run_reference([&] {
+            reference::pooled_conv2d_grad_kernel(shape, pool, x[0], x.f64(), dy.f64(), positions,
+                                                 dkernel.f64(), dbias.f64());
+        });
+    } else {
+        PooledConv2dGradKernelDirect args;
+        args.shape = shape;
+        args.pool = pool;
+        args.batch = x[0];
+        args.x = x.f32();
+        args.x_stride = per_sample(x);
+        args.dy = dy.f32();
+        args.dy_stride = args.argmax_stride = per_sample(dy);
+        args.argmax = positions;
+        args.dkernel = dkernel.f32();
+        args.dbias = dbias.f32();
+        call.run(args);
+    }
+    return py::make_tuple(dkernel.array(), dbias.array());
+}
+
 // -------------------------------------------------------------------------------------------------- pooling
 
 Pooling pooling_of(const Call& call, const std::string& kind) {
@@ -431,6 +473,10 @@ void bind_conv_ops(py::module_& module) {
     module.def("pooled_conv2d_grad", pooled_conv2d_grad, arg("x"), arg("kernel"), arg("dy"), arg("argmax"),
                arg("strides"), arg("padding"), arg("dilation_rate"), arg("pool_size"), arg("pool_strides"),
                arg("pool_padding"), arg("isa") = "", arg("algorithm") = "");
+    module.def("pooled_conv2d_grad_kernel", pooled_conv2d_grad_kernel, arg("x"), arg("dy"), arg("argmax"),
+               arg("kernel_size"), arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"),
+               arg("pool_size"), arg("pool_strides"), arg("pool_padding"), arg("out") = py::none(),
+               arg("isa") = "", arg("algorithm") = "");
     module.def("pool2d", pool2d, arg("x"), arg("kind"), arg("pool_size"), arg("strides"), arg("padding"),
                arg("out") = py::none(), arg("isa") = "", arg("algorithm") = "");
     module.def("pool2d_grad", pool2d_grad, arg("x"), arg("dy"), arg("kind"), arg("pool_size"), arg("strides"),

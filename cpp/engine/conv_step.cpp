@@ -96,7 +96,9 @@ class ConvStep : public Step {
 
     void backward(const BlockRun& run) const override {
         activation_.backward(run, slots_.y, slots_.dy);
-        if (forward_args_.pooled)
+        if (without_lists_)
+            backward_without_lists(run);
+        else if (forward_args_.pooled)
             backward_pooled(run);
         else
             backward_dense(run);
@@ -111,7 +113,8 @@ class ConvStep : public Step {
         if (backward_planned_) info.kernel += ", backward " + backward_kernels();
         info.declined = forward_.declined;
         for (const std::string* more : {&grad_kernel_.declined, &grad_input_.declined,
-                                        &pooled_input_.declined, &pooled_kernel_.declined})
+                                        &pooled_input_.declined, &pooled_kernel_.declined,
+                                        &without_lists_.declined})
             if (!more->empty()) info.declined += (info.declined.empty() ? "" : "; backward ") + *more;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
@@ -136,6 +139,7 @@ class ConvStep : public Step {
     std::string backward_kernels() const {
         std::string names;
         if (pooled_kernel_) names = pooled_kernel_.row->algorithm;
+        if (without_lists_) names = without_lists_.row->algorithm;
         if (grad_kernel_) names = grad_kernel_.row->algorithm;
         if (pooled_input_) names += std::string(" + ") + pooled_input_.row->algorithm;
         if (grad_input_) names += std::string(" + ") + grad_input_.row->algorithm;
@@ -148,14 +152,19 @@ class ConvStep : public Step {
         const Conv2dShape& c = forward_args_.shape;
         const std::int64_t rows = c.h.size * c.w.size * c.in_channels / c.groups, columns = c.out_channels;
         trains_ = wanted;
+        if (forward_args_.pooled && !slots_.dx.booked()) plan_without_lists(memory);
         if (wanted) {
-            lane_kernel_ = forward_args_.pooled ? memory.gradient(op_.kernel, rows * columns, rows, columns)
-                                                : memory.gradient(op_.kernel, rows * columns);
+            lane_kernel_ = forward_args_.pooled && !without_lists_
+                               ? memory.gradient(op_.kernel, rows * columns, rows, columns)
+                               : memory.gradient(op_.kernel, rows * columns);
             if (op_.bias != kAbsent) lane_bias_ = memory.gradient(op_.bias, columns);
         }
         if (!wanted && !slots_.dx.booked()) return;
         backward_planned_ = true;
-        if (forward_args_.pooled)
+        if (forward_args_.pooled) book_argmax(memory);
+        if (without_lists_)
+            scratch_floats_ = std::max(scratch_floats_, without_lists_.scratch(without_lists_args_));
+        else if (forward_args_.pooled)
             plan_pooled(memory);
         else
             plan_dense(memory);
@@ -173,11 +182,23 @@ class ConvStep : public Step {
         packed_floats_ += grad_input_.packed(grad_input_args_);
     }
 
+    // Bytes of argmax, in floats' memory.
+    void book_argmax(PlanMemory& memory) {
+        argmax_ = memory.book(slots_.y.place, (slots_.y.size + 3) / 4 + 4);
+    }
+
+    // The first layer of a network: nobody wants its input's gradient.
+    void plan_without_lists(const PlanMemory& memory) {
+        without_lists_args_.shape = forward_args_.shape;
+        without_lists_args_.pool = forward_args_.pool;
+        without_lists_args_.batch = memory.block_size;
+        without_lists_ = choose_if_any(without_lists_args_);
+    }
+
     void plan_pooled(PlanMemory& memory) {
         const Conv2dShape& c = forward_args_.shape;
         const PoolShape& p = forward_args_.pool;
         const std::int64_t windows = p.h.out * p.w.out, listed = std::min(kListedSamples, memory.block_size);
-        argmax_ = memory.book(slots_.y.place, (slots_.y.size + 3) / 4 + 4);
         list_args_.conv = pooled_input_args_.shape = pooled_kernel_args_.shape = c;
         list_args_.pool = pooled_input_args_.pool = p;
         list_args_.by_window = slots_.dx.booked();
@@ -230,6 +251,22 @@ class ConvStep : public Step {
         a.dx_stride = slots_.dx.stride;
         a.scratch = run.scratch;
         grad_input_(a);
+    }
+
+    void backward_without_lists(const BlockRun& run) const {
+        PooledConv2dGradKernelDirect a = without_lists_args_;
+        a.accumulate = run.accumulate;
+        a.batch = run.count;
+        a.x = run.at(slots_.x);
+        a.x_stride = slots_.x.stride;
+        a.dy = run.at(slots_.dy);
+        a.dy_stride = slots_.dy.stride;
+        a.argmax = argmax_at(run);
+        a.argmax_stride = argmax_.stride * 4;
+        a.dkernel = run.lane + lane_kernel_;
+        a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
+        a.scratch = run.scratch;
+        without_lists_(a);
     }
 
     PooledLists lists_in(float* scratch) const {
@@ -310,6 +347,8 @@ class ConvStep : public Step {
     Choice<PooledConv2dGradKernel> pooled_kernel_;
     PooledConv2dGradInput pooled_input_args_;
     Choice<PooledConv2dGradInput> pooled_input_;
+    PooledConv2dGradKernelDirect without_lists_args_;
+    Choice<PooledConv2dGradKernelDirect> without_lists_;
 
     Slot argmax_;  // bytes, in floats' memory
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;

@@ -139,6 +139,25 @@ struct PooledConv2dGradKernel {
     float* dbias = nullptr;
 };
 
+// The same gradient without lists, from the pooled gradient itself (the activation's derivative already
+// applied) and argmax: for first layers, where the input's gradient is not wanted and lists cost more than
+// they save. Here x is the image as it is and dkernel HWIO.
+struct PooledConv2dGradKernelDirect {
+    Conv2dShape shape;
+    PoolShape pool;
+    bool accumulate = false;
+    std::int64_t batch = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    const std::uint8_t* argmax = nullptr;
+    std::int64_t argmax_stride = 0;
+    float* dkernel = nullptr;
+    float* dbias = nullptr;
+    float* scratch = nullptr;
+};
+
 // As Conv2dGradInput from lists, groups = 1.
 struct PooledConv2dGradInput {
     Conv2dShape shape;

@@ -86,15 +86,14 @@ struct Packing {
 // Cycles to pack one weight; the figure hardly depends on the order that a kernel wants.
 inline constexpr double kPackCycles = 1.0;
 
-// The row at or below `isa` that accepts `args` and is estimated the fastest; with `algorithm` only that one.
-// Rows of a better instruction set always come first. Throws Error where there is none. With `exact`, only
-// rows of the level `isa` itself.
+// The row at or below `isa` that accepts `args` and is estimated the fastest, none where all decline; with
+// `algorithm` only that one. Rows of a better instruction set always come first. With `exact`, only rows of
+// the level `isa` itself.
 template <class Args>
-Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
-                    bool exact = false, Packing packing = {}) {
+Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
+                           bool exact = false, Packing packing = {}) {
     Choice<Args> choice;
     std::vector<std::pair<const Row<Args>*, double>> passed;  // rows with an estimate
-    const char* operation = "";
     const auto note = [&choice](const Row<Args>& row, const std::string& reason) {
         const std::string said = std::string(row.algorithm) + ": " + reason;
         if (choice.declined.find(said) == std::string::npos)
@@ -102,7 +101,6 @@ Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string&
     };
     double least = 0;
     for (const Row<Args>& row : rows<Args>()) {
-        operation = row.operation;
         if (row.isa > isa || (exact && row.isa != isa)) continue;
         if (!algorithm.empty() && algorithm != row.algorithm) continue;
         if (choice.row && row.isa != choice.row->isa) break;
@@ -125,9 +123,17 @@ Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string&
         choice.row = &row;
         least = cycles;
     }
-    if (!choice.row) fail_no_row(operation, isa, algorithm, choice.declined);
     for (const auto& [row, cycles] : passed)
         if (row != choice.row) note(*row, times_as_long(cycles / least));
+    return choice;
+}
+
+// The same, but throws Error where there is none.
+template <class Args>
+Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
+                    bool exact = false, Packing packing = {}) {
+    const Choice<Args> choice = choose_if_any(args, isa, algorithm, exact, packing);
+    if (!choice) fail_no_row(rows<Args>().front().operation, isa, algorithm, choice.declined);
     return choice;
 }
 

@@ -32,6 +32,11 @@ void pool_backward(Pooling kind, const PoolShape& shape, std::int64_t batch, con
 void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const std::uint8_t* argmax,
             double* dx);
 
+// Kernel's gradient of a convolution below a max pool, dy and argmax those of the pool.
+void pooled_conv2d_grad_kernel(const Conv2dShape& shape, const PoolShape& pool, std::int64_t batch,
+                               const double* x, const double* dy, const std::uint8_t* argmax, double* dkernel,
+                               double* dbias);
+
 // ---------------------------------------------------------------------------------------------------- dense
 
 void dense_forward(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* x,

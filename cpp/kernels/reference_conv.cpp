@@ -1,6 +1,7 @@
 // The oracle of convolution, pooling and dense layers.
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/reference.h"
 
@@ -155,6 +156,14 @@ void unpool(const PoolShape& shape, std::int64_t batch, const double* dy, const 
                 if (position == argmax[yi]) dx[index] += dy[yi];
             });
         });
+}
+
+void pooled_conv2d_grad_kernel(const Conv2dShape& shape, const PoolShape& pool, std::int64_t batch,
+                               const double* x, const double* dy, const std::uint8_t* argmax, double* dkernel,
+                               double* dbias) {
+    std::vector<double> dz(static_cast<std::size_t>(output_pixels(shape, batch) * shape.out_channels));
+    unpool(pool, batch, dy, argmax, dz.data());
+    conv2d_grad_kernel(shape, batch, x, dz.data(), dkernel, dbias);
 }
 
 void dense_forward(std::int64_t batch, std::int64_t inputs, std::int64_t units, const double* x,

@@ -154,6 +154,20 @@ FASTCNN_INLINE void interleave(IVec (&r)[4]) {
     r[3] = _mm256_unpackhi_epi64(c, d);
 }
 
+FASTCNN_INLINE Vec lookup_of_four(const float* p, IVec i) {
+    return _mm256_permutevar_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)), i);
+}
+FASTCNN_INLINE void store_interleaved(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const Vec ab[2] = {_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)};
+    const Vec cd[2] = {_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)};
+    for (int half = 0; half < 2; ++half) {
+        const Vec even = _mm256_shuffle_ps(ab[half], cd[half], 0x44);  // groups 2 * half and 2 * half + 4
+        const Vec odd = _mm256_shuffle_ps(ab[half], cd[half], 0xee);
+        _mm256_storeu_ps(p + 8 * half, _mm256_permute2f128_ps(even, odd, 0x20));
+        _mm256_storeu_ps(p + 8 * half + 16, _mm256_permute2f128_ps(even, odd, 0x31));
+    }
+}
+
 struct Sum64 {
     __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
     FASTCNN_INLINE void add(Vec a) {

@@ -129,6 +129,24 @@ FASTCNN_INLINE void interleave(IVec (&r)[4]) {
     r[3] = _mm512_unpackhi_epi64(c, d);
 }
 
+FASTCNN_INLINE Vec lookup_of_four(const float* p, IVec i) {
+    return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(p)), i);
+}
+FASTCNN_INLINE void store_interleaved(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const IVec low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const IVec high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    const IVec pairs_low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    const IVec pairs_high = _mm512_add_epi64(pairs_low, _mm512_set1_epi64(4));
+    const __m512d ab[2] = {_mm512_castps_pd(_mm512_permutex2var_ps(a, low, b)),
+                           _mm512_castps_pd(_mm512_permutex2var_ps(a, high, b))};
+    const __m512d cd[2] = {_mm512_castps_pd(_mm512_permutex2var_ps(c, low, d)),
+                           _mm512_castps_pd(_mm512_permutex2var_ps(c, high, d))};
+    for (int half = 0; half < 2; ++half) {
+        _mm512_storeu_pd(p + 32 * half, _mm512_permutex2var_pd(ab[half], pairs_low, cd[half]));
+        _mm512_storeu_pd(p + 32 * half + 16, _mm512_permutex2var_pd(ab[half], pairs_high, cd[half]));
+    }
+}
+
 struct Sum64 {
     __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
     FASTCNN_INLINE void add(Vec a) {

@@ -113,6 +113,14 @@ FASTCNN_INLINE void multiply_wide(IVec a, IVec b, IVec& high, IVec& low) {
 FASTCNN_INLINE IVec interleave_order() { return 0; }
 FASTCNN_INLINE void interleave(IVec (&)[4]) {}
 
+FASTCNN_INLINE Vec lookup_of_four(const float* p, IVec i) { return p[i]; }
+FASTCNN_INLINE void store_interleaved(float* p, Vec a, Vec b, Vec c, Vec d) {
+    p[0] = a;
+    p[1] = b;
+    p[2] = c;
+    p[3] = d;
+}
+
 struct Sum64 {
     double sum = 0.0;
     FASTCNN_INLINE void add(Vec a) { sum += static_cast<double>(a); }

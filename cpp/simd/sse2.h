@@ -159,6 +159,19 @@ FASTCNN_INLINE void interleave(IVec (&r)[4]) {
     r[3] = _mm_unpackhi_epi64(c, d);
 }
 
+FASTCNN_INLINE Vec lookup_of_four(const float* p, IVec i) {
+    std::int32_t lanes[4];
+    istore(lanes, i);
+    return _mm_setr_ps(p[lanes[0]], p[lanes[1]], p[lanes[2]], p[lanes[3]]);
+}
+FASTCNN_INLINE void store_interleaved(float* p, Vec a, Vec b, Vec c, Vec d) {
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    store(p, a);
+    store(p + 4, b);
+    store(p + 8, c);
+    store(p + 12, d);
+}
+
 struct Sum64 {
     __m128d low = _mm_setzero_pd(), high = _mm_setzero_pd();
     FASTCNN_INLINE void add(Vec a) {

@@ -21,6 +21,8 @@
 //   r[0..3] hold four words each of kWidth groups, lane i those of group interleave_order()[i];
 //                          afterwards the 4 * kWidth lanes of r[0], r[1], r[2], r[3] are group 0's words,
 //                          group 1's, ...
+//   lookup_of_four(p, i)   lane: p[lane of i], 0 <= i < 4
+//   store_interleaved(p, a, b, c, d)   the 4 * kWidth floats a[0], b[0], c[0], d[0], a[1], b[1], ...
 //   Sum64                  a sum in double for each lane: add(v), add_square(v), store(kWidth doubles),
 //   total() transpose(p, lda, q, ldq)   kWidth x kWidth block
 //
@@ -42,3 +44,16 @@
 #else
 #include "simd/scalar.h"
 #endif
+
+namespace fastcnn::FASTCNN_ISA {
+
+// A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of
+// them.
+FASTCNN_INLINE Vec in_register(Vec v) {
+#if defined(__SSE2__)
+    asm("" : "+v"(v));
+#endif
+    return v;
+}
+
+}  // namespace fastcnn::FASTCNN_ISA

@@ -256,6 +256,24 @@ def pooled_conv2d_grad(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(dx, dkernel HWIO, dbias) of the convolution below a max pool; `algorithm` is the grad-input's row."""
 
+def pooled_conv2d_grad_kernel(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    argmax: NDArray[np.uint8],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+    pool_size: tuple[int, int],
+    pool_strides: tuple[int, int],
+    pool_padding: str,
+    out: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(dkernel HWIO, dbias) of the convolution below a max pool, without lists."""
+
 def pool2d(
     x: NDArray[Any],
     kind: str,

@@ -1,0 +1,303 @@
+// Convolution of images with one to four channels, with bias, ReLU and a 2x2 max pool: a network's first
+// layer.
+//
+// A sum of 9 to 100 products per output is too short for anything that is set up per output: all taps are one
+// loop, the image has its padding, and distances between pixels are known when this is compiled.
+#include "kernels/few_channels.h"
+#include "kernels/rows.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+// Packed kernel: [block of output channels][kernel row][kernel column][input channel][columns of the block].
+std::int64_t forward_packed(const Conv2dForward& f) {
+    return packed_columns(f.shape.out_channels) * f.shape.h.size * f.shape.w.size * f.shape.in_channels;
+}
+
+void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
+    const std::int64_t rows = f.shape.h.size * f.shape.w.size * f.shape.in_channels;
+    const std::int64_t columns = f.shape.out_channels, blocks = block_count(columns);
+    for (std::int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
+        const std::int64_t first = block * kBlockWidth, width = block_vecs(columns, block) * kWidth;
+        float* to = packed + first * rows;
+        for (std::int64_t r = 0; r < rows; ++r, to += width)
+            for (std::int64_t v = 0; v < width; v += kWidth)
+                store(to + v, load_partial(weights + r * columns + first + v, columns - first - v));
+    }
+}
+
+std::int64_t forward_scratch(const Conv2dForward& f) {
+    const Padded padded(f.shape, false);
+    return padded.needed(f.shape) ? padded.image.size() : 0;
+}
+
+// Neighbouring positions in one or two rows of the convolution's output, one block of channels.
+struct PositionTile {
+    const float* x = nullptr;                    // first tap of the first position
+    std::int64_t tap_row = 0;                    // between rows of the kernel
+    std::int64_t row_step = 0, column_step = 0;  // between positions
+    const float* kernel = nullptr;
+    std::int64_t rows = 0, run = 0;  // of the kernel: rows, columns x channels
+    const float* bias = nullptr;     // whole vectors
+    bool relu = false;
+    std::int64_t lanes = 0;  // channels of the block
+    float* y = nullptr;
+    std::uint8_t* argmax = nullptr;
+    std::int64_t channels = 0;
+};
+
+// The same pointer, of which the compiler knows nothing. GCC would otherwise see that the next tap reads the
+// pixels of the neighbouring positions, and keep all of them in registers that are not there: 136 instead of
+// 200 GFLOP/s.
+FASTCNN_INLINE const float* unrelated(const float* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+
+// 12 x 2 vectors of accumulators on AVX-512, so that a tap costs 12 broadcasts and 2 loads for 24
+// multiply-adds. Weights come from L1: kept in registers (they fit for one channel and 3x3) they would leave
+// room for four positions and save nothing, the multiply-adds being the limit. Step is column_step, or 0:
+// any.
+template <int Rows, int Columns, int Vecs, int Step>
+FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Vecs]) {
+#pragma GCC unroll 2
+    for (int n = 0; n < Vecs; ++n) {
+        const Vec start = load(t.bias + n * kWidth);
+#pragma GCC unroll 2
+        for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+            for (int q = 0; q < Columns; ++q) acc[r][q][n] = start;
+        }
+    }
+    const std::int64_t column_step = Step ? Step : t.column_step;
+    const float* b = t.kernel;
+    for (std::int64_t ky = 0; ky < t.rows; ++ky) {
+        const float* a[Rows];
+#pragma GCC unroll 2
+        for (int r = 0; r < Rows; ++r) a[r] = t.x + ky * t.tap_row + r * t.row_step;
+        for (std::int64_t i = 0; i < t.run; ++i, b += Vecs * kWidth) {
+            Vec weight[Vecs];
+#pragma GCC unroll 2
+            for (int n = 0; n < Vecs; ++n) weight[n] = load(b + n * kWidth);
+#pragma GCC unroll 2
+            for (int r = 0; r < Rows; ++r) {
+                const float* x = unrelated(a[r]++);
+#pragma GCC unroll 16
+                for (int q = 0; q < Columns; ++q) {
+                    const Vec pixel = set1(x[q * column_step]);
+#pragma GCC unroll 2
+                    for (int n = 0; n < Vecs; ++n) acc[r][q][n] = fma(pixel, weight[n], acc[r][q][n]);
+                }
+            }
+        }
+    }
+}
+
+using TileOfPositions = void (*)(const PositionTile&);
+
+// Calls visit(tile, vecs) for each sample and block of output channels, the tile at the first position.
+template <class Visit>
+FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
+    const Conv2dShape& c = f.shape;
+    const Padded padded(c, false);
+    const std::int64_t row = padded.image.row(), weights = c.h.size * c.w.size * c.in_channels;
+    PositionTile t;
+    t.tap_row = c.h.dilation * row;
+    t.row_step = c.h.stride * row;
+    t.column_step = c.w.stride * c.in_channels;
+    t.rows = c.h.size;
+    t.run = c.w.size * c.in_channels;
+    t.relu = f.relu;
+    t.channels = c.out_channels;
+    for (std::int64_t s = 0; s < f.batch; ++s) {
+        const float* x = f.x + s * f.x_stride;
+        if (padded.needed(c)) {
+            copy_padded(x, 0, 1, c.h.in, c.w.in, padded, f.scratch);
+            x = f.scratch;
+        }
+        for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
+            const std::int64_t first = block * kBlockWidth;
+            const int vecs = block_vecs(c.out_channels, block);
+            t.lanes = min_of(c.out_channels - first, vecs * kWidth);
+            alignas(64) float bias[kBlockWidth] = {};
+            if (f.bias) std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
+            t.bias = bias;
+            t.kernel = f.kernel + first * weights;
+            t.x = x;
+            t.y = f.y + s * f.y_stride + first;
+            t.argmax = f.argmax ? f.argmax + s * f.argmax_stride + first : nullptr;
+            visit(t, vecs);
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------- without pooling
+
+template <int Columns, int Vecs, int Step>
+void convolve_strip(const PositionTile& t) {
+    Vec acc[1][Columns][Vecs];
+    convolve<1, Columns, Vecs, Step>(t, acc);
+    const bool whole = t.lanes == Vecs * kWidth;
+#pragma GCC unroll 16
+    for (int q = 0; q < Columns; ++q) {
+#pragma GCC unroll 2
+        for (int n = 0; n < Vecs; ++n) {
+            const Vec y = t.relu ? max(zero(), acc[0][q][n]) : acc[0][q][n];
+            float* to = t.y + q * t.channels + n * kWidth;
+            if (whole)
+                store(to, y);
+            else
+                store_partial(to, y, t.lanes - n * kWidth);
+        }
+    }
+}
+
+// A known step is worth 15 % for two vectors; one vector waits for its broadcasts in any case.
+template <int Columns = kTileRows>
+TileOfPositions strip_function(std::int64_t columns, int vecs, std::int64_t step) {
+    if constexpr (Columns > 1)
+        if (columns < Columns) return strip_function<Columns - 1>(columns, vecs, step);
+    if (vecs == 1) return convolve_strip<Columns, 1, 0>;
+    return step == 1   ? convolve_strip<Columns, 2, 1>
+           : step == 3 ? convolve_strip<Columns, 2, 3>
+                       : convolve_strip<Columns, 2, 0>;
+}
+
+const char* strips_declines(const Conv2dForward& f) {
+    if (f.pooled) return "pooling";
+    if (f.shape.w.out < kTileRows) return "output is narrower than a tile";
+    return not_few_channels(f.shape);
+}
+
+void strips_run(const Conv2dForward& f) {
+    const RowSplit split(f.shape.w.out);
+    for_each_block(f, [&](PositionTile t, int vecs) {
+        const TileOfPositions run[2] = {strip_function(split.base, vecs, t.column_step),
+                                        strip_function(split.base + 1, vecs, t.column_step)};
+        const float* x = t.x;
+        for (std::int64_t oy = 0; oy < f.shape.h.out; ++oy) {
+            t.x = x + oy * t.row_step;
+            for (std::int64_t i = 0; i < split.tiles; ++i) {
+                run[i < split.larger](t);
+                t.x += split.rows(i) * t.column_step;
+                t.y += split.rows(i) * t.channels;
+            }
+        }
+    });
+}
+
+// ---------------------------------------------------------------------------------------------- with pooling
+
+struct Maximum {
+    Vec value;
+    IVec slot;
+};
+
+// Of four numbers; the first wins ties.
+struct FirstMaximum {
+    FASTCNN_INLINE Maximum operator()(Vec a, Vec b, Vec c, Vec d) const {
+        const Vec top = max(b, a), bottom = max(d, c);  // max(new, old) is old unless new > old
+        const IVec top_slot = iselect(gt(b, a), iset1(1), iset1(0));
+        const IVec bottom_slot = iselect(gt(d, c), iset1(3), iset1(2));
+        return {max(bottom, top), iselect(gt(bottom, top), bottom_slot, top_slot)};
+    }
+};
+
+// The same where NaN may be among them: the first NaN wins.
+struct FirstMaximumOrNan {
+    FASTCNN_INLINE Maximum operator()(Vec a, Vec b, Vec c, Vec d) const {
+        const Vec all[4] = {a, b, c, d};
+        Maximum best{a, iset1(0)};
+#pragma GCC unroll 3
+        for (int k = 1; k < 4; ++k) {
+            const Mask better = mask_and(mask_not(is_nan(best.value)), not_le(all[k], best.value));
+            best.value = select(better, all[k], best.value);
+            best.slot = iselect(better, iset1(k), best.slot);
+        }
+        return best;
+    }
+};
+
+// All positions of neighbouring windows at once, pooled in registers.
+template <int Windows, int Vecs, bool Argmax, int Step>
+void convolve_windows(const PositionTile& t) {
+    Vec acc[2][2 * Windows][Vecs];
+    convolve<2, 2 * Windows, Vecs, Step>(t, acc);
+    // One NaN anywhere makes this NaN; treating every window exactly would be 3 times that work.
+    Vec sum = zero();
+#pragma GCC unroll 8
+    for (int q = 0; q < 2 * Windows; ++q) {
+#pragma GCC unroll 4
+        for (int n = 0; n < Vecs; ++n) sum = add(sum, add(acc[0][q][n], acc[1][q][n]));
+    }
+    const auto pool = [&](auto maximum_of) {
+#pragma GCC unroll 4
+        for (int i = 0; i < Windows; ++i) {
+#pragma GCC unroll 4
+            for (int n = 0; n < Vecs; ++n) {
+                Maximum best = maximum_of(acc[0][2 * i][n], acc[0][2 * i + 1][n], acc[1][2 * i][n],
+                                          acc[1][2 * i + 1][n]);
+                if (t.relu) best.value = max(zero(), best.value);
+                const std::int64_t at = i * t.channels + n * kWidth, lanes = t.lanes - n * kWidth;
+                store_partial(t.y + at, best.value, lanes);
+                if (Argmax) istore_bytes_partial(t.argmax + at, best.slot, lanes);
+            }
+        }
+    };
+    if (bits(is_nan(sum)) == 0)
+        pool(FirstMaximum{});
+    else
+        pool(FirstMaximumOrNan{});
+}
+
+constexpr int kTileWindows = kTileRows / 4;
+
+template <bool Argmax, int Windows = kTileWindows>
+TileOfPositions window_function(std::int64_t windows, int vecs, std::int64_t step) {
+    if constexpr (Windows > 1)
+        if (windows < Windows) return window_function<Argmax, Windows - 1>(windows, vecs, step);
+    if (vecs == 1) return convolve_windows<Windows, 1, Argmax, 0>;
+    return step == 1   ? convolve_windows<Windows, 2, Argmax, 1>
+           : step == 3 ? convolve_windows<Windows, 2, Argmax, 3>
+                       : convolve_windows<Windows, 2, Argmax, 0>;
+}
+
+const char* windows_declines(const Conv2dForward& f) {
+    if (!f.pooled) return "no pooling";
+    if (const char* reason = not_few_channels(f.shape)) return reason;
+    if (f.pool.h.stride != 2 || f.pool.w.stride != 2) return "pooling stride is not 2";
+    return not_2x2(f.pool);
+}
+
+void windows_run(const Conv2dForward& f) {
+    const std::int64_t windows = f.pool.w.out, tiles = (windows + kTileWindows - 1) / kTileWindows;
+    const std::int64_t base = windows / tiles, larger = windows % tiles;
+    for_each_block(f, [&](PositionTile t, int vecs) {
+        const auto function = [&](std::int64_t count) {
+            return t.argmax ? window_function<true>(count, vecs, t.column_step)
+                            : window_function<false>(count, vecs, t.column_step);
+        };
+        const TileOfPositions run[2] = {function(base), function(base + 1)};
+        const float* x = t.x;
+        for (std::int64_t py = 0; py < f.pool.h.out; ++py) {
+            t.x = x + 2 * py * t.row_step;
+            for (std::int64_t i = 0; i < tiles; ++i) {
+                const std::int64_t count = base + (i < larger);
+                run[i < larger](t);
+                t.x += 2 * count * t.column_step;
+                t.y += count * t.channels;
+                if (t.argmax) t.argmax += count * t.channels;
+            }
+        }
+    });
+}
+
+}  // namespace
+
+const Kernel<Conv2dForward> conv2d_forward_strips = {strips_run, strips_declines, forward_scratch,
+                                                     forward_packed, forward_pack};
+const Kernel<Conv2dForward> conv2d_forward_windows = {windows_run, windows_declines, forward_scratch,
+                                                      forward_packed, forward_pack};
+
+}  // namespace fastcnn::FASTCNN_ISA
