@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_convolution_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import (
