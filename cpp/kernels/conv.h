@@ -35,6 +35,15 @@ FASTCNN_INLINE std::int64_t output_reading(const Window& w, std::int64_t i, std:
     return o < w.out ? o : -1;
 }
 
+// Outputs [first, last) that read inside the input through tap `k`.
+struct OutputRange {
+    std::int64_t first, last;
+    FASTCNN_INLINE OutputRange(const Window& w, std::int64_t k)
+        : first(max_of(0, ceil_div(w.pad - k * w.dilation, w.stride))),
+          last(min_of(w.out, ceil_div(w.in + w.pad - k * w.dilation, w.stride))) {}
+    FASTCNN_INLINE std::int64_t count() const { return last > first ? last - first : 0; }
+};
+
 // Neighbouring taps of a kernel row read neighbouring pixels: the row is one run of size * channels floats.
 FASTCNN_INLINE bool rows_are_runs(const Conv2dShape& c) { return c.w.dilation == 1 && c.groups == 1; }
 

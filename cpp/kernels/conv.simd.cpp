@@ -446,87 +446,11 @@ void grad_input_run(const Conv2dGradInput& g) {
         grad_input_run_columns(g);
 }
 
-// ----------------------------------------------------------------------------------------- kernel's gradient
-
-// A kernel row of few floats (1 or 3 input channels) would leave a tile mostly empty: then all taps of the
-// window together are the tile's rows, and the image needs its padding above and below too.
-FASTCNN_INLINE bool taps_as_rows(const Conv2dShape& c) {
-    const std::int64_t window = c.h.size * c.w.size * c.in_channels;
-    return c.groups == 1 && c.w.size * c.in_channels < kTileRows && c.h.size > 1 && window <= kMaxTaps;
-}
-
-std::int64_t grad_kernel_scratch(const Conv2dGradKernel& g) {
-    const Padded padded(g.shape, !taps_as_rows(g.shape));
-    return padded.needed(g.shape) ? g.batch * padded.image.size() : 0;
-}
-
-void grad_kernel_run(const Conv2dGradKernel& g) {
-    const Conv2dShape& c = g.shape;
-    const std::int64_t group_in = c.in_channels / c.groups, group_out = c.out_channels / c.groups;
-    const bool window_rows = taps_as_rows(c);
-    const Padded padded(c, !window_rows);
-    const float* x = g.x;
-    std::int64_t x_stride = g.x_stride;
-    if (padded.needed(c)) {
-        copy_padded(g.x, g.x_stride, g.batch, c.h.in, c.w.in, padded, g.scratch);
-        x = g.scratch;
-        x_stride = padded.image.size();
-    }
-    OuterTile t;
-    t.samples = g.batch;
-    t.a_sample = x_stride;
-    t.b_sample = g.dy_stride;
-    t.a_line = c.h.stride * padded.image.row();
-    t.b_line = c.w.out * c.out_channels;
-    t.positions = c.w.out;
-    t.a_position = c.w.stride * c.in_channels;
-    t.b_position = c.out_channels;
-    t.accumulate = g.accumulate;
-    t.c_step = c.out_channels;
-
-    if (window_rows) {
-        std::int64_t offset[kMaxTaps];
-        std::int64_t n = 0;
-        for (std::int64_t ky = 0; ky < c.h.size; ++ky)
-            for (std::int64_t kx = 0; kx < c.w.size; ++kx)
-                for (std::int64_t ch = 0; ch < c.in_channels; ++ch)
-                    offset[n++] =
-                        ky * c.h.dilation * padded.image.row() + kx * c.w.dilation * c.in_channels + ch;
-        t.offset = offset;
-        t.lines = c.h.out;
-        t.a = x;
-        t.b = g.dy;
-        t.c = g.dkernel;
-        run_outer(t, n, c.out_channels);
-    } else {
-        const bool runs = rows_are_runs(c);
-        const std::int64_t rows = runs ? c.w.size * c.in_channels : group_in;
-        for (std::int64_t group = 0; group < c.groups; ++group)
-            for (std::int64_t ky = 0; ky < c.h.size; ++ky) {
-                // Outputs whose tap ky lies inside the image.
-                const std::int64_t shift = ky * c.h.dilation - c.h.pad;
-                const std::int64_t first = max_of(0, ceil_div(-shift, c.h.stride));
-                const std::int64_t last = min_of(c.h.out, ceil_div(c.h.in - shift, c.h.stride));
-                t.lines = max_of(0, last - first);
-                for (std::int64_t kx = 0; kx < (runs ? 1 : c.w.size); ++kx) {
-                    t.a = x + (first * c.h.stride + shift) * padded.image.row() +
-                          kx * c.w.dilation * c.in_channels + group * group_in;
-                    t.b = g.dy + first * t.b_line + group * group_out;
-                    t.c = g.dkernel + (ky * c.w.size + kx) * group_in * c.out_channels + group * group_out;
-                    run_outer(t, rows, group_out);
-                }
-            }
-    }
-    if (g.dbias)
-        sum_columns(g.dy, g.batch, g.dy_stride, c.h.out * c.w.out, c.out_channels, g.accumulate, g.dbias);
-}
-
 }  // namespace
 
 const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run, forward_declines, forward_scratch,
                                                      forward_packed, forward_pack};
 const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {
     grad_input_run, grad_input_declines, grad_input_scratch, grad_input_packed, grad_input_pack};
-const Kernel<Conv2dGradKernel> conv2d_grad_kernel_direct = {grad_kernel_run, nullptr, grad_kernel_scratch};
 
 }  // namespace fastcnn::FASTCNN_ISA
