@@ -76,6 +76,38 @@ FASTCNN_INLINE void copy_padded(const float* x, std::int64_t x_stride, std::int6
                         static_cast<std::size_t>(row) * sizeof(float));
 }
 
+// What a convolution works on at a time: rows of one sample, or several whole samples. All blocks of columns
+// and all taps pass over a strip before the next is touched, so that its images are read from memory once.
+struct StripSize {
+    std::int64_t rows, samples;
+
+    // `height` rows a sample, of row_floats to read and to write each. A strip is as large as the weights
+    // that pass over it, so that neither dominates the traffic, within what L2 holds.
+    FASTCNN_INLINE StripSize(std::int64_t height, std::int64_t row_floats, std::int64_t weights,
+                             std::int64_t batch)
+        : rows(height), samples(1) {
+        const std::int64_t floats = min_of(max_of(weights, 96 * 1024), 256 * 1024);
+        const std::int64_t fit = max_of(1, floats / row_floats);
+        if (fit < height)
+            rows = ceil_div(height, ceil_div(height, fit));
+        else
+            samples = min_of(batch, fit / height);
+    }
+};
+
+// Rows of `width` floats with `left` and `right` zeros around each.
+FASTCNN_INLINE void copy_rows(const float* from, std::int64_t rows, std::int64_t width, std::int64_t left,
+                              std::int64_t right, float* to) {
+    for (std::int64_t y = 0; y < rows; ++y, from += width) {
+        std::memset(to, 0, static_cast<std::size_t>(left) * sizeof(float));
+        to += left;
+        std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(float));
+        to += width;
+        std::memset(to, 0, static_cast<std::size_t>(right) * sizeof(float));
+        to += right;
+    }
+}
+
 }  // namespace
 
 }  // namespace fastcnn::FASTCNN_ISA
