@@ -5,7 +5,7 @@
 // dy's columns stay in L1 while the tiles of all taps and input channels pass over it. Both operands of a
 // strip are copied into the order in which the tiles read them:
 //
-//   x:  [group][tile of input channels][row][column][sample][channels of the tile]
+//   x:  [tile of input channels][row][column][sample][channels of the tile]
 //   dy: [row][column][sample][columns of the block]
 //
 // With samples inside, a row of a small image is a run long enough for the innermost loop.
@@ -14,6 +14,9 @@
 // power of two apart, share few sets of L1 and were read from L2 or memory for every tile (30 to 60 GFLOP/s
 // instead of 170 to 190 on images that do not fit L2). Nothing is padded: a tap skips the rows and columns
 // at which it lies outside the image.
+//
+// The gradient itself must stay in L2, to which every strip returns: of a large one, a part (some tiles of
+// input channels, all taps and output channels) is finished before the next is begun.
 #include "kernels/conv.h"
 #include "kernels/rows.h"
 
@@ -24,6 +27,8 @@ namespace {
 // A block of dy and a tile's part of x leave some of the usual 48 KB of L1 for what else passes by.
 constexpr std::int64_t kStripPositions =
     40 * 1024 / (static_cast<std::int64_t>(sizeof(float)) * (kBlockWidth + kTileRows));
+
+constexpr std::int64_t kPartFloats = 160 * 1024;
 
 // One axis as the tiles see it. A window of one position skips stride - 1 of every `stride` inputs: those are
 // not copied, and the axis is one of stride 1.
@@ -44,6 +49,7 @@ struct Layout {
     std::int64_t group_in, group_out;
     ColumnBlocks blocks;
     RowSplit tiles;              // of a group's input channels
+    std::int64_t part_tiles;     // most tiles of a part
     std::int64_t rows, samples;  // of a strip: rows of one sample, or whole samples
 
     FASTCNN_INLINE explicit Layout(const Conv2dShape& c)
@@ -53,10 +59,15 @@ struct Layout {
           group_out(c.out_channels / c.groups),
           blocks(group_out),
           tiles(group_in, max_tile_rows(blocks.widest())),
+          part_tiles(max_of(1, kPartFloats / (c.h.size * c.w.size * tiles.rows(0) * group_out))),
           rows(c.h.out),
           samples(max_of(1, kStripPositions / (c.h.out * c.w.out))) {
         const std::int64_t most = max_of(1, kStripPositions / c.w.out);
         if (most < rows) rows = ceil_div(rows, ceil_div(rows, most));
+        if (part_tiles < tiles.tiles)
+            part_tiles = ceil_div(tiles.tiles, ceil_div(tiles.tiles, part_tiles));
+        else
+            part_tiles = tiles.tiles;
     }
     // Most input rows that a strip reads.
     FASTCNN_INLINE std::int64_t input_rows() const {
@@ -65,6 +76,11 @@ struct Layout {
     FASTCNN_INLINE std::int64_t block_floats(std::int64_t batch) const {
         return min_of(samples, batch) * rows * w.w.out * blocks.widest() * kWidth;
     }
+};
+
+// Tiles [first, last) of a group's input channels, from channel `channel` of the group on.
+struct Part {
+    std::int64_t group, first, last, channel;
 };
 
 // Output rows [first, last) of `samples` samples from `sample` on, and the input rows that they read.
@@ -76,35 +92,40 @@ struct Strip {
 
 std::int64_t grad_kernel_scratch(const Conv2dGradKernel& g) {
     const Layout l(g.shape);
+    const std::int64_t channels = l.part_tiles * l.tiles.rows(0);
     // The copy of x may be written past its last float by a vector.
-    return l.block_floats(g.batch) +
-           min_of(l.samples, g.batch) * l.input_rows() * l.w.w.in * g.shape.in_channels + kWidth;
+    return l.block_floats(g.batch) + min_of(l.samples, g.batch) * l.input_rows() * l.w.w.in * channels +
+           kWidth;
 }
 
-FASTCNN_INLINE void copy_input(const Conv2dGradKernel& g, const Layout& l, const Strip& strip, float* out) {
-    const std::int64_t channels = g.shape.in_channels, row = g.shape.w.in * channels;
-    for (std::int64_t group = 0; group < g.shape.groups; ++group) {
-        std::int64_t channel = group * l.group_in;
-        for (std::int64_t tile = 0; tile < l.tiles.tiles; ++tile) {
-            const std::int64_t width = l.tiles.rows(tile);
-            for (std::int64_t y = strip.input_first; y < strip.input_last; ++y)
-                for (std::int64_t i = 0; i < l.w.w.in; ++i) {
-                    const float* x = g.x + strip.sample * g.x_stride + y * l.h.step * row +
-                                     i * l.w.step * channels + channel;
-                    // In rising order, so that what a vector writes too much is overwritten.
-                    for (std::int64_t s = 0; s < strip.samples; ++s, x += g.x_stride, out += width)
-                        for (std::int64_t v = 0; v < width; v += kWidth)
-                            store(out + v, load_partial(x + v, width - v));
-                }
-            channel += width;
+// Row by row, which reads x in order: all rows of a tile at once, rows of 1024 channels, 4 KB apart, would
+// share one set of L1 and need a page each.
+FASTCNN_INLINE void copy_input(const Conv2dGradKernel& g, const Layout& l, const Part& part,
+                               const Strip& strip, float* out) {
+    const std::int64_t channels = g.shape.in_channels, step = l.w.step * channels;
+    const std::int64_t row = l.w.w.in * strip.samples;  // positions
+    const float* from = g.x + strip.sample * g.x_stride + part.group * l.group_in + part.channel;
+    for (std::int64_t y = strip.input_first; y < strip.input_last; ++y) {
+        const float* x = from + y * l.h.step * g.shape.w.in * channels;
+        float* tile = out;
+        for (std::int64_t t = part.first; t < part.last; ++t) {
+            const std::int64_t width = l.tiles.rows(t);
+            float* to = tile + (y - strip.input_first) * row * width;
+            for (std::int64_t i = 0; i < l.w.w.in; ++i)
+                for (std::int64_t s = 0; s < strip.samples; ++s, to += width)
+                    for (std::int64_t v = 0; v < width; v += kWidth)
+                        store_partial(to + v, load_partial(x + s * g.x_stride + i * step + v, width - v),
+                                      width - v);
+            x += width;
+            tile += strip.input_rows() * row * width;
         }
     }
 }
 
-// Columns [channel, channel + lanes) of the strip's dy; their sums are added to dbias.
+// Columns [channel, channel + lanes) of the strip's dy. Their sums go to dbias, where it is not null.
 template <int Vecs>
 void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t channel, std::int64_t lanes,
-                   bool accumulate, float* out) {
+                   float* dbias, bool accumulate, float* out) {
     const std::int64_t channels = g.shape.out_channels, row = g.shape.w.out * channels;
     const float* from = g.dy + strip.sample * g.dy_stride + strip.first * row + channel;
     Vec sum[Vecs];
@@ -120,10 +141,10 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
                 store(out + v * kWidth, d);
             }
     }
-    if (!g.dbias) return;
+    if (!dbias) return;
 #pragma GCC unroll 4
     for (int v = 0; v < Vecs; ++v) {
-        float* bias = g.dbias + channel + v * kWidth;
+        float* bias = dbias + channel + v * kWidth;
         const std::int64_t n = lanes - v * kWidth;
         store_partial(bias, accumulate ? add(load_partial(bias, n), sum[v]) : sum[v], n);
     }
@@ -143,8 +164,8 @@ FASTCNN_INLINE void set_row(OuterTile& t, std::int64_t columns, std::int64_t str
 }
 
 // All taps of one block of columns over one strip. t: b, columns, accumulate and c_step are set.
-FASTCNN_INLINE void add_taps(const Layout& l, const Strip& strip, OuterTile t, int vecs, const float* x,
-                             float* dkernel) {
+FASTCNN_INLINE void add_taps(const Layout& l, const Part& part, const Strip& strip, OuterTile t, int vecs,
+                             const float* x, float* dkernel) {
     const std::int64_t row = l.w.w.in, width = vecs * kWidth;
     const float* const block = t.b;
     t.b_plane = l.w.w.out * strip.samples * width;
@@ -157,9 +178,9 @@ FASTCNN_INLINE void add_taps(const Layout& l, const Strip& strip, OuterTile t, i
             const OutputRange columns(l.w.w, kx);
             const std::int64_t at = y * row + l.w.w.begin(columns.first) + kx * l.w.w.dilation;
             t.b = block + (first - strip.first) * t.b_plane + columns.first * strip.samples * width;
-            t.c = dkernel + (ky * l.w.w.size + kx) * l.group_in * t.c_step;
+            t.c = dkernel + ((ky * l.w.w.size + kx) * l.group_in + part.channel) * t.c_step;
             const float* tile = x;
-            for (std::int64_t i = 0; i < l.tiles.tiles; ++i) {
+            for (std::int64_t i = part.first; i < part.last; ++i) {
                 const int m = l.tiles.rows(i);
                 t.a = tile + at * strip.samples * m;
                 t.a_plane = l.h.w.stride * row * strip.samples * m;
@@ -172,31 +193,29 @@ FASTCNN_INLINE void add_taps(const Layout& l, const Strip& strip, OuterTile t, i
     }
 }
 
-FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const Strip& strip,
-                              bool accumulate) {
-    float* const block_copy = g.scratch;
+FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const Part& part,
+                              const Strip& strip, bool accumulate) {
+    float* const gradient = g.scratch;
     float* const x = g.scratch + l.block_floats(g.batch);
-    copy_input(g, l, strip, x);
-    const std::int64_t group_floats = strip.samples * strip.input_rows() * l.w.w.in * l.group_in;
+    copy_input(g, l, part, strip, x);
     OuterTile t;
     t.accumulate = accumulate;
     t.c_step = g.shape.out_channels;
-    t.b = block_copy;
-    for (std::int64_t group = 0; group < g.shape.groups; ++group)
-        for (std::int64_t block = 0; block < l.blocks.count; ++block) {
-            const std::int64_t channel = group * l.group_out + block * kBlockWidth;
-            const int vecs = l.blocks.vecs(block);
-            t.columns = l.blocks.lanes(block);
-            const auto copy = vecs == 1           ? copy_gradient<1>
-                              : vecs == kTileVecs ? copy_gradient<kTileVecs>
-                                                  : copy_gradient<kWideVecs>;
-            copy(g, strip, channel, t.columns, accumulate, block_copy);
-            add_taps(l, strip, t, vecs, x + group * group_floats, g.dkernel + channel);
-        }
+    t.b = gradient;
+    float* const dbias = part.first == 0 ? g.dbias : nullptr;  // once for all parts
+    for (std::int64_t block = 0; block < l.blocks.count; ++block) {
+        const std::int64_t channel = part.group * l.group_out + block * kBlockWidth;
+        const int vecs = l.blocks.vecs(block);
+        t.columns = l.blocks.lanes(block);
+        const auto copy = vecs == 1           ? copy_gradient<1>
+                          : vecs == kTileVecs ? copy_gradient<kTileVecs>
+                                              : copy_gradient<kWideVecs>;
+        copy(g, strip, channel, t.columns, dbias, accumulate, gradient);
+        add_taps(l, part, strip, t, vecs, x, g.dkernel + channel);
+    }
 }
 
-void grad_kernel_run(const Conv2dGradKernel& g) {
-    const Layout l(g.shape);
+FASTCNN_INLINE void add_part(const Conv2dGradKernel& g, const Layout& l, const Part& part) {
     const Window& h = l.h.w;
     bool accumulate = g.accumulate;
     for (std::int64_t sample = 0; sample < g.batch; sample += l.samples)
@@ -204,11 +223,23 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
             const std::int64_t last = min_of(h.out, first + l.rows);
             const std::int64_t input_first = min_of(h.in, max_of(0, h.begin(first)));
             const std::int64_t input_last = max_of(input_first, min_of(h.in, h.begin(last - 1) + h.extent()));
-            add_strip(g, l,
+            add_strip(g, l, part,
                       {sample, min_of(l.samples, g.batch - sample), first, last, input_first, input_last},
                       accumulate);
             accumulate = true;
         }
+}
+
+void grad_kernel_run(const Conv2dGradKernel& g) {
+    const Layout l(g.shape);
+    for (std::int64_t group = 0; group < g.shape.groups; ++group) {
+        Part part{group, 0, 0, 0};
+        for (; part.first < l.tiles.tiles; part.first = part.last) {
+            part.last = min_of(l.tiles.tiles, part.first + l.part_tiles);
+            add_part(g, l, part);
+            for (std::int64_t i = part.first; i < part.last; ++i) part.channel += l.tiles.rows(i);
+        }
+    }
 }
 
 }  // namespace

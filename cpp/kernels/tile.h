@@ -7,9 +7,10 @@
 // zero; only C's store knows about a partial last vector. The sum runs in one fixed order per element,
 // whatever rows and vecs are, so a tile's shape never changes the result.
 //
-// 12 x 2 vectors on AVX-512 (24 accumulators, 2 of B, 1 broadcast) reads 14 operands for 24 multiply-adds and
-// stays below the two loads a cycle that the processor can do. A tile of one vector reads an operand for
-// every multiply-add and reaches 60 %: an odd vector makes the last two a tile of 8 x 3 instead.
+// 14 x 2 vectors on AVX-512 (28 accumulators, 2 of B, 1 broadcast) read 16 operands for 28 multiply-adds and
+// stay below the two loads a cycle that the processor can do; images 14, 28 or 56 wide fill them (12 x 2 lost
+// 4 to 6 % on those). A tile of one vector reads an operand for every multiply-add and reaches 60 %: an odd
+// vector makes the last two a tile of 9 x 3 instead.
 #pragma once
 
 #include "simd/vec.h"
@@ -71,7 +72,7 @@ struct ColumnBlocks {
     FASTCNN_INLINE int widest() const { return vecs(count - 1) > kTileVecs ? kWideVecs : kTileVecs; }
 };
 
-// Splits `total` rows into tiles as even as possible: 26 -> 9 + 9 + 8, not 12 + 12 + 2.
+// Splits `total` rows into tiles as even as possible: 30 -> 10 + 10 + 10, not 14 + 14 + 2.
 struct RowSplit {
     std::int64_t tiles, base, larger;
     FASTCNN_INLINE explicit RowSplit(std::int64_t total, std::int64_t most = kTileRows)
