@@ -18,6 +18,15 @@ FASTCNN_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return a >= 0 ? (a + b - 1) / b : -(-a / b);
 }
 
+constexpr std::int64_t kMaxTaps = 1024;  // taps of one window listed on the stack
+// A block of samples whose inputs exceed this (floats) falls out of L2 between positions.
+constexpr std::int64_t kSamplesInCache = 256 * 1024;
+
+// Outputs read the input at their own position only, and neighbours there are neighbours here.
+FASTCNN_INLINE bool is_pointwise(const Conv2dShape& c) {
+    return c.h.size == 1 && c.w.size == 1 && c.h.stride == 1 && c.w.stride == 1;
+}
+
 // Taps [first, last) of the window of output `o` that lie inside the input.
 struct TapRange {
     std::int64_t first, last;
@@ -93,6 +102,12 @@ struct StripSize {
         else
             samples = min_of(batch, fit / height);
     }
+};
+
+// A strip's input: `row` floats from row to row, the first of them is row `first_row` of the image.
+struct Source {
+    const float* x;
+    std::int64_t stride, row, first_row;
 };
 
 // Rows of `width` floats with `left` and `right` zeros around each.

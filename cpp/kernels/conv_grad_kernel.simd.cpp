@@ -10,10 +10,10 @@
 //
 // With samples inside, a row of a small image is a run long enough for the innermost loop.
 //
-// The copy costs 1 to 4 % and pays for itself: with 64 or more channels the positions of an image are a
-// power of two apart, share few sets of L1 and were read from L2 or memory for every tile (30 to 60 GFLOP/s
-// instead of 170 to 190 on images that do not fit L2). Nothing is padded: a tap skips the rows and columns
-// at which it lies outside the image.
+// The copies pay for themselves: with 64 or more channels the positions of an image are a power of two apart,
+// share few sets of L1 and were read from L2 or memory for every tile (30 to 75 GFLOP/s instead of 130 to 190
+// on images that do not fit L2). Nothing is padded: a tap skips the rows and columns at which it lies outside
+// the image.
 //
 // The gradient itself must stay in L2, to which every strip returns: of a large one, a part (some tiles of
 // input channels, all taps and output channels) is finished before the next is begun.
