@@ -16,9 +16,25 @@ FASTCNN_INLINE std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > 
 // Cycles of `products` multiply-adds of vectors at the share of the peak (two a cycle) that a kernel reaches.
 FASTCNN_INLINE double product_cycles(double products, double share) { return products / (2 * share); }
 
+// Multiply-adds of vectors where `lanes` channels of each group fill them.
+FASTCNN_INLINE double vector_products(const Conv2dShape& c, std::int64_t positions, std::int64_t lanes,
+                                      std::int64_t others) {
+    return static_cast<double>(positions * c.h.size * c.w.size * others * c.groups) *
+           static_cast<double>(packed_columns(lanes) / kWidth);
+}
+
 // ceil(a / b) for b > 0 and any a.
 FASTCNN_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return a >= 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+constexpr std::int64_t kMaxTaps = 1024;  // taps of one window listed on the stack
+// A block of samples whose inputs exceed this (floats) falls out of L2 between positions.
+constexpr std::int64_t kSamplesInCache = 256 * 1024;
+
+// Outputs read the input at their own position only, and neighbours there are neighbours here.
+FASTCNN_INLINE bool is_pointwise(const Conv2dShape& c) {
+    return c.h.size == 1 && c.w.size == 1 && c.h.stride == 1 && c.w.stride == 1;
 }
 
 // Taps [first, last) of the window of output `o` that lie inside the input.
@@ -37,6 +53,15 @@ FASTCNN_INLINE std::int64_t output_reading(const Window& w, std::int64_t i, std:
     const std::int64_t o = shifted / w.stride;
     return o < w.out ? o : -1;
 }
+
+// Outputs [first, last) that read inside the input through tap `k`.
+struct OutputRange {
+    std::int64_t first, last;
+    FASTCNN_INLINE OutputRange(const Window& w, std::int64_t k)
+        : first(max_of(0, ceil_div(w.pad - k * w.dilation, w.stride))),
+          last(min_of(w.out, ceil_div(w.in + w.pad - k * w.dilation, w.stride))) {}
+    FASTCNN_INLINE std::int64_t count() const { return last > first ? last - first : 0; }
+};
 
 // Neighbouring taps of a kernel row read neighbouring pixels: the row is one run of size * channels floats.
 FASTCNN_INLINE bool rows_are_runs(const Conv2dShape& c) { return c.w.dilation == 1 && c.groups == 1; }
@@ -68,6 +93,44 @@ FASTCNN_INLINE void copy_padded(const float* x, std::int64_t x_stride, std::int6
         for (std::int64_t y = 0; y < height; ++y)
             std::memcpy(out + s * to.image.size() + (y + to.top) * out_row + left, x + s * x_stride + y * row,
                         static_cast<std::size_t>(row) * sizeof(float));
+}
+
+// What a convolution works on at a time: rows of one sample, or several whole samples. All blocks of columns
+// and all taps pass over a strip before the next is touched, so that its images are read from memory once.
+struct StripSize {
+    std::int64_t rows, samples;
+
+    // `height` rows a sample, of row_floats to read and to write each. A strip is as large as the weights
+    // that pass over it, so that neither dominates the traffic, within what L2 holds.
+    FASTCNN_INLINE StripSize(std::int64_t height, std::int64_t row_floats, std::int64_t weights,
+                             std::int64_t batch)
+        : rows(height), samples(1) {
+        const std::int64_t floats = min_of(max_of(weights, 96 * 1024), 256 * 1024);
+        const std::int64_t fit = max_of(1, floats / row_floats);
+        if (fit < height)
+            rows = ceil_div(height, ceil_div(height, fit));
+        else
+            samples = min_of(batch, fit / height);
+    }
+};
+
+// A strip's input: `row` floats from row to row, the first of them is row `first_row` of the image.
+struct Source {
+    const float* x;
+    std::int64_t stride, row, first_row;
+};
+
+// Rows of `width` floats with `left` and `right` zeros around each.
+FASTCNN_INLINE void copy_rows(const float* from, std::int64_t rows, std::int64_t width, std::int64_t left,
+                              std::int64_t right, float* to) {
+    for (std::int64_t y = 0; y < rows; ++y, from += width) {
+        std::memset(to, 0, static_cast<std::size_t>(left) * sizeof(float));
+        to += left;
+        std::memcpy(to, from, static_cast<std::size_t>(width) * sizeof(float));
+        to += width;
+        std::memset(to, 0, static_cast<std::size_t>(right) * sizeof(float));
+        to += right;
+    }
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Convolution by register tiles, forward and both gradients: any size, stride, dilation, groups and padding.
+// Convolution by register tiles: any size, stride, dilation, groups and padding; with bias, ReLU and max
+// pooling on the way out.
 //
 // A tile's rows are either neighbouring output columns of one sample ("columns") or the same output position
 // of several samples ("samples"). Columns serve wide images; on a map narrower than a tile the weights would
@@ -11,22 +12,17 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-constexpr std::int64_t kMaxTaps = 1024;  // taps of one window listed on the stack
-// A block of samples whose inputs exceed this (floats) falls out of L2 between positions.
-constexpr std::int64_t kSamplesInCache = 128 * 1024;
-
-// ------------------------------------------------------------------------------------------------- forward
-
 // Packed kernel: [group][block of output channels][kernel row][kernel column][input channel][columns of the
 // block].
 struct ForwardPack {
     std::int64_t group_in, group_out, taps, group_size;
+    ColumnBlocks blocks;
     FASTCNN_INLINE explicit ForwardPack(const Conv2dShape& c)
         : group_in(c.in_channels / c.groups),
           group_out(c.out_channels / c.groups),
           taps(c.h.size * c.w.size),
-          group_size(packed_columns(c.out_channels / c.groups) * c.h.size * c.w.size *
-                     (c.in_channels / c.groups)) {}
+          group_size(packed_columns(group_out) * taps * group_in),
+          blocks(group_out) {}
 };
 
 std::int64_t forward_packed(const Conv2dForward& f) {
@@ -36,10 +32,10 @@ std::int64_t forward_packed(const Conv2dForward& f) {
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
     const Conv2dShape& c = f.shape;
     const ForwardPack p(c);
-    const std::int64_t blocks = block_count(p.group_out), all = blocks * c.groups, rows = p.taps * p.group_in;
+    const std::int64_t all = p.blocks.count * c.groups, rows = p.taps * p.group_in;
     for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-        const std::int64_t group = i / blocks, block = i % blocks;
-        const std::int64_t width = block_vecs(p.group_out, block) * kWidth, first = block * kBlockWidth;
+        const std::int64_t group = i / p.blocks.count, block = i % p.blocks.count;
+        const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
         const float* from = weights + group * p.group_out + first;
         float* to = packed + group * p.group_size + first * rows;
         for (std::int64_t r = 0; r < rows; ++r, from += c.out_channels, to += width)
@@ -63,23 +59,52 @@ const char* forward_declines(const Conv2dForward& f) {
 // Ring of the convolution's output rows that the current row of pooling windows needs, one block of channels
 // wide.
 FASTCNN_INLINE std::int64_t band_floats(const Conv2dForward& f) {
-    return f.pooled ? f.pool.h.size * f.shape.w.out * kBlockWidth : 0;
+    return f.pooled ? f.pool.h.size * f.shape.w.out * kWideVecs * kWidth : 0;
+}
+
+// Rows of y, and of the convolution's output below the pool.
+struct ForwardStrip {
+    std::int64_t first, last, conv_first, conv_last;
+    FASTCNN_INLINE ForwardStrip(const Conv2dForward& f, std::int64_t first_row, std::int64_t rows)
+        : first(first_row), last(first_row + rows), conv_first(first), conv_last(last) {
+        if (!f.pooled) {
+            last = conv_last = min_of(last, f.shape.h.out);
+            return;
+        }
+        const Window& h = f.pool.h;
+        last = min_of(last, h.out);
+        conv_first = min_of(f.shape.h.out, max_of(0, h.begin(first)));
+        conv_last = max_of(conv_first, min_of(f.shape.h.out, h.begin(last - 1) + h.size));
+    }
+};
+
+FASTCNN_INLINE StripSize forward_strip_size(const Conv2dForward& f) {
+    const Conv2dShape& c = f.shape;
+    const std::int64_t step = f.pooled ? f.pool.h.stride : 1;
+    const std::int64_t read = step * c.h.stride * c.w.in * c.in_channels;
+    const std::int64_t written = (f.pooled ? f.pool.w.out : c.w.out) * c.out_channels;
+    return {f.pooled ? f.pool.h.out : c.h.out, read + written,
+            c.h.size * c.w.size * c.in_channels / c.groups * c.out_channels, f.batch};
 }
 
 // A smaller last block may run by columns where a full one runs by samples: padding is booked for either.
 std::int64_t forward_scratch(const Conv2dForward& f) {
     const Padded padded(f.shape, true);
-    return band_floats(f) + (padded.needed(f.shape) ? f.batch * padded.image.size() : 0);
+    if (!padded.needed(f.shape)) return band_floats(f);
+    const StripSize strip = forward_strip_size(f);
+    const std::int64_t rows = f.pooled ? (strip.rows - 1) * f.pool.h.stride + f.pool.h.size : strip.rows;
+    const std::int64_t input_rows = min_of(f.shape.h.in, (rows - 1) * f.shape.h.stride + f.shape.h.extent());
+    return band_floats(f) + strip.samples * input_rows * padded.image.row();
 }
 
 // Taps of output row `oy`, an unbroken kernel row each where rows are runs. Returns their number.
-FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, std::int64_t image_row, std::int64_t oy,
+FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, const Source& source, std::int64_t oy,
                                      std::int64_t width, Tap* taps) {
     const std::int64_t group_in = c.in_channels / c.groups;
     const TapRange rows(c.h, oy);
     std::int64_t n = 0;
     for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
-        const std::int64_t a = (c.h.begin(oy) + ky * c.h.dilation) * image_row;
+        const std::int64_t a = (c.h.begin(oy) + ky * c.h.dilation - source.first_row) * source.row;
         const std::int64_t b = ky * c.w.size * group_in * width;
         if (rows_are_runs(c)) {
             taps[n++] = {a, b};
@@ -160,34 +185,38 @@ FASTCNN_INLINE void pool_row_2x2(const Conv2dForward& f, const float* band, std:
 }
 
 // One sample, one block of output channels: rows of the output, or rows of windows through the band.
-FASTCNN_INLINE void forward_block(const Conv2dForward& f, Tile t, const float* x, std::int64_t image_row,
-                                  std::int64_t first, int vecs, float* band, float* y,
+FASTCNN_INLINE void forward_block(const Conv2dForward& f, const ForwardStrip& strip, Tile t,
+                                  const Source& source, std::int64_t first, int vecs, float* y,
                                   std::int64_t argmax_at) {
     const Conv2dShape& c = f.shape;
     const std::int64_t width = vecs * kWidth;
     Tap taps[kMaxTaps];
+    const float* const x = t.a;
     t.taps = taps;
     const auto convolve = [&](std::int64_t oy, std::int64_t columns, float* out, std::int64_t step) {
-        t.tap_count = row_taps(c, image_row, oy, width, taps);
+        t.tap_count = row_taps(c, source, oy, width, taps);
         t.a = x;
         t.c = out;
         t.c_step = step;
         run_rows(t, columns, vecs);
     };
     if (!f.pooled) {
-        for (std::int64_t oy = 0; oy < c.h.out; ++oy)
-            convolve(oy, c.w.out, y + oy * c.w.out * c.out_channels + first, c.out_channels);
+        // Without borders and strides the strip is one long row.
+        const std::int64_t rows = is_pointwise(c) ? strip.last - strip.first : 1;
+        for (std::int64_t oy = strip.first; oy < strip.last; oy += rows)
+            convolve(oy, rows * c.w.out, y + oy * c.w.out * c.out_channels + first, c.out_channels);
         return;
     }
     const PoolShape& p = f.pool;
+    float* const band = f.scratch;
     const std::int64_t lanes = t.columns;
     t.columns = width;  // the band holds whole vectors; packed zeros and bias make the rest harmless
     t.relu = false;
     const std::int64_t needed = min_of(c.w.out, p.w.begin(p.w.out - 1) + p.w.size);
     const bool plain = p.h.size == 2 && p.w.size == 2 && p.h.pad == 0 && p.w.pad == 0 && p.h.pad_end() == 0 &&
                        p.w.pad_end() == 0;
-    std::int64_t next = 0;
-    for (std::int64_t py = 0; py < p.h.out; ++py) {
+    std::int64_t next = strip.conv_first;
+    for (std::int64_t py = strip.first; py < strip.last; ++py) {
         next = max_of(next, max_of(0, p.h.begin(py)));
         for (const std::int64_t end = min_of(c.h.out, p.h.begin(py) + p.h.size); next < end; ++next)
             convolve(next, needed, band + (next % p.h.size) * c.w.out * width, width);
@@ -198,39 +227,56 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, Tile t, const float* x
     }
 }
 
-void forward_run_columns(const Conv2dForward& f) {
+// All output channels of a strip of `samples` samples from `sample` on.
+FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& strip, std::int64_t sample,
+                                  std::int64_t samples, const Source& source) {
     const Conv2dShape& c = f.shape;
     const ForwardPack pack(c);
-    const Padded padded(c, true);
-    const float* x = f.x;
-    std::int64_t x_stride = f.x_stride;
-    if (padded.needed(c)) {
-        float* copy = f.scratch + band_floats(f);
-        copy_padded(f.x, f.x_stride, f.batch, c.h.in, c.w.in, padded, copy);
-        x = copy;
-        x_stride = padded.image.size();
-    }
     Tile t;
     t.a_step = c.w.stride * c.in_channels;
     t.depth = rows_are_runs(c) ? c.w.size * c.in_channels : pack.group_in;
     t.relu = f.relu;
-    // A block of weights (3x3x32x32 floats: 36 KB) stays in L1 while all samples pass by.
     for (std::int64_t group = 0; group < c.groups; ++group)
-        for (std::int64_t block = 0; block < block_count(pack.group_out); ++block) {
-            const int vecs = block_vecs(pack.group_out, block);
-            const std::int64_t first = block * kBlockWidth, left = pack.group_out - first;
-            const std::int64_t channel = group * pack.group_out + first;
+        for (std::int64_t block = 0; block < pack.blocks.count; ++block) {
+            const std::int64_t first = block * kBlockWidth, channel = group * pack.group_out + first;
             t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
-            t.columns = min_of(left, vecs * kWidth);
+            t.columns = pack.blocks.lanes(block);
             // In the band the tile is as wide as the block: a bias row that ends early must not be read
             // beyond.
-            alignas(64) float bias[kBlockWidth] = {};
+            alignas(64) float bias[kWideVecs * kWidth] = {};
             if (f.bias)
                 std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
             t.bias = f.bias ? bias : nullptr;
-            for (std::int64_t s = 0; s < f.batch; ++s)
-                forward_block(f, t, x + s * x_stride + group * pack.group_in, padded.image.row(), channel,
-                              vecs, f.scratch, f.y + s * f.y_stride, s * f.argmax_stride);
+            for (std::int64_t s = 0; s < samples; ++s) {
+                t.a = source.x + s * source.stride + group * pack.group_in;
+                forward_block(f, strip, t, source, channel, pack.blocks.vecs(block),
+                              f.y + (sample + s) * f.y_stride, (sample + s) * f.argmax_stride);
+            }
+        }
+}
+
+void forward_run_columns(const Conv2dForward& f) {
+    const Conv2dShape& c = f.shape;
+    const Padded padded(c, true);
+    const StripSize size = forward_strip_size(f);
+    const std::int64_t row = c.w.in * c.in_channels, height = f.pooled ? f.pool.h.out : c.h.out;
+    float* const copy = f.scratch + band_floats(f);
+    for (std::int64_t sample = 0; sample < f.batch; sample += size.samples)
+        for (std::int64_t first = 0; first < height; first += size.rows) {
+            const ForwardStrip strip(f, first, size.rows);
+            const std::int64_t samples = min_of(size.samples, f.batch - sample);
+            Source source{f.x + sample * f.x_stride, f.x_stride, row, 0};
+            if (padded.needed(c)) {
+                const std::int64_t top = min_of(c.h.in, max_of(0, c.h.begin(strip.conv_first)));
+                const std::int64_t bottom =
+                    max_of(top, min_of(c.h.in, c.h.begin(strip.conv_last - 1) + c.h.extent()));
+                const std::int64_t left = padded.left * c.in_channels;
+                source = {copy, (bottom - top) * padded.image.row(), padded.image.row(), top};
+                for (std::int64_t s = 0; s < samples; ++s)
+                    copy_rows(f.x + (sample + s) * f.x_stride + top * row, bottom - top, row, left,
+                              source.row - row - left, copy + s * source.stride);
+            }
+            forward_strip(f, strip, sample, samples, source);
         }
 }
 
@@ -245,12 +291,12 @@ void forward_run_samples(const Conv2dForward& f) {
     t.relu = f.relu;
     t.taps = taps;
     for (std::int64_t group = 0; group < c.groups; ++group)
-        for (std::int64_t block = 0; block < block_count(pack.group_out); ++block) {
-            const int vecs = block_vecs(pack.group_out, block);
+        for (std::int64_t block = 0; block < pack.blocks.count; ++block) {
+            const int vecs = pack.blocks.vecs(block);
             const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
             const std::int64_t channel = group * pack.group_out + first;
             t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
-            t.columns = min_of(pack.group_out - first, width);
+            t.columns = pack.blocks.lanes(block);
             t.bias = f.bias ? f.bias + channel : nullptr;
             for (std::int64_t oy = 0; oy < c.h.out; ++oy)
                 for (std::int64_t ox = 0; ox < c.w.out; ++ox) {
@@ -278,258 +324,6 @@ void forward_run(const Conv2dForward& f) {
         forward_run_columns(f);
 }
 
-// ------------------------------------------------------------------------------------------ input's gradient
-
-// Packed kernel: [group][block of input channels][kernel row][kernel column][output channel][columns of the
-// block].
-struct GradInputPack {
-    std::int64_t group_in, group_out, taps, group_size;
-    FASTCNN_INLINE explicit GradInputPack(const Conv2dShape& c)
-        : group_in(c.in_channels / c.groups),
-          group_out(c.out_channels / c.groups),
-          taps(c.h.size * c.w.size),
-          group_size(packed_columns(c.in_channels / c.groups) * c.h.size * c.w.size *
-                     (c.out_channels / c.groups)) {}
-};
-
-std::int64_t grad_input_packed(const Conv2dGradInput& g) {
-    return GradInputPack(g.shape).group_size * g.shape.groups;
-}
-
-void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
-    const Conv2dShape& c = g.shape;
-    const GradInputPack p(c);
-    const std::int64_t blocks = block_count(p.group_in), all = blocks * c.groups;
-    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-        const std::int64_t group = i / blocks, block = i % blocks;
-        const std::int64_t width = block_vecs(p.group_in, block) * kWidth, first = block * kBlockWidth;
-        float* to = packed + group * p.group_size + first * p.taps * p.group_out;
-        for (std::int64_t tap = 0; tap < p.taps; ++tap, to += p.group_out * width) {
-            const float* from = weights + (tap * p.group_in + first) * c.out_channels + group * p.group_out;
-            for (std::int64_t v = 0; v < width; v += kWidth) {
-                const std::int64_t lanes = p.group_in - first - v;
-                std::int64_t o = 0;
-                if (lanes >= kWidth)
-                    for (; o + kWidth <= p.group_out; o += kWidth)
-                        transpose(from + v * c.out_channels + o, c.out_channels, to + o * width + v, width);
-                for (; o < p.group_out; ++o)
-                    for (std::int64_t lane = 0; lane < kWidth; ++lane)
-                        to[o * width + v + lane] =
-                            lane < lanes ? from[(v + lane) * c.out_channels + o] : 0.0f;
-            }
-        }
-    }
-}
-
-FASTCNN_INLINE bool grad_input_by_samples(const Conv2dGradInput& g) {
-    return g.shape.w.in < kTileRows && g.batch > g.shape.w.in / g.shape.w.stride &&
-           g.shape.h.out * g.shape.w.out * g.shape.out_channels * g.batch <= kSamplesInCache;
-}
-
-// dy with zeros left and right, so that every tap of every input column reads something.
-struct PaddedOutput {
-    Image image;
-    std::int64_t left, right;
-    FASTCNN_INLINE explicit PaddedOutput(const Conv2dShape& c) : image{c.h.out, 0, c.out_channels} {
-        // Input column i reads outputs (i + pad - k * dilation) / stride.
-        left = max_of(0, ceil_div((c.w.size - 1) * c.w.dilation - c.w.pad, c.w.stride));
-        right = max_of(0, (c.w.in - 1 + c.w.pad) / c.w.stride - (c.w.out - 1));
-        image.width = left + c.w.out + right;
-    }
-    FASTCNN_INLINE bool needed() const { return left || right; }
-};
-
-std::int64_t grad_input_scratch(const Conv2dGradInput& g) {
-    const PaddedOutput padded(g.shape);
-    return padded.needed() ? g.batch * padded.image.size() : 0;
-}
-
-const char* grad_input_declines(const Conv2dGradInput& g) {
-    return g.shape.h.size * g.shape.w.size > kMaxTaps ? "kernel has more than 1024 taps" : nullptr;
-}
-
-// Calls visit(t, channel, vecs) for each block of input channels, with the tile's weights set.
-template <class Visit>
-FASTCNN_INLINE void for_each_input_block(const Conv2dGradInput& g, Tile& t, const Visit& visit) {
-    const GradInputPack pack(g.shape);
-    t.depth = pack.group_out;
-    for (std::int64_t group = 0; group < g.shape.groups; ++group)
-        for (std::int64_t block = 0; block < block_count(pack.group_in); ++block) {
-            const int vecs = block_vecs(pack.group_in, block);
-            const std::int64_t first = block * kBlockWidth;
-            t.b = g.kernel + group * pack.group_size + first * pack.taps * pack.group_out;
-            t.columns = min_of(pack.group_in - first, vecs * kWidth);
-            visit(group, group * pack.group_in + first, vecs);
-        }
-}
-
-void grad_input_run_samples(const Conv2dGradInput& g) {
-    const Conv2dShape& c = g.shape;
-    const GradInputPack pack(c);
-    Tap taps[kMaxTaps];
-    Tile t;
-    t.a_step = g.dy_stride;
-    t.c_step = g.dx_stride;
-    t.taps = taps;
-    for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
-        const std::int64_t tap_size = pack.group_out * vecs * kWidth;
-        for (std::int64_t iy = 0; iy < c.h.in; ++iy)
-            for (std::int64_t ix = 0; ix < c.w.in; ++ix) {
-                t.tap_count = 0;
-                for (std::int64_t ky = 0; ky < c.h.size; ++ky) {
-                    const std::int64_t oy = output_reading(c.h, iy, ky);
-                    if (oy < 0) continue;
-                    for (std::int64_t kx = 0; kx < c.w.size; ++kx) {
-                        const std::int64_t ox = output_reading(c.w, ix, kx);
-                        if (ox >= 0)
-                            taps[t.tap_count++] = {(oy * c.w.out + ox) * c.out_channels,
-                                                   (ky * c.w.size + kx) * tap_size};
-                    }
-                }
-                t.a = g.dy + group * pack.group_out;
-                t.c = g.dx + (iy * c.w.in + ix) * c.in_channels + channel;
-                run_rows(t, g.batch, vecs);
-            }
-    });
-}
-
-// Input columns of equal remainder modulo the stride are read by the same taps: each phase is a stride-1
-// convolution.
-void grad_input_run_columns(const Conv2dGradInput& g) {
-    const Conv2dShape& c = g.shape;
-    const GradInputPack pack(c);
-    const PaddedOutput padded(c);
-    const float* dy = g.dy;
-    std::int64_t dy_stride = g.dy_stride;
-    if (padded.needed()) {
-        Padded to(c, true);
-        to.image = padded.image;
-        to.left = padded.left;
-        copy_padded(g.dy, g.dy_stride, g.batch, c.h.out, c.w.out, to, g.scratch);
-        dy = g.scratch;
-        dy_stride = padded.image.size();
-    }
-    Tap taps[kMaxTaps];
-    Tile t;
-    t.a_step = c.out_channels;
-    t.c_step = c.w.stride * c.in_channels;
-    t.taps = taps;
-    for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
-        const std::int64_t tap_size = pack.group_out * vecs * kWidth;
-        for (std::int64_t s = 0; s < g.batch; ++s)
-            for (std::int64_t iy = 0; iy < c.h.in; ++iy)
-                for (std::int64_t phase = 0; phase < min_of(c.w.stride, c.w.in); ++phase) {
-                    t.tap_count = 0;
-                    for (std::int64_t ky = 0; ky < c.h.size; ++ky) {
-                        const std::int64_t oy = output_reading(c.h, iy, ky);
-                        if (oy < 0) continue;
-                        for (std::int64_t kx = 0; kx < c.w.size; ++kx) {
-                            const std::int64_t shifted = phase + c.w.pad - kx * c.w.dilation;
-                            if (shifted % c.w.stride != 0) continue;
-                            taps[t.tap_count++] = {
-                                (oy * padded.image.width + shifted / c.w.stride + padded.left) *
-                                    c.out_channels,
-                                (ky * c.w.size + kx) * tap_size};
-                        }
-                    }
-                    t.a = dy + s * dy_stride + group * pack.group_out;
-                    t.c = g.dx + s * g.dx_stride + (iy * c.w.in + phase) * c.in_channels + channel;
-                    run_rows(t, (c.w.in - phase + c.w.stride - 1) / c.w.stride, vecs);
-                }
-    });
-}
-
-void grad_input_run(const Conv2dGradInput& g) {
-    if (grad_input_by_samples(g))
-        grad_input_run_samples(g);
-    else
-        grad_input_run_columns(g);
-}
-
-// ----------------------------------------------------------------------------------------- kernel's gradient
-
-// A kernel row of few floats (1 or 3 input channels) would leave a tile mostly empty: then all taps of the
-// window together are the tile's rows, and the image needs its padding above and below too.
-FASTCNN_INLINE bool taps_as_rows(const Conv2dShape& c) {
-    const std::int64_t window = c.h.size * c.w.size * c.in_channels;
-    return c.groups == 1 && c.w.size * c.in_channels < kTileRows && c.h.size > 1 && window <= kMaxTaps;
-}
-
-std::int64_t grad_kernel_scratch(const Conv2dGradKernel& g) {
-    const Padded padded(g.shape, !taps_as_rows(g.shape));
-    return padded.needed(g.shape) ? g.batch * padded.image.size() : 0;
-}
-
-void grad_kernel_run(const Conv2dGradKernel& g) {
-    const Conv2dShape& c = g.shape;
-    const std::int64_t group_in = c.in_channels / c.groups, group_out = c.out_channels / c.groups;
-    const bool window_rows = taps_as_rows(c);
-    const Padded padded(c, !window_rows);
-    const float* x = g.x;
-    std::int64_t x_stride = g.x_stride;
-    if (padded.needed(c)) {
-        copy_padded(g.x, g.x_stride, g.batch, c.h.in, c.w.in, padded, g.scratch);
-        x = g.scratch;
-        x_stride = padded.image.size();
-    }
-    OuterTile t;
-    t.samples = g.batch;
-    t.a_sample = x_stride;
-    t.b_sample = g.dy_stride;
-    t.a_line = c.h.stride * padded.image.row();
-    t.b_line = c.w.out * c.out_channels;
-    t.positions = c.w.out;
-    t.a_position = c.w.stride * c.in_channels;
-    t.b_position = c.out_channels;
-    t.accumulate = g.accumulate;
-    t.c_step = c.out_channels;
-
-    if (window_rows) {
-        std::int64_t offset[kMaxTaps];
-        std::int64_t n = 0;
-        for (std::int64_t ky = 0; ky < c.h.size; ++ky)
-            for (std::int64_t kx = 0; kx < c.w.size; ++kx)
-                for (std::int64_t ch = 0; ch < c.in_channels; ++ch)
-                    offset[n++] =
-                        ky * c.h.dilation * padded.image.row() + kx * c.w.dilation * c.in_channels + ch;
-        t.offset = offset;
-        t.lines = c.h.out;
-        t.a = x;
-        t.b = g.dy;
-        t.c = g.dkernel;
-        run_outer(t, n, c.out_channels);
-    } else {
-        const bool runs = rows_are_runs(c);
-        const std::int64_t rows = runs ? c.w.size * c.in_channels : group_in;
-        for (std::int64_t group = 0; group < c.groups; ++group)
-            for (std::int64_t ky = 0; ky < c.h.size; ++ky) {
-                // Outputs whose tap ky lies inside the image.
-                const std::int64_t shift = ky * c.h.dilation - c.h.pad;
-                const std::int64_t first = max_of(0, ceil_div(-shift, c.h.stride));
-                const std::int64_t last = min_of(c.h.out, ceil_div(c.h.in - shift, c.h.stride));
-                t.lines = max_of(0, last - first);
-                for (std::int64_t kx = 0; kx < (runs ? 1 : c.w.size); ++kx) {
-                    t.a = x + (first * c.h.stride + shift) * padded.image.row() +
-                          kx * c.w.dilation * c.in_channels + group * group_in;
-                    t.b = g.dy + first * t.b_line + group * group_out;
-                    t.c = g.dkernel + (ky * c.w.size + kx) * group_in * c.out_channels + group * group_out;
-                    run_outer(t, rows, group_out);
-                }
-            }
-    }
-    if (g.dbias)
-        sum_columns(g.dy, g.batch, g.dy_stride, c.h.out * c.w.out, c.out_channels, g.accumulate, g.dbias);
-}
-
-// ------------------------------------------------------------------------------------------------ estimates
-
-// Multiply-adds of vectors where `lanes` channels of each group fill them.
-double vector_products(const Conv2dShape& c, std::int64_t positions, std::int64_t lanes,
-                       std::int64_t others) {
-    return static_cast<double>(positions * c.h.size * c.w.size * others * c.groups) *
-           static_cast<double>(packed_columns(lanes) / kWidth);
-}
-
 double forward_cost(const Conv2dForward& f) {
     const Conv2dShape& c = f.shape;
     const std::int64_t rows = f.pooled ? min_of(c.h.out, f.pool.h.out * f.pool.h.stride) : c.h.out;
@@ -539,28 +333,9 @@ double forward_cost(const Conv2dForward& f) {
         0.82);
 }
 
-double grad_input_cost(const Conv2dGradInput& g) {
-    const Conv2dShape& c = g.shape;
-    return product_cycles(
-        vector_products(c, g.batch * c.h.out * c.w.out, c.in_channels / c.groups, c.out_channels / c.groups),
-        0.75);
-}
-
-double grad_kernel_cost(const Conv2dGradKernel& g) {
-    const Conv2dShape& c = g.shape;
-    return product_cycles(
-        vector_products(c, g.batch * c.h.out * c.w.out, c.out_channels / c.groups, c.in_channels / c.groups),
-        0.7);
-}
-
 }  // namespace
 
 const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run,    forward_declines, forward_scratch,
                                                      forward_packed, forward_pack,     forward_cost};
-const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,     grad_input_declines,
-                                                          grad_input_scratch, grad_input_packed,
-                                                          grad_input_pack,    grad_input_cost};
-const Kernel<Conv2dGradKernel> conv2d_grad_kernel_direct = {grad_kernel_run, nullptr, grad_kernel_scratch,
-                                                            nullptr,         nullptr, grad_kernel_cost};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -3,13 +3,14 @@
 //   C[m][n] = bias[n] + sum over taps t, k < depth of
 //             A[m * a_step + tap[t].a + k] * B[tap[t].b + k * width + n]
 //
-// m < rows (at most kTileRows), n < width = vecs * kWidth (vecs at most kTileVecs). B is packed, a block of
-// `width` columns at a time, its missing columns zero; only C's store knows about a partial last vector. The
-// sum runs in one fixed order per element, whatever rows and vecs are, so a tile's shape never changes the
-// result.
+// m < rows, n < width = vecs * kWidth. B is packed, a block of `width` columns at a time, its missing columns
+// zero; only C's store knows about a partial last vector. The sum runs in one fixed order per element,
+// whatever rows and vecs are, so a tile's shape never changes the result.
 //
-// 12 x 2 vectors on AVX-512 (24 accumulators, 2 of B, 1 broadcast) reads 14 operands for 24 multiply-adds and
-// stays below the two loads a cycle that the processor can do.
+// 14 x 2 vectors on AVX-512 (28 accumulators, 2 of B, 1 broadcast) read 16 operands for 28 multiply-adds and
+// stay below the two loads a cycle that the processor can do; images 14, 28 or 56 wide fill them (12 x 2 lost
+// 3 to 6 % on those). A tile of one vector reads an operand for every multiply-add: an odd vector makes the
+// last two a tile of 9 x 3 instead (33 output channels: 113 -> 129 GFLOP/s).
 #pragma once
 
 #include "simd/vec.h"
@@ -35,6 +36,10 @@ struct Tile {
 };
 
 inline constexpr std::int64_t kBlockWidth = kTileVecs * kWidth;
+inline constexpr int kWideVecs = kTileVecs + 1;
+inline constexpr int kWideRows = kTileRows * kTileVecs / kWideVecs;
+
+FASTCNN_INLINE constexpr int max_tile_rows(int vecs) { return vecs > kTileVecs ? kWideRows : kTileRows; }
 
 // Columns come in blocks of kBlockWidth; a last block of at most kWidth columns is one vector wide.
 FASTCNN_INLINE std::int64_t block_count(std::int64_t columns) {
@@ -49,11 +54,29 @@ FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) {
     return (columns + kWidth - 1) / kWidth * kWidth;
 }
 
-// Splits `total` rows into tiles as even as possible: 26 -> 9 + 9 + 8, not 12 + 12 + 2.
+// The columns of a convolution: blocks of two vectors; of an odd number the last three are one block. Block i
+// begins at column i * kBlockWidth.
+struct ColumnBlocks {
+    std::int64_t columns, vectors, count;
+    FASTCNN_INLINE explicit ColumnBlocks(std::int64_t columns_)
+        : columns(columns_),
+          vectors((columns_ + kWidth - 1) / kWidth),
+          count(vectors > kTileVecs ? vectors / kTileVecs : 1) {}
+    FASTCNN_INLINE int vecs(std::int64_t block) const {
+        return block + 1 < count ? kTileVecs : static_cast<int>(vectors - block * kTileVecs);
+    }
+    // Columns of the block that exist.
+    FASTCNN_INLINE std::int64_t lanes(std::int64_t block) const {
+        return block + 1 < count ? kBlockWidth : columns - block * kBlockWidth;
+    }
+    FASTCNN_INLINE int widest() const { return vecs(count - 1) > kTileVecs ? kWideVecs : kTileVecs; }
+};
+
+// Splits `total` rows into tiles as even as possible: 30 -> 10 + 10 + 10, not 14 + 14 + 2.
 struct RowSplit {
     std::int64_t tiles, base, larger;
-    FASTCNN_INLINE explicit RowSplit(std::int64_t total)
-        : tiles((total + kTileRows - 1) / kTileRows),
+    FASTCNN_INLINE explicit RowSplit(std::int64_t total, std::int64_t most = kTileRows)
+        : tiles((total + most - 1) / most),
           base(tiles ? total / tiles : 0),
           larger(tiles ? total % tiles : 0) {}
     FASTCNN_INLINE int rows(std::int64_t tile) const {
@@ -106,7 +129,9 @@ using TileFunction = void (*)(const Tile&);
 
 template <int Rows>
 constexpr TileFunction tile_of(int vecs) {
-    return vecs == 1 ? run_tile<Rows, 1> : run_tile<Rows, 2>;
+    if constexpr (Rows <= kWideRows)
+        if (vecs == kWideVecs) return run_tile<Rows, kWideVecs>;
+    return vecs == 1 ? run_tile<Rows, 1> : run_tile<Rows, kTileVecs>;
 }
 
 // The function for `rows` rows, at most Rows.
@@ -119,7 +144,7 @@ TileFunction tile_function(int rows, int vecs) {
 
 // All rows of one block of columns: `t` describes the first row.
 FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs) {
-    const RowSplit split(rows);
+    const RowSplit split(rows, max_tile_rows(vecs));
     for (std::int64_t i = 0; i < split.tiles; ++i) {
         const int m = split.rows(i);
         tile_function(m, vecs)(t);
@@ -128,38 +153,34 @@ FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs) {
     }
 }
 
-// ------------------------------------------------------------------------------------- gradient of the
-// kernel
+// ------------------------------------------------------------------------------------ kernels' gradients
 
-//   C[m][n] += sum over samples, rows, positions of A[m] * B[n]
-// The accumulators stay in registers over all positions of all samples.
+//   C[m][n] (+)= sum over planes, lines, positions of A[m] * B[n]
 struct OuterTile {
-    const float* a = nullptr;  // A of the first position; element m is offset[m], or m where `offset` is null
-    const std::int64_t* offset = nullptr;
+    const float* a = nullptr;  // A[0] of the first position
     const float* b = nullptr;
-    std::int64_t samples = 1, a_sample = 0, b_sample = 0;
+    std::int64_t planes = 1, a_plane = 0, b_plane = 0;
     std::int64_t lines = 1, a_line = 0, b_line = 0;
     std::int64_t positions = 1, a_position = 0, b_position = 0;
-    std::int64_t columns = 0;
+    std::int64_t columns = 0;  // of C that exist
     bool accumulate = false;
     float* c = nullptr;
     std::int64_t c_step = 0;
 };
 
-template <int Rows, int Vecs, bool Whole, bool Scattered>
+// `Whole`: B may be read beyond its columns.
+template <int Rows, int Vecs, bool Whole>
 void run_outer_tile(const OuterTile& t) {
     Vec acc[Rows][Vecs];
 #pragma GCC unroll 16
     for (int m = 0; m < Rows; ++m) {
 #pragma GCC unroll 4
-        for (int n = 0; n < Vecs; ++n)
-            acc[m][n] =
-                t.accumulate ? load_partial(t.c + m * t.c_step + n * kWidth, t.columns - n * kWidth) : zero();
+        for (int n = 0; n < Vecs; ++n) acc[m][n] = zero();
     }
-    for (std::int64_t s = 0; s < t.samples; ++s) {
+    for (std::int64_t plane = 0; plane < t.planes; ++plane) {
         for (std::int64_t line = 0; line < t.lines; ++line) {
-            const float* a = t.a + s * t.a_sample + line * t.a_line;
-            const float* b = t.b + s * t.b_sample + line * t.b_line;
+            const float* a = t.a + plane * t.a_plane + line * t.a_line;
+            const float* b = t.b + plane * t.b_plane + line * t.b_line;
             for (std::int64_t p = 0; p < t.positions; ++p, a += t.a_position, b += t.b_position) {
                 Vec column[Vecs];
 #pragma GCC unroll 4
@@ -168,41 +189,49 @@ void run_outer_tile(const OuterTile& t) {
                         Whole ? load(b + n * kWidth) : load_partial(b + n * kWidth, t.columns - n * kWidth);
 #pragma GCC unroll 16
                 for (int m = 0; m < Rows; ++m) {
-                    const Vec row = set1(Scattered ? a[t.offset[m]] : a[m]);
+                    const Vec row = set1(a[m]);
 #pragma GCC unroll 4
                     for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
                 }
             }
         }
     }
+    // What is there is added last: a long sum cut into parts rounds less than one run through all its terms.
+    const bool whole = t.columns >= Vecs * kWidth;
 #pragma GCC unroll 16
     for (int m = 0; m < Rows; ++m) {
 #pragma GCC unroll 4
-        for (int n = 0; n < Vecs; ++n)
-            store_partial(t.c + m * t.c_step + n * kWidth, acc[m][n], t.columns - n * kWidth);
+        for (int n = 0; n < Vecs; ++n) {
+            float* c = t.c + m * t.c_step + n * kWidth;
+            const std::int64_t lanes = t.columns - n * kWidth;
+            if (whole)
+                store(c, t.accumulate ? add(load(c), acc[m][n]) : acc[m][n]);
+            else
+                store_partial(c, t.accumulate ? add(load_partial(c, lanes), acc[m][n]) : acc[m][n], lanes);
+        }
     }
 }
 
 using OuterFunction = void (*)(const OuterTile&);
 
 template <int Rows>
-constexpr OuterFunction outer_of(int vecs, bool whole, bool scattered) {
-    if (scattered)
-        return vecs == 1 ? run_outer_tile<Rows, 1, false, true> : run_outer_tile<Rows, 2, false, true>;
-    if (vecs == 1)
-        return whole ? run_outer_tile<Rows, 1, true, false> : run_outer_tile<Rows, 1, false, false>;
-    return whole ? run_outer_tile<Rows, 2, true, false> : run_outer_tile<Rows, 2, false, false>;
+constexpr OuterFunction outer_of(int vecs, bool whole) {
+    if constexpr (Rows <= kWideRows)
+        if (vecs == kWideVecs) return run_outer_tile<Rows, kWideVecs, true>;
+    if (vecs == 1) return whole ? run_outer_tile<Rows, 1, true> : run_outer_tile<Rows, 1, false>;
+    return whole ? run_outer_tile<Rows, kTileVecs, true> : run_outer_tile<Rows, kTileVecs, false>;
 }
 
+// `vecs` above kTileVecs: only with `whole`.
 template <int Rows = kTileRows>
-OuterFunction outer_function(int rows, int vecs, bool whole, bool scattered) {
+OuterFunction outer_function(int rows, int vecs, bool whole) {
     if constexpr (Rows > 1)
-        if (rows < Rows) return outer_function<Rows - 1>(rows, vecs, whole, scattered);
-    return outer_of<Rows>(vecs, whole, scattered);
+        if (rows < Rows) return outer_function<Rows - 1>(rows, vecs, whole);
+    return outer_of<Rows>(vecs, whole);
 }
 
-// All `rows` x `columns` of one gradient matrix (row step c_step = its columns): t holds the operands of
-// element (0, 0).
+// All `rows` x `columns` of one gradient matrix (row step c_step): t holds the operands of element (0, 0),
+// A's rows side by side.
 FASTCNN_INLINE void run_outer(OuterTile t, std::int64_t rows, std::int64_t columns) {
     const RowSplit split(rows);
     const float* b = t.b;
@@ -216,13 +245,10 @@ FASTCNN_INLINE void run_outer(OuterTile t, std::int64_t rows, std::int64_t colum
             t.columns = left < vecs * kWidth ? left : vecs * kWidth;
             t.b = b + block * kBlockWidth;
             t.c = c + first * t.c_step + block * kBlockWidth;
-            outer_function(m, vecs, t.columns == vecs * kWidth, t.offset != nullptr)(t);
+            outer_function(m, vecs, t.columns == vecs * kWidth)(t);
         }
         first += m;
-        if (t.offset)
-            t.offset += m;
-        else
-            t.a += m;
+        t.a += m;
     }
 }
 

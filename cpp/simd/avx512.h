@@ -10,7 +10,7 @@ using IVec = __m512i;
 using Mask = __mmask16;
 
 inline constexpr int kWidth = 16;
-inline constexpr int kTileRows = 12;
+inline constexpr int kTileRows = 14;
 inline constexpr int kTileVecs = 2;
 
 FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }

@@ -89,6 +89,18 @@ CASES = [
     Conv(channels=33, filters=33, groups=33, strides=(2, 2), padding="same"),
     Conv(channels=16, filters=48, groups=16, batch=1),
     Conv(channels=12, filters=4, groups=4, dilation=(2, 2), padding="same"),
+    # columns that end in a block of three vectors
+    *(Conv((6, 14), 5, filters, padding="same") for filters in (20, 40, 48, 76, 80)),
+    *(Conv((6, 14), channels, 5, padding="same") for channels in (20, 40, 48, 76, 80)),
+    # images that are cut into strips of rows, and strips of several samples whose last is shorter
+    Conv((72, 75), 8, 17, padding="same"),
+    Conv((72, 75), 8, 17, (1, 1)),
+    Conv((91, 75), 9, 20, (5, 3), strides=(2, 2), padding="same"),
+    Conv((91, 75), 9, 20, (2, 1), strides=(3, 2), batch=1),
+    Conv((75, 74), 9, 20, dilation=(5, 3), padding="same"),
+    Conv((3, 700), 40, 33, (3, 5), padding="same"),
+    Conv((13, 12), 33, 35, padding="same", batch=23),
+    Conv((13, 12), 6, 4, strides=(2, 3), padding="same", groups=2, batch=23),
     # batches
     *(Conv((7, 7), 3, 20, batch=batch) for batch in (1, 5, 17)),
 ]

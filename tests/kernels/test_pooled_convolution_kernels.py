@@ -90,6 +90,10 @@ CASES = [
     Pooled(pool=(2, 2), pool_strides=(2, 2), pool_padding="same"),
     Pooled(pool=(1, 1), pool_strides=(1, 1)),
     Pooled((18, 18), 2, 3, pool=(16, 16), pool_strides=(16, 16)),
+    # images that are cut into strips of rows
+    Pooled((102, 75), 12, 20, padding="same", batch=2),
+    Pooled((130, 75), 12, 20, pool=(3, 3), pool_strides=(2, 2), pool_padding="same", padding="same", batch=1),
+    Pooled((130, 75), 12, 20, strides=(1, 2), pool=(2, 3), pool_strides=(3, 1), batch=1),
     *(Pooled((7, 7), 3, 20, batch=batch) for batch in (1, 5, 17)),
 ]
 
