@@ -32,7 +32,8 @@ class Network {
     std::vector<ParameterRef> parameters_;
     ParameterSet owners_;
     mutable std::mutex plans_mutex_;
-    mutable std::map<std::int64_t, std::shared_ptr<const Plan>> plans_;  // by block limit: at most five
+    mutable std::map<std::int64_t, std::shared_ptr<const Plan>>
+        plans_;  // by block limit, or minus the threads of one sample
 };
 
 // A plan's context, given back at the end of the scope.

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/memory.h"
-#include "base/threads.h"
+#include "base/team.h"
 #include "engine/arrays.h"
 #include "engine/parameters.h"
 #include "kernels/dispatch.h"
@@ -120,6 +120,10 @@ class Step {
     // Packs the weights the step uses into `packed`; part of parts, called by every worker.
     virtual void pack(float* /*packed*/, int /*part*/, int /*parts*/) const {}
     virtual void forward(const BlockRun& run) const = 0;
+    // Pieces, at most `limit`, that a forward pass of one sample is worth dividing into, each on its own
+    // thread (the block's memory is shared then, scratch is not). Bits do not depend on them.
+    virtual std::int64_t parts(std::int64_t /*limit*/) const { return 1; }
+    virtual void forward_part(const BlockRun&, std::int64_t /*part*/, std::int64_t /*parts*/) const {}
     virtual void backward(const BlockRun&) const {}
 
     // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward

@@ -27,6 +27,9 @@ struct Kernel {
     // conversion.
     std::int64_t (*packed)(const Args&) = nullptr;
     void (*pack)(const Args&, const float* weights, float* packed, int part, int parts) = nullptr;
+    // Convolutions: rows of the result that are computed together. A call for a part of the rows that begins
+    // at a multiple of it gives the same bits as a call for all of them. Null: 1.
+    std::int64_t (*row_unit)(const Args&) = nullptr;
 };
 
 // ---------------------------------------------------------------------------------------------- convolution

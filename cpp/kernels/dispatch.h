@@ -66,6 +66,9 @@ struct Choice {
     std::int64_t packed(const Args& args) const {
         return row->kernel->packed ? row->kernel->packed(args) : 0;
     }
+    std::int64_t row_unit(const Args& args) const {
+        return row->kernel->row_unit ? row->kernel->row_unit(args) : 1;
+    }
 };
 
 // The best row at or below `isa` that accepts `args`; with `algorithm` only that one. Throws Error where

@@ -14,7 +14,7 @@ class Error(ValueError):
 # --- configuration ---------------------------------------------------------------------------------------------
 
 def build_config() -> dict[str, Any]:
-    """compiler, build_type, openmp (bool), cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
+    """compiler, build_type, cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None:
