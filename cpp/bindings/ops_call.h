@@ -64,9 +64,11 @@ class DividedCall final : public Job {
           packed_(memory),
           scratch_(memory + packed),
           scratch_floats_(scratch),
+          brief_(division.brief),
           packing_(weights && choice.row->kernel->pack) {
         // Always in several parts: the tests call every row this way.
         if (packing_) parts_ = packed > kLeastFloats ? std::max<std::int64_t>(3, 4 * division.threads) : 3;
+        if constexpr (requires { args_.weights; }) args_.weights = weights;
         if constexpr (requires { args_.kernel; })
             if (weights) args_.kernel = packing_ ? packed_ : weights;
     }
@@ -76,6 +78,8 @@ class DividedCall final : public Job {
         packing_ = false;
         return packs_now_ ? parts_ : std::exchange(items_, 0);
     }
+
+    bool is_brief() const override { return brief_; }
 
     void run(std::int64_t item, int thread) override {
         if (packs_now_) {
@@ -96,6 +100,7 @@ class DividedCall final : public Job {
     std::int64_t items_, parts_ = 0;
     float *packed_, *scratch_;
     std::int64_t scratch_floats_;
+    const bool brief_;
     bool packing_, packs_now_ = false;
 };
 
@@ -178,6 +183,7 @@ class Call {
         int threads = 1;
         std::int64_t items = 1;
         std::int64_t scratch = -1;  // floats for each thread; -1: what the whole call needs
+        bool brief = true;          // see Job
     };
 
     // Divides the call: visit(args, i, go) turns a copy of `args` into what item i is to do and calls

@@ -127,7 +127,8 @@ void run_on_images(const Call& call, const Args& args, const float* weights, std
         ImageDivision::of(threads, args.batch, rows, std::max(least_unit, choice.row_unit(args)),
                           sample_floats, choice.packed(args));
     const std::int64_t scratch = scratch_of(choice, args, division);
-    call.run_divided(choice, args, weights, {threads, division.items, scratch},
+    call.run_divided(choice, args, weights,
+                     {threads, division.items, scratch, args.batch * flops < kBriefFlops},
                      [&](const Args& copy, std::int64_t item, const auto& go) {
                          division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
                      });
@@ -253,6 +254,8 @@ class GradKernelJob final : public Job {
         if (phase_ == 1) return lanes();
         return phase_ == 2 && lanes() > 1 ? sums() : 0;
     }
+
+    bool is_brief() const override { return args_.batch * flops_of(args_.shape) < kBriefFlops; }
 
     void run(std::int64_t item, int thread) override { phase_ == 1 ? run_lane(item, thread) : run_sum(item); }
 
@@ -516,7 +519,7 @@ py::array pool2d(const py::array& x_, const std::string& kind, Pair pool_size, P
         const Choice<PoolForward> choice = call.choice(args);
         const int threads = threads_for(x.size(), kLeastFloats);
         const ImageDivision division = ImageDivision::of(threads, x[0], shape.h.out, 1, per_sample(x), 0);
-        call.run_divided(choice, args, nullptr, {threads, division.items},
+        call.run_divided(choice, args, nullptr, {threads, division.items, 0, x.size() < kBriefFloats},
                          [&](const PoolForward& copy, std::int64_t item, const auto& go) {
                              division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
                          });
@@ -548,7 +551,7 @@ py::array pool2d_grad(const py::array& x_, const py::array& dy_, const std::stri
         args.dx = dx.f32();
         const int threads = threads_for(x.size(), kLeastFloats);
         const std::int64_t items = items_for(threads, x[0]);
-        call.run_divided(call.choice(args), args, nullptr, {threads, items},
+        call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, x.size() < kBriefFloats},
                          [&](PoolBackward& copy, std::int64_t item, const auto& go) {
                              const Share share(x[0], item, items);
                              copy.batch = share.end - share.begin;

@@ -16,7 +16,8 @@ inline int threads_for(std::int64_t work, std::int64_t least) {
     return static_cast<int>(std::clamp<std::int64_t>(work / least, 1, thread_count()));
 }
 inline constexpr std::int64_t kLeastFlops = 1 << 20;
-inline constexpr std::int64_t kLeastFloats = 1 << 15;  // of a pass over memory
+// Of a pass over memory: for each thread, and of a brief job at most.
+inline constexpr std::int64_t kLeastFloats = 1 << 15, kBriefFloats = 1 << 18;
 
 // Items of a phase for `threads`: some for each, so that a fast one takes more of them.
 inline std::int64_t items_for(int threads, std::int64_t pieces) {

@@ -23,11 +23,12 @@ struct DensePart {
 template <class Args, class Narrow>
 void run_dense(const Call& call, const Args& args, const float* weights, std::int64_t columns,
                const Narrow& narrow) {
-    const int threads = threads_for(2 * args.batch * args.inputs * args.units, kLeastFlops);
+    const std::int64_t flops = 2 * args.batch * args.inputs * args.units;
+    const int threads = threads_for(flops, kLeastFlops);
     const std::int64_t groups = (columns + kPackedGroup - 1) / kPackedGroup;
     const bool by_columns = groups >= 2 * threads;
     const std::int64_t items = items_for(threads, by_columns ? groups : args.batch / 8);
-    call.run_divided(call.choice(args), args, weights, {threads, items},
+    call.run_divided(call.choice(args), args, weights, {threads, items, 0, flops < kBriefFlops},
                      [&](Args& copy, std::int64_t item, const auto& go) {
                          DensePart part{0, args.batch, 0, columns};
                          const Share share(by_columns ? groups : args.batch, item, items);
@@ -124,9 +125,10 @@ py::tuple dense_grad_kernel(const py::array& x_, const py::array& dy_, const Opt
     args.dkernel = dkernel.f32();
     args.dbias = dbias.f32();
     // Always in several shards of the inputs, as the engine divides a large layer; one of them has the bias.
-    const int threads = threads_for(2 * batch * inputs * units, kLeastFlops);
+    const std::int64_t flops = 2 * batch * inputs * units;
+    const int threads = threads_for(flops, kLeastFlops);
     const std::int64_t items = std::min(inputs, std::max<std::int64_t>(2, items_for(threads, inputs / 16)));
-    call.run_divided(call.choice(args), args, nullptr, {threads, items},
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, flops < kBriefFlops},
                      [&](DenseGradKernel& a, std::int64_t item, const auto& go) {
                          const Share share(inputs, item, items);
                          a.first_input = share.begin;
@@ -158,7 +160,7 @@ template <class Args, class Advance>
 void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
     const int threads = threads_for(floats, kLeastFloats);
     const std::int64_t items = items_for(threads, args.batch);
-    call.run_divided(call.choice(args), args, nullptr, {threads, items},
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, floats < kBriefFloats},
                      [&](Args& copy, std::int64_t item, const auto& go) {
                          const Share share(args.batch, item, items);
                          copy.batch = share.end - share.begin;

@@ -14,8 +14,6 @@ namespace {
 // blocks between two barriers.
 constexpr std::int64_t kInferenceBlocks = 4096;
 constexpr std::int64_t kInferenceBlockLimit = 16;
-// Threads that one sample is divided between at most: more would spend their time at barriers.
-constexpr int kSplitLimit = 8;
 
 // Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do
 // not depend on it.
@@ -42,6 +40,7 @@ struct PredictJob final : Job {
         }
     }
     void run(std::int64_t item, int thread) override { cursor.run(item, thread); }
+    bool is_brief() const override { return cursor.plan.flops() * (end - cursor.in.first) < kBriefFlops; }
 
     BatchCursor cursor;
     std::int64_t end;
@@ -67,7 +66,7 @@ std::unique_ptr<Plan> Network::make_plan(PlanOptions options) const {
 
 std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const {
     // One sample is divided between the threads inside its steps; its plans are kept below zero.
-    const int split = samples == 1 ? std::min(thread_count(), kSplitLimit) : 1;
+    const int split = samples == 1 ? std::min(thread_count(), kMaxParts) : 1;
     const std::int64_t limit = block_limit_for(samples), key = split > 1 ? -split : limit;
     const std::lock_guard<std::mutex> guard(plans_mutex_);
     std::shared_ptr<const Plan>& plan = plans_[key];
@@ -107,6 +106,26 @@ void Network::predict(const InputArray& x, std::int64_t begin, std::int64_t end,
     job.cursor.in.count = std::min(batch_size, end - begin);
     job.cursor.in.outputs = out;
     run_team(threads, job);
+}
+
+Profile Network::profile(const InputArray& x, double seconds) const {
+    Profile found;
+    found.plan = inference_plan(x.samples);
+    found.samples = x.samples;
+    const Plan& plan = *found.plan;
+    const int threads = plan.threads_wanted(std::min(plan.options().batch_size, x.samples));
+    std::vector<float> out(static_cast<std::size_t>(x.samples * plan.output_size()));
+    const BorrowedContext context(plan, threads);
+    const std::shared_lock<const ParameterSet> lock(owners_);
+    refresh_packed(plan, owners_, threads);
+    found.measure(*context, seconds, [&] {
+        PredictJob job(plan, *context, x.samples);
+        job.cursor.in.x = &x;
+        job.cursor.in.count = std::min(plan.options().batch_size, x.samples);
+        job.cursor.in.outputs = out.data();
+        run_team(threads, job);
+    });
+    return found;
 }
 
 void Network::forward_training(const InputArray& x, std::uint32_t step, float* out) const {

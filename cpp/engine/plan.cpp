@@ -1,6 +1,7 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/threads.h"
 
@@ -77,6 +78,7 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
         steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
                                     static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
                                    memory_));
+    for (const auto& step : steps_) flops_ += step->info().flops;
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
     options_.split > 1 ? make_split_phases() : make_phases(first_trained);
@@ -281,7 +283,8 @@ std::int64_t Plan::open_phase(Context& context, const BatchInput& in, std::size_
     if (options_.split > 1) {
         BlockRun run = block_run(context, in, 0);
         run.count = in.count;
-        for (const Action& action : phase.actions) run_action(action, run, in, nullptr);
+        for (const Action& action : phase.actions)
+            timed(context, 0, action, [&] { run_action(action, run, in, nullptr); });
         return phase.parts;
     }
     // Parts of a wide step: some for each thread, so that a fast one takes more of them.
@@ -295,31 +298,72 @@ void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, s
         BlockRun run = block_run(context, in, thread);
         run.block = context.thread_memory_[0].data();
         run.count = in.count;
-        steps_[static_cast<std::size_t>(phase.split_step)]->forward_part(run, item, phase.parts);
+        timed(context, thread, {Act::forward, phase.split_step}, [&] {
+            steps_[static_cast<std::size_t>(phase.split_step)]->forward_part(run, item, phase.parts);
+        });
     } else if (is_wide(phase)) {
         const Action& action = phase.actions.front();
         const Step& step = *steps_[static_cast<std::size_t>(action.step)];
         const BlockRun whole = whole_batch(context, in);
         const int part = static_cast<int>(item), parts = 4 * context.threads();
-        action.act == Act::wide_forward ? step.wide_forward(whole, part, parts)
-                                        : step.wide_backward(whole, part, parts);
+        timed(context, thread, action, [&] {
+            action.act == Act::wide_forward ? step.wide_forward(whole, part, parts)
+                                            : step.wide_backward(whole, part, parts);
+        });
     } else {
-        run_lane(phase, item, block_run(context, in, thread), context, in);
+        run_lane(phase, item, thread, context, in);
     }
 }
 
-void Plan::run_lane(const Phase& phase, std::int64_t lane, BlockRun run, Context& context,
+void Plan::run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
                     const BatchInput& in) const {
     const std::int64_t blocks = ceil_div(in.count, memory_.block_size);
     const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
+    BlockRun run = block_run(context, in, thread);
     run.lane = context.lanes_.data() + lane * memory_.lane.size();
     double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
     for (run.index = first; run.index < last; ++run.index) {
         run.accumulate = run.index > first;
         run.first = run.index * memory_.block_size;
         run.count = std::min(memory_.block_size, in.count - run.first);
-        for (const Action& action : phase.actions) run_action(action, run, in, totals);
+        for (const Action& action : phase.actions)
+            timed(context, thread, action, [&] { run_action(action, run, in, totals); });
     }
+}
+
+template <class Body>
+void Plan::timed(Context& context, int thread, const Action& action, const Body& body) const {
+    if (context.times_.empty()) return body();
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    const auto time = std::chrono::steady_clock::now() - start;
+    context.times_[static_cast<std::size_t>(thread)][place_of(action)] +=
+        std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+}
+
+std::size_t Plan::place_of(const Action& action) {
+    if (action.step < 0) return 0;
+    const bool is_backward =
+        action.act == Act::before_backward || action.act == Act::backward || action.act == Act::wide_backward;
+    const std::size_t step = static_cast<std::size_t>(action.step);
+    return is_backward ? backward_place(step) : forward_place(step);
+}
+
+std::int64_t Plan::backward_flops(std::size_t step) const {
+    if (!slots_[step].dy.booked()) return 0;
+    return steps_[step]->info().flops * (slots_[step].dx.booked() ? 2 : 1);
+}
+
+void Context::time_actions(const Plan& plan) {
+    times_.assign(thread_memory_.size(), std::vector<std::int64_t>(1 + 2 * plan.steps_.size(), 0));
+}
+
+std::vector<double> Context::take_times() {
+    std::vector<double> seconds(times_.empty() ? 0 : times_[0].size(), 0.0);
+    for (const auto& thread : times_)
+        for (std::size_t i = 0; i < thread.size(); ++i) seconds[i] += 1e-9 * static_cast<double>(thread[i]);
+    times_.clear();
+    return seconds;
 }
 
 void Plan::run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const {

@@ -74,8 +74,15 @@ class Context {
     std::int64_t bytes() const { return bytes_; }
     int threads() const { return static_cast<int>(thread_memory_.size()); }
 
+    // From now on the time of every action is taken, by thread; take_times() ends it.
+    void time_actions(const Plan& plan);
+    // Seconds that all threads together spent, by place (Plan::place_of).
+    std::vector<double> take_times();
+
   private:
     friend class Plan;
+
+    std::vector<std::vector<std::int64_t>> times_;  // nanoseconds, by thread and place; empty: not taken
 
     std::vector<Buffer> thread_memory_;  // block, then scratch
     Buffer batch_, lanes_, totals_;
@@ -97,6 +104,7 @@ class Plan {
     std::int64_t rows() const { return rows_; }  // losses of a sample
     std::int64_t output_size() const { return output_size_; }
     int threads_wanted(std::int64_t count) const;
+    std::int64_t flops() const { return flops_; }  // of a sample's forward pass
 
     // Part `part` of `parts` of packing the weights.
     void pack(std::int64_t part, std::int64_t parts) const;
@@ -124,6 +132,11 @@ class Plan {
     void release(std::unique_ptr<Context> context) const;
 
     std::vector<StepInfo> infos() const;
+    // Where times are kept: what belongs to no step, then for each step its forward and its backward pass.
+    static std::size_t forward_place(std::size_t step) { return 1 + 2 * step; }
+    static std::size_t backward_place(std::size_t step) { return 2 + 2 * step; }
+    // Floating-point operations of a sample's backward pass through a step, were it dense.
+    std::int64_t backward_flops(std::size_t step) const;
     std::int64_t phase_count() const { return static_cast<std::int64_t>(phases_.size()); }
     std::int64_t context_bytes(int threads) const;
 
@@ -172,9 +185,13 @@ class Plan {
     void make_split_phases();
     void plan_loss(const FusedLoss& fused, const Shape& output);
 
-    void run_lane(const Phase& phase, std::int64_t lane, BlockRun run, Context& context,
+    void run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
                   const BatchInput& in) const;
+    static std::size_t place_of(const Action& action);
     void run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const;
+    // Calls body(), whose time is `action`'s.
+    template <class Body>
+    void timed(Context& context, int thread, const Action& action, const Body& body) const;
     void read(const BlockRun& run, const BatchInput& in) const;
     void run_loss(const BlockRun& run, const BatchInput& in, double* totals) const;
     void write_outputs(const BlockRun& run, const BatchInput& in) const;
@@ -192,7 +209,7 @@ class Plan {
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<Phase> phases_;
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
-    std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0;
+    std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 
     Slot input_, output_, output_gradient_;
     Choice<ReadSamples> reader_;

@@ -30,6 +30,12 @@ struct Slot {
     bool booked() const { return offset >= 0; }
 };
 
+// Floating-point operations that a part of a divided step should have at the least, 1 to 2 us: a phase costs
+// up to 0.5 us.
+inline constexpr std::int64_t kPartFlops = 160 * 1024;
+// Parts of a step at most: more threads would spend their time between phases.
+inline constexpr int kMaxParts = 8;
+
 // A parameter's gradient in a lane.
 struct GradientSlot {
     int parameter = -1;

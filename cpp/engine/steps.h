@@ -34,6 +34,8 @@ class FollowingActivation {
     // ReLU is left to the step's own kernel where `relu_is_fused`; its derivative is always taken here.
     FollowingActivation(ActivationName name, bool relu_is_fused);
     void forward(const BlockRun& run, const Slot& y) const;
+    // Elements [first, last) of one sample.
+    void forward_range(float* y, std::int64_t first, std::int64_t last) const;
     void backward(const BlockRun& run, const Slot& y, const Slot& dy) const;
 
   private:

@@ -479,4 +479,29 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
                         static_cast<std::size_t>(network_->parameters()[p].size()) * sizeof(float));
 }
 
+Profile Trainer::profile(const RunInput& in, double seconds) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    Profile found;
+    found.samples = in.end - in.begin;
+    const std::shared_ptr<TrainPlan> train = train_plan(found.samples);
+    found.plan = train->plan;
+    const Plan& plan = *found.plan;
+    const int threads = plan.threads_wanted(found.samples);
+    const BorrowedContext context(plan, threads);
+    const std::unique_lock<const ParameterSet> lock(network_->owners());
+    refresh_packed(plan, network_->owners(), threads);
+    found.measure(*context, seconds, [&] {
+        GradientsJob job(*this, *train, *context);
+        BatchInput& batch = job.cursor.in;
+        batch.x = &in.x;
+        batch.y = in.y;
+        batch.weight = in.weight;
+        batch.first = in.begin;
+        batch.count = found.samples;
+        batch.update_statistics = false;
+        run_team(threads, job);
+    });
+    return found;
+}
+
 }  // namespace fastcnn

@@ -62,6 +62,9 @@ class Trainer {
     // wanted.
     void gradients(const RunInput& in, std::uint32_t step, const std::vector<float*>& out);
 
+    // Computes the gradients of one batch again and again for `seconds`; changes no weight.
+    Profile profile(const RunInput& in, double seconds);
+
     std::int64_t iterations() const;
     void set_iterations(std::int64_t iterations);
     // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter:

@@ -485,4 +485,15 @@ struct ReadSamples {
     float* y = nullptr;
 };
 
+// ----------------------------------------------------------------------------------------------------- peak
+
+// What a processor can do at the most: `rounds` of r = a r + b on as many registers as a tile has
+// accumulators, begun at `start`. *value: the mean of all lanes; *flops: operations done.
+struct FmaLoop {
+    std::int64_t rounds = 0;
+    float start = 0.0f, a = 0.0f, b = 0.0f;
+    float* value = nullptr;
+    std::int64_t* flops = nullptr;
+};
+
 }  // namespace fastcnn
