@@ -272,3 +272,28 @@ def test_import_brings_numpy_only():
     heavy = {"torch", "keras", "scipy", "pandas", "sklearn", "matplotlib"}
     code = f"import sys, fastcnn; print(sorted({{m.split('.')[0] for m in sys.modules}} & {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_profile_times_every_step(capsys):
+    model = small()
+    x = np.zeros((6, *model.input_shape[1:]), np.float32)
+    model(x)
+    weights = model.get_weights()
+    steps = model.profile(x, seconds=0.02)
+    assert all(step["forward_seconds"] > 0 and step["backward_seconds"] == 0 for step in steps[:-1])
+    total = steps[-1]
+    assert total["samples"] == 6 and total["runs"] > 0 and total["peak_gflops"] > 1
+    busy = sum(step["forward_seconds"] for step in steps[:-1]) + total["other_seconds"]
+    assert 0 < busy <= 1.05 * total["threads"] * total["elapsed_seconds"]
+    assert 0 < steps[0]["gflops"] == steps[0]["share_of_peak"] * total["peak_gflops"]
+    assert "of peak" in capsys.readouterr().out
+    model.compile("sgd", "mse")
+    trained = model.profile(x, np.zeros((6, *model.output_shape[1:])), seconds=0.02)
+    assert any(step["backward_seconds"] > 0 for step in trained[:-1])
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), weights))
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, "long"])
+def test_profile_refuses_times_that_are_not_positive(seconds):
+    with pytest.raises(ValueError, match=r"profile: seconds: expected a positive number, received"):
+        small().profile(np.zeros((1, *small().input_shape[1:]), np.float32), seconds=seconds)

@@ -26,7 +26,7 @@ INTRINSICS_HEADERS = {"immintrin.h", "emmintrin.h", "arm_neon.h"}  # in simd/ on
 FORBIDDEN_MODULES = {"torch", "keras", "tensorflow", "jax", "onnx", "onnxruntime", "sklearn", "pickle", "marshal"}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
-OPENMP = re.compile(r"\bomp_\w+|#[ \t]*pragma[ \t]+omp\b|_Pragma\(\"omp|<omp\.h>")
+THREADS = re.compile(r"\bstd::j?thread\b(?!::)|\bpthread_create\b|\bstd::async\b|#[ \t]*pragma[ \t]+omp\b|\bomp_\w+")
 
 
 def includes(text: str) -> tuple[list[str], list[str]]:
@@ -114,9 +114,9 @@ class TestTheChecksThemselves:
         source = "import torch.nn as nn\ndef f():\n    from keras import layers\n    from .torch import x\n"
         assert list(imported_modules(source)) == ["torch", "keras"]
 
-    @pytest.mark.parametrize("line", ["#pragma omp parallel", "omp_get_max_threads();", "#include <omp.h>"])
-    def test_openmp(self, line: str) -> None:
-        assert OPENMP.search(line)
+    @pytest.mark.parametrize("line", ["#pragma omp parallel", "std::thread([] {})", "pthread_create(&t, 0, f, 0);"])
+    def test_threads(self, line: str) -> None:
+        assert THREADS.search(line)
 
     @pytest.mark.parametrize(
         ("symbol", "own"),
@@ -157,9 +157,9 @@ class TestCpp:
             seen += [header for header in includes(files[path])[0] if header in files and header not in seen]
         assert wrong == []
 
-    def test_openmp_is_named_in_base_threads_alone(self, project_root: Path) -> None:
-        naming = {path for path, text in cpp_files(project_root).items() if OPENMP.search(text)}
-        assert naming <= {"base/threads.cpp", "base/threads.h"}
+    def test_threads_are_started_in_base_team_alone(self, project_root: Path) -> None:
+        starting = {path for path, text in cpp_files(project_root).items() if THREADS.search(text)}
+        assert starting == {"base/team.cpp"}
 
     def test_no_flag_that_changes_the_process_s_floating_point_state(self, project_root: Path) -> None:
         builds = [project_root / "CMakeLists.txt", *project_root.glob("cpp/**/*.cmake")]

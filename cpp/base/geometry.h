@@ -43,4 +43,35 @@ inline Window window(std::int64_t in, std::int64_t size, std::int64_t stride, st
     return w;
 }
 
+// A part of a window's axis, as a window over the inputs [first_in, first_in + window.in) and the outputs
+// [first_out, first_out + window.out) alone.
+struct WindowPart {
+    Window window;
+    std::int64_t first_in, first_out;
+};
+
+// What the outputs [first, last) read. Its padding is never negative, whatever the part.
+inline WindowPart part_for_outputs(const Window& w, std::int64_t first, std::int64_t last) {
+    const std::int64_t begin = w.begin(first), end = w.begin(last - 1) + w.extent();
+    const std::int64_t first_in = begin < 0 ? 0 : begin < w.in ? begin : w.in - 1;
+    const std::int64_t last_in = end > w.in ? w.in : end > first_in ? end : first_in + 1;
+    return {
+        {w.size, w.stride, w.dilation, last_in - first_in, last - first, first_in - begin}, first_in, first};
+}
+
+// What reads the inputs [first, last). Its padding is not negative where `first` + pad is a multiple of the
+// stride.
+inline WindowPart part_for_inputs(const Window& w, std::int64_t first, std::int64_t last) {
+    const std::int64_t before = first + w.pad - (w.extent() - 1);
+    std::int64_t first_out = before <= 0 ? 0 : (before + w.stride - 1) / w.stride;
+    std::int64_t last_out = (last - 1 + w.pad) / w.stride + 1;
+    if (first_out > w.out - 1) first_out = w.out - 1;
+    if (last_out > w.out) last_out = w.out;
+    if (last_out <= first_out) last_out = first_out + 1;
+    return {{w.size, w.stride, w.dilation, last - first, last_out - first_out,
+             w.pad + first - first_out * w.stride},
+            first,
+            first_out};
+}
+
 }  // namespace fastcnn

@@ -1,11 +1,13 @@
 #include "base/threads.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
 #include <sstream>
+#include <thread>
 
 #ifdef __linux__
 #include <pthread.h>
@@ -14,26 +16,21 @@
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace fastcnn {
 
 namespace {
 
 std::atomic<int> requested{0};
-std::atomic<bool> team_used{false};
+std::atomic<bool> threads_started{false};
 std::atomic<bool> forked{false};
 
-// In a child of fork() the OpenMP runtime still believes in the parent's threads and would wait for them for
-// ever.
 void watch_forks() {
 #ifdef __linux__
     static std::once_flag once;
     std::call_once(once, [] {
         pthread_atfork(nullptr, nullptr, [] {
-            if (team_used.load()) forked.store(true);
+            if (threads_started.load()) forked.store(true);
         });
     });
 #endif
@@ -120,27 +117,6 @@ ThreadConfig default_config() {
     return config;
 }
 
-// Flushes denormals in this thread for as long as it lives. Adam's moments decay into denormals, and each
-// operation on one costs some hundred cycles.
-class FlushDenormals {
-  public:
-    FlushDenormals() : before_(float_state()) {
-#if defined(__x86_64__)
-        _mm_setcsr(before_ | 0x8040u);
-#endif
-    }
-    ~FlushDenormals() {
-#if defined(__x86_64__)
-        _mm_setcsr(before_);
-#endif
-    }
-    FlushDenormals(const FlushDenormals&) = delete;
-    FlushDenormals& operator=(const FlushDenormals&) = delete;
-
-  private:
-    const std::uint32_t before_;
-};
-
 }  // namespace
 
 ThreadConfig thread_config() {
@@ -150,10 +126,7 @@ ThreadConfig thread_config() {
         current.threads = asked;
         current.reason = "set_num_threads(" + std::to_string(asked) + ")";
     }
-    if (!built_with_openmp()) {
-        current.threads = 1;
-        current.reason = "built without OpenMP";
-    } else if (forked.load()) {
+    if (forked.load()) {
         current.threads = 1;
         current.reason = "child of a process that had used threads before fork()";
     }
@@ -162,43 +135,17 @@ ThreadConfig thread_config() {
 
 int thread_count() {
     static const int standard = default_config().threads;
-    if (!built_with_openmp() || forked.load()) return 1;
+    if (forked.load()) return 1;
     const int asked = requested.load();
     return asked ? asked : standard;
 }
 
 void set_thread_count(int threads) { requested.store(threads); }
 
-bool built_with_openmp() {
-#ifdef _OPENMP
-    return true;
-#else
-    return false;
-#endif
-}
-
-void run_team(int threads, void (*body)(void*, const Worker&), void* data) {
+bool may_start_threads() {
     watch_forks();
-    if (threads <= 1 || forked.load() || !built_with_openmp()) {
-        const FlushDenormals flush;
-        Barrier barrier(1);
-        body(data, Worker{0, 1, &barrier});
-        return;
-    }
-#ifdef _OPENMP
-    team_used.store(true);
-    // The barrier needs the size of the team, which only the team knows: the first to arrive sets it up.
-    alignas(Barrier) unsigned char storage[sizeof(Barrier)];
-    Barrier* barrier = nullptr;
-#pragma omp parallel num_threads(threads)
-    {
-#pragma omp single
-        barrier = new (storage) Barrier(omp_get_num_threads());
-        const FlushDenormals flush;
-        body(data, Worker{omp_get_thread_num(), omp_get_num_threads(), barrier});
-    }
-    barrier->~Barrier();
-#endif
+    threads_started.store(true);
+    return !forked.load();
 }
 
 std::uint32_t float_state() {
@@ -206,6 +153,18 @@ std::uint32_t float_state() {
     return _mm_getcsr();
 #else
     return 0;
+#endif
+}
+
+void set_float_state([[maybe_unused]] std::uint32_t state) {
+#if defined(__x86_64__)
+    _mm_setcsr(state);
+#endif
+}
+
+void flush_denormals() {
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u);
 #endif
 }
 

@@ -24,7 +24,6 @@ py::dict build_config() {
     py::dict config;
     config["compiler"] = FASTCNN_COMPILER;
     config["build_type"] = FASTCNN_BUILD_TYPE;
-    config["openmp"] = built_with_openmp();
     config["cuda"] = false;
     config["isa_compiled"] = compiled;
     config["isa_detected"] = name_of(detected_isa());

@@ -173,6 +173,40 @@ py::array predict(const Network& network, const py::array& x, std::int64_t /*bat
     return result;
 }
 
+// predict() for the usual array, without what it costs to check any other: one of exactly NumPy's own class,
+// C-contiguous, of float32 or uint8 and of the input's shape. None for all others.
+py::object predict_usual(const Network& network, py::handle object) {
+    const auto& numpy = py::detail::npy_api::get();
+    if (reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) !=
+        reinterpret_cast<PyObject*>(numpy.PyArray_Type_))
+        return py::none();
+    const auto x = py::reinterpret_borrow<py::array>(object);
+    const py::dtype dtype = x.dtype();
+    const bool is_float = dtype.num() == py::detail::npy_api::NPY_FLOAT_ && dtype.byteorder() == '=';
+    const bool is_bytes = dtype.num() == py::detail::npy_api::NPY_UBYTE_;
+    const Shape& sample = network.graph().input_shape();
+    const auto rank = static_cast<py::ssize_t>(sample.size());
+    if (!(is_float || is_bytes) || !bindings::readable_in_place(x) || x.ndim() != rank + 1 ||
+        x.shape(0) < 1 || !std::equal(sample.begin(), sample.end(), x.shape() + 1))
+        return py::none();
+    InputArray input;
+    input.data = static_cast<const char*>(x.data());
+    input.dtype = is_float ? DType::f32 : DType::u8;
+    input.item = x.itemsize();
+    input.samples = x.shape(0);
+    input.size = size_of(sample);
+    input.sample_stride = input.size * input.item;
+    Shape shape = {input.samples};
+    shape.insert(shape.end(), network.graph().output_shape().begin(), network.graph().output_shape().end());
+    py::array_t<float> result(std::move(shape));
+    float* to = result.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        network.predict(input, 0, input.samples, to);
+    }
+    return result;
+}
+
 py::array forward_training(const Network& network, const py::array& x, std::uint32_t step) {
     const InputArray input = input_array("forward", x, network.graph().input_shape());
     py::array_t<float> result(batch_shape(input.samples, network.graph().output_shape()).cast<Shape>());
@@ -288,9 +322,24 @@ void bind_engine(py::module_& module) {
                                [](const Network& n) { return py::tuple(py::cast(n.graph().output_shape())); })
         .def("predict", predict, py::arg("x"), py::arg("batch_size") = 32, py::arg("begin") = 0,
              py::arg("end") = -1, py::arg("out") = py::none())
+        .def("predict_usual", predict_usual, py::arg("x"))
         .def("forward_training", forward_training, py::arg("x"), py::arg("step"))
+        .def(
+            "profile",
+            [](const Network& network, const py::array& x, double seconds) {
+                const InputArray input = input_array("profile", x, network.graph().input_shape());
+                require(input.samples > 0, "profile: x: expected at least one sample, received none");
+                Profile found;
+                {
+                    const py::gil_scoped_release release;
+                    found = network.profile(input, seconds);
+                }
+                return profile_as_list(found);
+            },
+            py::arg("x"), py::arg("seconds"))
         .def("explain", explain, py::arg("batch_size"), py::arg("training"));
     bind_trainer(module);
+    bind_profile(module);
 }
 
 }  // namespace fastcnn

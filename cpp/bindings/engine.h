@@ -3,7 +3,7 @@
 
 #include <pybind11/numpy.h>
 
-#include "engine/plan.h"
+#include "engine/network.h"
 
 namespace fastcnn {
 
@@ -18,6 +18,10 @@ InputArray input_array(const char* operation, const py::array& x, const Shape& s
 // What explain() returns.
 py::list plan_as_list(const Plan& plan);
 
+// The same with times.
+py::list profile_as_list(const Profile& profile);
+
 void bind_trainer(py::module_& module);
+void bind_profile(py::module_& module);
 
 }  // namespace fastcnn

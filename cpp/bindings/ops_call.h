@@ -2,15 +2,14 @@
 // runs it.
 #pragma once
 
-#include <algorithm>
 #include <initializer_list>
-#include <limits>
 #include <optional>
+#include <utility>
 
 #include <pybind11/stl.h>
 
-#include "base/memory.h"
 #include "bindings/arrays.h"
+#include "bindings/ops_divide.h"
 #include "kernels/dispatch.h"
 
 namespace fastcnn::bindings {
@@ -50,6 +49,61 @@ class Result : public Operand {
 
 using OptionalArray = std::optional<py::array>;
 
+// The phases of a call: packing of the weights, then the kernel.
+template <class Args, class Visit>
+class DividedCall final : public Job {
+  public:
+    template <class Division>
+    DividedCall(const Choice<Args>& choice, const Args& args, const float* weights, const Division& division,
+                const Visit& visit, float* memory, std::int64_t packed, std::int64_t scratch)
+        : choice_(choice),
+          args_(args),
+          weights_(weights),
+          visit_(visit),
+          items_(division.items),
+          packed_(memory),
+          scratch_(memory + packed),
+          scratch_floats_(scratch),
+          brief_(division.brief),
+          packing_(weights && choice.row->kernel->pack) {
+        // Always in several parts: the tests call every row this way.
+        if (packing_) parts_ = packed > kLeastFloats ? std::max<std::int64_t>(3, 4 * division.threads) : 3;
+        if constexpr (requires { args_.weights; }) args_.weights = weights;
+        if constexpr (requires { args_.kernel; })
+            if (weights) args_.kernel = packing_ ? packed_ : weights;
+    }
+
+    std::int64_t next_phase() override {
+        packs_now_ = packing_;
+        packing_ = false;
+        return packs_now_ ? parts_ : std::exchange(items_, 0);
+    }
+
+    bool is_brief() const override { return brief_; }
+
+    void run(std::int64_t item, int thread) override {
+        if (packs_now_) {
+            choice_.row->kernel->pack(args_, weights_, packed_, static_cast<int>(item),
+                                      static_cast<int>(parts_));
+            return;
+        }
+        Args copy = args_;
+        if constexpr (requires { copy.scratch; }) copy.scratch = scratch_ + thread * scratch_floats_;
+        visit_(copy, item, [this](const Args& args) { choice_(args); });
+    }
+
+  private:
+    const Choice<Args>& choice_;
+    Args args_;
+    const float* weights_;
+    const Visit& visit_;
+    std::int64_t items_, parts_ = 0;
+    float *packed_, *scratch_;
+    std::int64_t scratch_floats_;
+    const bool brief_;
+    bool packing_, packs_now_ = false;
+};
+
 class Call {
   public:
     // isa: "" for the best row in use, a level's name for rows of that level only, "reference" for the
@@ -63,6 +117,7 @@ class Call {
 
     const std::string& operation() const { return operation_; }
     bool reference() const { return reference_; }
+    bool exact() const { return exact_; }
     py::dtype dtype() const { return reference_ ? py::dtype::of<double>() : py::dtype::of<float>(); }
 
     Operand input(const char* name, const py::array& array, const Pattern& pattern) const {
@@ -113,34 +168,43 @@ class Call {
     }
 
     template <class Args>
-    void run(Args args) const {
-        const Choice<Args> choice = choose(args, isa_, algorithm_, exact_);
-        py::gil_scoped_release release;
-        run_chosen(choice, args);
+    Choice<Args> choice(const Args& args, Packing packing = {}) const {
+        return choose(args, isa_, algorithm_, exact_, packing);
     }
 
-    // The same with weights in Keras's order, which the kernel may want packed into its own.
+    // Runs the kernel on one thread.
     template <class Args>
-    void run(Args args, const float* weights) const {
-        const Choice<Args> choice = choose(args, isa_, algorithm_, exact_, Packing{1});
-        py::gil_scoped_release release;
-        const Buffer packed = lend(choice.packed(args));
-        args.kernel = weights;
-        if constexpr (requires { args.weights; }) args.weights = weights;
-        if (choice.row->kernel->pack) {
-            // In several parts, as threads would.
-            constexpr int parts = 3;
-            for (int part = 0; part < parts; ++part)
-                choice.row->kernel->pack(args, weights, packed.data(), part, parts);
-            args.kernel = packed.data();
-        }
-        run_chosen(choice, args);
+    void run(const Args& args) const {
+        run_divided(choice(args), args, nullptr, {},
+                    [](Args& whole, std::int64_t, const auto& go) { go(whole); });
+    }
+
+    struct Threads {
+        int threads = 1;
+        std::int64_t items = 1;
+        std::int64_t scratch = -1;  // floats for each thread; -1: what the whole call needs
+        bool brief = true;          // see Job
+    };
+
+    // Divides the call: visit(args, i, go) turns a copy of `args` into what item i is to do and calls
+    // go(args) for it. `weights` (or null) are in Keras's order; a kernel that wants them packed gets them
+    // so.
+    template <class Args, class Visit>
+    void run_divided(const Choice<Args>& choice, const Args& args, const float* weights,
+                     const Threads& division, const Visit& visit) const {
+        const py::gil_scoped_release release;
+        const std::int64_t packed = weights ? Layout::round_up(choice.packed(args)) : 0;
+        const std::int64_t scratch =
+            Layout::stride(division.scratch < 0 ? choice.scratch(args) : division.scratch);
+        const Lent memory(packed + division.threads * scratch, exact_);
+        DividedCall<Args, Visit> job{choice, args, weights, division, visit, memory.data(), packed, scratch};
+        run_team(division.threads, job, Denormals::keep);
     }
 
     // The same kernel `count` times: visit(args, i, run) completes a copy of `args` for call i and runs it.
     template <class Args, class Visit>
     void run_each(const Args& args, std::int64_t count, Visit visit) const {
-        const Choice<Args> choice = choose(args, isa_, algorithm_, exact_);
+        const Choice<Args> choice = this->choice(args);
         py::gil_scoped_release release;
         for (std::int64_t i = 0; i < count; ++i) {
             Args copy = args;
@@ -156,21 +220,6 @@ class Call {
     }
 
   private:
-    // Memory for the kernel. A row asked for by name is being tested: it finds NaN there, so that it cannot
-    // count on zeros.
-    Buffer lend(std::int64_t floats) const {
-        Buffer buffer(floats);
-        if (exact_ && floats > 0) std::fill_n(buffer.data(), floats, std::numeric_limits<float>::quiet_NaN());
-        return buffer;
-    }
-
-    template <class Args>
-    void run_chosen(const Choice<Args>& choice, Args& args) const {
-        const Buffer scratch = lend(choice.scratch(args));
-        if constexpr (requires { args.scratch; }) args.scratch = scratch.data();
-        choice(args);
-    }
-
     Isa level(const std::string& name) const {
         for (Isa isa : compiled_isas()) {
             if (name != name_of(isa)) continue;

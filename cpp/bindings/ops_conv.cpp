@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "bindings/ops_call.h"
+#include "kernels/parts.h"
 #include "kernels/reference.h"
 
 namespace fastcnn::bindings {
@@ -106,6 +107,33 @@ void require_channels(const Call& call, const Operand& kernel, std::int64_t in_c
             fastcnn::to_string(kernel.shape()));
 }
 
+// Scratch that each thread needs for the blocks of a divided call.
+template <class Args>
+std::int64_t scratch_of(const Choice<Args>& choice, const Args& args, const ImageDivision& division) {
+    std::int64_t floats = 0;
+    for (std::int64_t item = 0; item < (division.parts > 1 ? division.parts : division.items); ++item)
+        division.for_each_block(
+            item, [&](auto... part) { floats = std::max(floats, choice.scratch(part_of(args, part...))); });
+    return floats;
+}
+
+// Runs the kernel on the team, divided by samples or runs of at least `least_unit` rows of the result.
+template <class Args>
+void run_on_images(const Call& call, const Args& args, const float* weights, std::int64_t flops,
+                   std::int64_t rows, std::int64_t least_unit, std::int64_t sample_floats) {
+    const Choice<Args> choice = call.choice(args, Packing{weights ? 1.0 : 0.0});
+    const int threads = threads_for(args.batch * flops, kLeastFlops);
+    const ImageDivision division =
+        ImageDivision::of(threads, args.batch, rows, std::max(least_unit, choice.row_unit(args)),
+                          sample_floats, choice.packed(args));
+    const std::int64_t scratch = scratch_of(choice, args, division);
+    call.run_divided(choice, args, weights,
+                     {threads, division.items, scratch, args.batch * flops < kBriefFlops},
+                     [&](const Args& copy, std::int64_t item, const auto& go) {
+                         division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
+                     });
+}
+
 void conv2d_reference(const Conv2dShape& shape, const PoolShape* pool, std::int64_t batch, const Operand& x,
                       const Operand& kernel, const Operand& bias, bool relu, double* y,
                       std::uint8_t* argmax) {
@@ -151,7 +179,8 @@ py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalA
         args.y = y.f32();
         args.y_stride = args.argmax_stride = per_sample(y);
         args.argmax = positions;
-        call.run(args, kernel.f32());
+        run_on_images(call, args, kernel.f32(), flops_of(shape), pool ? pool->h.out : shape.h.out, 1,
+                      std::max(per_sample(x), shape.h.out * shape.w.out * shape.out_channels));
     }
     if (pool) return py::make_tuple(y.array(), argmax);
     return y.array();
@@ -183,10 +212,109 @@ py::array conv2d_grad_input(const py::array& dy_, const py::array& kernel_,
         args.dy_stride = per_sample(dy);
         args.dx = dx.f32();
         args.dx_stride = per_sample(dx);
-        call.run(args, kernel.f32());
+        // Where windows leave rows out, a part could begin between them.
+        const bool any_row = shape.h.extent() >= shape.h.stride;
+        run_on_images(call, args, kernel.f32(), flops_of(shape), height, any_row ? 1 : height,
+                      std::max(per_sample(dx), per_sample(dy)));
     }
     return dx.array();
 }
+
+// The gradient summed in lanes: fixed runs of samples or rows, each summed in order by one thread, then the
+// lanes in order. Their number depends on the shape alone, and so do the bits.
+class GradKernelJob final : public Job {
+  public:
+    GradKernelJob(const Call& call, const Conv2dGradKernel& args, std::int64_t weights)
+        : args_(args),
+          weights_(weights),
+          bias_at_(Layout::round_up(weights)),
+          stride_(Layout::stride(bias_at_ + args.shape.out_channels)),
+          choice_(call.choice(args)),
+          sum_(call.any_algorithm().choice(SumGradients{})) {
+        const Conv2dShape& c = args.shape;
+        division_.batch = args.batch;
+        division_.rows = c.h.out;
+        const std::int64_t wanted = lanes_wanted();
+        if (args.batch < wanted) division_.parts = std::min(c.h.out, wanted / args.batch);
+        division_.items = division_.parts > 1 ? args.batch * division_.parts : std::min(args.batch, wanted);
+        const std::int64_t floats =
+            std::max(c.h.in * c.w.in * c.in_channels, c.h.out * c.w.out * c.out_channels);
+        division_.block = std::max<std::int64_t>(1, std::max<std::int64_t>(128 * 1024, weights / 2) / floats);
+        threads_ =
+            std::min(threads_for(args.batch * flops_of(c), kLeastFlops), static_cast<int>(division_.items));
+        scratch_ = Layout::stride(scratch_of(choice_, args, division_));
+    }
+
+    int threads() const { return threads_; }
+    std::int64_t memory() const { return (lanes() > 1 ? lanes() * stride_ : 0) + threads_ * scratch_; }
+    void use(float* memory) { memory_ = memory; }
+
+    std::int64_t next_phase() override {
+        ++phase_;
+        if (phase_ == 1) return lanes();
+        return phase_ == 2 && lanes() > 1 ? sums() : 0;
+    }
+
+    bool is_brief() const override { return args_.batch * flops_of(args_.shape) < kBriefFlops; }
+
+    void run(std::int64_t item, int thread) override { phase_ == 1 ? run_lane(item, thread) : run_sum(item); }
+
+  private:
+    std::int64_t lanes() const { return division_.items; }
+
+    // As many as there may be threads, but so few that summing them (lanes * weights) stays far below the
+    // work (positions * weights).
+    std::int64_t lanes_wanted() const {
+        constexpr std::int64_t kMost = 8, kPositions = 512, kFloats = 8 * 1024 * 1024;
+        const std::int64_t positions = args_.batch * args_.shape.h.out * args_.shape.w.out;
+        if (args_.batch * flops_of(args_.shape) < 2 * kLeastFlops) return 1;
+        std::int64_t wanted = 2;
+        while (wanted < kMost && 2 * wanted * kPositions <= positions && 2 * wanted * weights_ <= kFloats)
+            wanted *= 2;
+        return wanted;
+    }
+
+    std::int64_t sums() const { return items_for(threads_, weights_ / 4096); }
+
+    void run_lane(std::int64_t lane, int thread) {
+        Conv2dGradKernel a = args_;
+        if (lanes() > 1) {
+            a.dkernel = memory_ + lane * stride_;
+            a.dbias = a.dkernel + bias_at_;
+        }
+        a.scratch = memory_ + memory() - (thread + 1) * scratch_;
+        a.accumulate = false;
+        division_.for_each_block(lane, [&](auto... part) {
+            choice_(part_of(a, part...));
+            a.accumulate = true;
+        });
+    }
+
+    void run_sum(std::int64_t item) {
+        const Share share(weights_, item, sums());
+        sum(share.begin, share.end - share.begin, args_.dkernel + share.begin);
+        if (item == 0) sum(bias_at_, args_.shape.out_channels, args_.dbias);
+    }
+
+    void sum(std::int64_t at, std::int64_t size, float* out) const {
+        SumGradients s;
+        s.size = size;
+        s.lanes = lanes();
+        s.lane = memory_ + at;
+        s.lane_stride = stride_;
+        s.gradient = out;
+        sum_(s);
+    }
+
+    const Conv2dGradKernel args_;
+    const std::int64_t weights_, bias_at_, stride_;
+    const Choice<Conv2dGradKernel> choice_;
+    const Choice<SumGradients> sum_;
+    ImageDivision division_;
+    int threads_ = 1, phase_ = 0;
+    std::int64_t scratch_ = 0;
+    float* memory_ = nullptr;
+};
 
 py::tuple conv2d_grad_kernel(const py::array& x_, const py::array& dy_, Pair kernel_size, Pair strides,
                              const std::string& padding, Pair dilation_rate, std::int64_t groups,
@@ -211,7 +339,11 @@ py::tuple conv2d_grad_kernel(const py::array& x_, const py::array& dy_, Pair ker
         args.dy_stride = per_sample(dy);
         args.dkernel = dkernel.f32();
         args.dbias = dbias.f32();
-        call.run(args);
+        GradKernelJob job(call, args, dkernel.size());
+        const py::gil_scoped_release release;
+        const Lent memory(job.memory(), call.exact());
+        job.use(memory.data());
+        run_team(job.threads(), job, Denormals::keep);
     }
     return py::make_tuple(dkernel.array(), dbias.array());
 }
@@ -313,7 +445,9 @@ void pooled_gradients(const Call& call, const Conv2dShape& shape, const PoolShap
     grad_input.lists = storage.lists;
     grad_input.dx = g.dx.f32();
     grad_input.dx_stride = per_sample(g.dx);
-    call.run(grad_input, g.kernel.f32());
+    const Choice<PooledConv2dGradInput> choice = call.choice(grad_input);
+    call.run_divided(choice, grad_input, g.kernel.f32(), {},
+                     [](const PooledConv2dGradInput& whole, std::int64_t, const auto& go) { go(whole); });
 }
 
 // Positions that no window has would send the kernels outside the image.
@@ -424,7 +558,13 @@ py::array pool2d(const py::array& x_, const std::string& kind, Pair pool_size, P
         args.x_stride = per_sample(x);
         args.y = y.f32();
         args.y_stride = per_sample(y);
-        call.run(args);
+        const Choice<PoolForward> choice = call.choice(args);
+        const int threads = threads_for(x.size(), kLeastFloats);
+        const ImageDivision division = ImageDivision::of(threads, x[0], shape.h.out, 1, per_sample(x), 0);
+        call.run_divided(choice, args, nullptr, {threads, division.items, 0, x.size() < kBriefFloats},
+                         [&](const PoolForward& copy, std::int64_t item, const auto& go) {
+                             division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
+                         });
     }
     return y.array();
 }
@@ -451,7 +591,17 @@ py::array pool2d_grad(const py::array& x_, const py::array& dy_, const std::stri
         args.dy = dy.f32();
         args.dy_stride = per_sample(dy);
         args.dx = dx.f32();
-        call.run(args);
+        const int threads = threads_for(x.size(), kLeastFloats);
+        const std::int64_t items = items_for(threads, x[0]);
+        call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, x.size() < kBriefFloats},
+                         [&](PoolBackward& copy, std::int64_t item, const auto& go) {
+                             const Share share(x[0], item, items);
+                             copy.batch = share.end - share.begin;
+                             copy.x += share.begin * copy.x_stride;
+                             copy.dy += share.begin * copy.dy_stride;
+                             copy.dx += share.begin * copy.dx_stride;
+                             go(copy);
+                         });
     }
     return dx.array();
 }

@@ -13,6 +13,37 @@ namespace {
 const Pattern kRows = {"batch", "inputs"};
 const Pattern kMatrix = {"inputs", "units"};
 
+// A block of the result's matrix.
+struct DensePart {
+    std::int64_t first_row, rows, first_column, columns;
+};
+
+// Runs y (batch, columns) = x weights on the team. Columns are divided where there are enough, so that the
+// weights are read once; else rows. narrow(args, part) turns the whole call into one of a part.
+template <class Args, class Narrow>
+void run_dense(const Call& call, const Args& args, const float* weights, std::int64_t columns,
+               const Narrow& narrow) {
+    const std::int64_t flops = 2 * args.batch * args.inputs * args.units;
+    const int threads = threads_for(flops, kLeastFlops);
+    const std::int64_t groups = (columns + kPackedGroup - 1) / kPackedGroup;
+    const bool by_columns = groups >= 2 * threads;
+    const std::int64_t items = items_for(threads, by_columns ? groups : args.batch / 8);
+    call.run_divided(call.choice(args), args, weights, {threads, items, 0, flops < kBriefFlops},
+                     [&](Args& copy, std::int64_t item, const auto& go) {
+                         DensePart part{0, args.batch, 0, columns};
+                         const Share share(by_columns ? groups : args.batch, item, items);
+                         if (by_columns) {
+                             part.first_column = share.begin * kPackedGroup;
+                             part.columns = std::min(columns, share.end * kPackedGroup) - part.first_column;
+                         } else {
+                             part.first_row = share.begin;
+                             part.rows = share.end - share.begin;
+                         }
+                         narrow(copy, part);
+                         go(copy);
+                     });
+}
+
 py::array dense(const py::array& x_, const py::array& kernel_, const OptionalArray& bias_, bool relu,
                 const OptionalArray& out, const std::string& isa, const std::string& algorithm) {
     const Call call("dense", isa, algorithm);
@@ -33,7 +64,14 @@ py::array dense(const py::array& x_, const py::array& kernel_, const OptionalArr
         args.x = x.f32();
         args.bias = bias.f32();
         args.y = y.f32();
-        call.run(args, kernel.f32());
+        run_dense(call, args, kernel.f32(), units, [](DenseForward& a, const DensePart& part) {
+            a.units = part.columns;
+            a.kernel += part.first_column * a.inputs;
+            if (a.bias) a.bias += part.first_column;
+            a.batch = part.rows;
+            a.x += part.first_row * a.x_stride;
+            a.y += part.first_row * a.y_stride + part.first_column;
+        });
     }
     return y.array();
 }
@@ -55,7 +93,13 @@ py::array dense_grad_input(const py::array& dy_, const py::array& kernel_, const
         args.batch = batch;
         args.dy = dy.f32();
         args.dx = dx.f32();
-        call.run(args, kernel.f32());
+        run_dense(call, args, kernel.f32(), inputs, [](DenseGradInput& a, const DensePart& part) {
+            a.inputs = part.columns;
+            a.kernel += part.first_column * a.units;
+            a.batch = part.rows;
+            a.dy += part.first_row * a.dy_stride;
+            a.dx += part.first_row * a.dx_stride + part.first_column;
+        });
     }
     return dx.array();
 }
@@ -80,15 +124,18 @@ py::tuple dense_grad_kernel(const py::array& x_, const py::array& dy_, const Opt
     args.dy = dy.f32();
     args.dkernel = dkernel.f32();
     args.dbias = dbias.f32();
-    // In two shards of the inputs, as the engine divides a large layer; the second has no use for the bias.
-    args.last_input = (inputs + 1) / 2;
-    call.run(args);
-    if (args.last_input < inputs) {
-        args.first_input = args.last_input;
-        args.last_input = inputs;
-        args.dbias = nullptr;
-        call.run(args);
-    }
+    // Always in several shards of the inputs, as the engine divides a large layer; one of them has the bias.
+    const std::int64_t flops = 2 * batch * inputs * units;
+    const int threads = threads_for(flops, kLeastFlops);
+    const std::int64_t items = std::min(inputs, std::max<std::int64_t>(2, items_for(threads, inputs / 16)));
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, flops < kBriefFlops},
+                     [&](DenseGradKernel& a, std::int64_t item, const auto& go) {
+                         const Share share(inputs, item, items);
+                         a.first_input = share.begin;
+                         a.last_input = share.end;
+                         if (item > 0) a.dbias = nullptr;
+                         go(a);
+                     });
     return py::make_tuple(dkernel.array(), dbias.array());
 }
 
@@ -107,6 +154,20 @@ struct Samples {
     explicit Samples(const Operand& x) : batch(x.shape().empty() ? 1 : x[0]), size(x.size() / batch) {}
     std::int64_t batch, size;
 };
+
+// Runs an element-wise kernel on the team, divided by samples; advance(args, n) skips n of them.
+template <class Args, class Advance>
+void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
+    const int threads = threads_for(floats, kLeastFloats);
+    const std::int64_t items = items_for(threads, args.batch);
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, floats < kBriefFloats},
+                     [&](Args& copy, std::int64_t item, const auto& go) {
+                         const Share share(args.batch, item, items);
+                         copy.batch = share.end - share.begin;
+                         advance(copy, share.begin);
+                         go(copy);
+                     });
+}
 
 // Rows over the last axis of each sample.
 struct Rows {
@@ -131,7 +192,10 @@ void softmax(const Call& call, const Operand& x, const Result& y) {
     args.x = x.f32();
     args.y = y.f32();
     args.x_stride = args.y_stride = r.rows * r.classes;
-    call.run(args);
+    run_samples(call, args, x.size(), [](SoftmaxForward& a, std::int64_t first) {
+        a.x += first * a.x_stride;
+        a.y += first * a.y_stride;
+    });
 }
 
 py::array activation(const py::array& x_, const std::string& kind, const OptionalArray& out,
@@ -153,7 +217,10 @@ py::array activation(const py::array& x_, const std::string& kind, const Optiona
         args.size = args.x_stride = args.y_stride = samples.size;
         args.x = x.f32();
         args.y = y.f32();
-        call.run(args);
+        run_samples(call, args, x.size(), [](ActivationForward& a, std::int64_t first) {
+            a.x += first * a.x_stride;
+            a.y += first * a.y_stride;
+        });
     }
     return y.array();
 }
@@ -172,7 +239,10 @@ void softmax_grad(const Call& call, const Operand& y, const Result& dx) {
     args.y = y.f32();
     args.dy = dx.f32();
     args.y_stride = args.dy_stride = r.rows * r.classes;
-    call.run(args);
+    run_samples(call, args, y.size(), [](SoftmaxBackward& a, std::int64_t first) {
+        a.y += first * a.y_stride;
+        a.dy += first * a.dy_stride;
+    });
 }
 
 py::array activation_grad(const py::array& y_, const py::array& dy_, const std::string& kind,
@@ -196,7 +266,10 @@ py::array activation_grad(const py::array& y_, const py::array& dy_, const std::
         args.size = args.y_stride = args.dy_stride = samples.size;
         args.y = y.f32();
         args.dy = dx.f32();
-        call.run(args);
+        run_samples(call, args, y.size(), [](ActivationBackward& a, std::int64_t first) {
+            a.y += first * a.y_stride;
+            a.dy += first * a.dy_stride;
+        });
     }
     return dx.array();
 }

@@ -245,6 +245,19 @@ py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, con
     return list;
 }
 
+py::list profile(Trainer& trainer, const py::array& x, const py::array& y, const py::object& weight,
+                 double seconds) {
+    const RunInput in = run_input(trainer, "profile", x, y, weight, 0, x.ndim() ? x.shape(0) : 0, -1, 1);
+    require(in.end > 0, "profile: x: expected at least one sample, received none");
+    check_classes(trainer, "profile", in, 0, in.end);
+    Profile found;
+    {
+        const py::gil_scoped_release release;
+        found = trainer.profile(in, seconds);
+    }
+    return profile_as_list(found);
+}
+
 py::dict get_state(const Trainer& trainer) {
     py::dict slots;
     {
@@ -312,6 +325,7 @@ void bind_trainer(py::module_& module) {
              py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"))
         .def("evaluate", evaluate, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("begin"),
              py::arg("end"), py::arg("batch_size"), py::arg("outputs"))
+        .def("profile", profile, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("seconds"))
         .def("gradients", gradients, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("step"))
         .def(
             "explain",

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/steps.h"
+#include "kernels/parts.h"
 
 namespace fastcnn {
 
@@ -57,7 +58,9 @@ class ConvStep : public Step {
         scratch_floats_ = forward_.scratch(forward_args_);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);
+        row_unit_ = forward_.row_unit(forward_args_);
         if (memory.training) plan_backward(in, memory);
+        if (memory.block_size == 1) book_parts();
         memory.need_scratch(scratch_floats_);
     }
 
@@ -76,6 +79,24 @@ class ConvStep : public Step {
     }
 
     void forward(const BlockRun& run) const override {
+        forward_(forward_call(run));
+        activation_.forward(run, slots_.y);
+    }
+
+    // Rows of the output, the pooled one where there is a pool.
+    std::int64_t parts(std::int64_t limit) const override {
+        const std::int64_t units = (rows() + row_unit_ - 1) / row_unit_;
+        return std::min({limit, units, flops_of(forward_args_.shape) / kPartFlops});
+    }
+
+    void forward_part(const BlockRun& run, std::int64_t part, std::int64_t parts) const override {
+        const auto [first, last] = part_rows(part, parts);
+        forward_(part_of(forward_call(run), 0, 1, first, last));
+        activation_.forward_range(run.at(slots_.y), slots_.y.size * first / rows(),
+                                  slots_.y.size * last / rows());
+    }
+
+    Conv2dForward forward_call(const BlockRun& run) const {
         Conv2dForward a = forward_args_;
         a.batch = run.count;
         a.x = run.at(slots_.x);
@@ -90,8 +111,7 @@ class ConvStep : public Step {
             a.argmax_stride = argmax_.stride * 4;
         }
         a.scratch = run.scratch;
-        forward_(a);
-        activation_.forward(run, slots_.y);
+        return a;
     }
 
     void backward(const BlockRun& run) const override {
@@ -105,21 +125,19 @@ class ConvStep : public Step {
     }
 
     StepInfo info() const override {
-        const Conv2dShape& c = forward_args_.shape;
         StepInfo info;
         info.layers = layers_;
         info.operation = forward_args_.pooled ? "conv2d + max_pool2d" : "conv2d";
         info.kernel = std::string(forward_.row->algorithm);
         if (backward_planned_) info.kernel += ", backward " + backward_kernels();
         info.declined = forward_.declined;
-        for (const std::string* more : {&grad_kernel_.declined, &grad_input_.declined,
-                                        &pooled_input_.declined, &pooled_kernel_.declined,
-                                        &without_lists_.declined})
+        for (const std::string* more :
+             {&grad_kernel_.declined, &grad_input_.declined, &pooled_input_.declined,
+              &pooled_kernel_.declined, &without_lists_.declined})
             if (!more->empty()) info.declined += (info.declined.empty() ? "" : "; backward ") + *more;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
-        info.flops =
-            2 * c.h.out * c.w.out * c.out_channels * c.h.size * c.w.size * (c.in_channels / c.groups);
+        info.flops = flops_of(computed());
         info.activation_floats = slots_.y.stride + (argmax_.booked() ? argmax_.stride : 0);
         info.scratch_floats = scratch_floats_;
         info.packed_floats = packed_floats_;
@@ -130,6 +148,27 @@ class ConvStep : public Step {
     // Samples whose lists are made together: enough to pay for loading and storing the accumulators, few
     // enough to stay in L1.
     static constexpr std::int64_t kListedSamples = 2;
+
+    // The convolution without the outputs that no pooling window reads.
+    Conv2dShape computed() const {
+        Conv2dShape c = forward_args_.shape;
+        if (!forward_args_.pooled) return c;
+        const auto read = [](const Window& pool) { return part_for_outputs(pool, 0, pool.out).window.in; };
+        c.h.out = read(forward_args_.pool.h);
+        c.w.out = read(forward_args_.pool.w);
+        return c;
+    }
+
+    struct Range {
+        std::int64_t first, last;
+    };
+    Range part_rows(std::int64_t part, std::int64_t parts) const {
+        const Share share((rows() + row_unit_ - 1) / row_unit_, part, parts);
+        return {share.begin * row_unit_, std::min(rows(), share.end * row_unit_)};
+    }
+    std::int64_t rows() const {
+        return forward_args_.pooled ? forward_args_.pool.h.out : forward_args_.shape.h.out;
+    }
 
     std::uint8_t* argmax_at(const BlockRun& run) const {
         return reinterpret_cast<std::uint8_t*>(run.at(argmax_));
@@ -144,6 +183,17 @@ class ConvStep : public Step {
         if (pooled_input_) names += std::string(" + ") + pooled_input_.row->algorithm;
         if (grad_input_) names += std::string(" + ") + grad_input_.row->algorithm;
         return names;
+    }
+
+    // Scratch for any division of one sample.
+    void book_parts() {
+        const std::int64_t most = parts(kMaxParts);
+        for (std::int64_t n = 2; n <= most; ++n)
+            for (std::int64_t part = 0; part < n; ++part) {
+                const Range range = part_rows(part, n);
+                scratch_floats_ = std::max(
+                    scratch_floats_, forward_.scratch(part_of(forward_args_, 0, 1, range.first, range.last)));
+            }
     }
 
     void plan_backward(const StepInput& in, PlanMemory& memory) {
@@ -351,6 +401,7 @@ class ConvStep : public Step {
     Choice<PooledConv2dGradKernelDirect> without_lists_;
 
     Slot argmax_;  // bytes, in floats' memory
+    std::int64_t row_unit_ = 1;
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
     std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
     std::int64_t channel_capacity_ = 0, window_capacity_ = 0;

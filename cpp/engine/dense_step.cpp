@@ -104,6 +104,17 @@ class DenseStep : public Step {
 
     bool wide() const override { return wide_; }
 
+    // Columns of a sample's one row; softmax, which needs them all, is a step of its own.
+    std::int64_t parts(std::int64_t limit) const override {
+        const std::int64_t groups = (op_.units + kPackedGroup - 1) / kPackedGroup;
+        return rows_ > 1 ? 1 : std::min({limit, groups, 2 * op_.inputs * op_.units / kPartFlops});
+    }
+    void forward_part(const BlockRun& run, std::int64_t part, std::int64_t parts) const override {
+        wide_forward(run, static_cast<int>(part), static_cast<int>(parts));
+        const Range columns(op_.units, static_cast<int>(part), static_cast<int>(parts));
+        activation_.forward_range(run.at(slots_.y), columns.first, columns.last);
+    }
+
     void wide_forward(const BlockRun& run, int part, int parts) const override {
         const Range columns(op_.units, part, parts);
         if (columns.empty()) return;

@@ -64,6 +64,10 @@ class FoldedNormStep : public Step {
     }
 
     void forward(const BlockRun& run) const override { layer_->forward(with_weights(run)); }
+    std::int64_t parts(std::int64_t limit) const override { return layer_->parts(limit); }
+    void forward_part(const BlockRun& run, std::int64_t part, std::int64_t parts) const override {
+        layer_->forward_part(with_weights(run), part, parts);
+    }
     void backward(const BlockRun& run) const override { layer_->backward(with_weights(run)); }
 
     StepInfo info() const override {

@@ -4,13 +4,15 @@
 #include <shared_mutex>
 
 #include "base/check.h"
+#include "base/threads.h"
 
 namespace fastcnn {
 
 namespace {
 
-// Blocks that a batch of an inference plan is cut into at most.
-constexpr std::int64_t kInferenceBlocks = 64;
+// Blocks that a batch of an inference plan is cut into at most. Nothing is kept of a batch: it is a run of
+// blocks between two barriers.
+constexpr std::int64_t kInferenceBlocks = 4096;
 constexpr std::int64_t kInferenceBlockLimit = 16;
 
 // Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do
@@ -21,6 +23,28 @@ std::int64_t block_limit_for(std::int64_t samples) {
     while (limit < even && limit < kInferenceBlockLimit) limit *= 2;
     return limit;
 }
+
+// A range of samples, batch by batch.
+struct PredictJob final : Job {
+    PredictJob(const Plan& plan, Context& context, std::int64_t last)
+        : cursor{plan, context, {}}, end(last) {}
+
+    std::int64_t next_phase() override {
+        for (;;) {
+            if (const std::int64_t items = cursor.next()) return items;
+            BatchInput& in = cursor.in;
+            in.first += in.count;
+            if (in.first >= end) return 0;
+            in.outputs += in.count * cursor.plan.output_size();
+            in.count = std::min(cursor.plan.options().batch_size, end - in.first);
+        }
+    }
+    void run(std::int64_t item, int thread) override { cursor.run(item, thread); }
+    bool is_brief() const override { return cursor.plan.flops() * (end - cursor.in.first) < kBriefFlops; }
+
+    BatchCursor cursor;
+    std::int64_t end;
+};
 
 }  // namespace
 
@@ -41,14 +65,17 @@ std::unique_ptr<Plan> Network::make_plan(PlanOptions options) const {
 }
 
 std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const {
-    const std::int64_t limit = block_limit_for(samples);
+    // One sample is divided between the threads inside its steps; its plans are kept below zero.
+    const int split = samples == 1 ? std::min(thread_count(), kMaxParts) : 1;
+    const std::int64_t limit = block_limit_for(samples), key = split > 1 ? -split : limit;
     const std::lock_guard<std::mutex> guard(plans_mutex_);
-    std::shared_ptr<const Plan>& plan = plans_[limit];
+    std::shared_ptr<const Plan>& plan = plans_[key];
     if (!plan) {
         PlanOptions options;
         options.mode = Mode::infer;
         options.block_limit = limit;
-        options.batch_size = limit * kInferenceBlocks;
+        options.batch_size = split > 1 ? 1 : limit * kInferenceBlocks;
+        options.split = split;
         options.trainable.assign(parameters_.size(), false);
         plan = make_plan(std::move(options));
     }
@@ -60,8 +87,8 @@ void refresh_packed(const Plan& plan, const ParameterSet& owners, int threads) {
     if (plan.packed_version() == version) return;
     const std::lock_guard<std::mutex> guard(plan.pack_mutex());
     if (plan.packed_version() == version) return;
-    auto body = [&](const Worker& worker) { plan.pack(worker); };
-    run_team(threads, body);
+    const std::int64_t parts = threads > 1 ? 4 * threads : 1;
+    run_items(threads, parts, [&](std::int64_t part, int) { plan.pack(part, parts); });
     plan.set_packed_version(version);
 }
 
@@ -73,17 +100,32 @@ void Network::predict(const InputArray& x, std::int64_t begin, std::int64_t end,
     const BorrowedContext context(*plan, threads);
     const std::shared_lock<const ParameterSet> lock(owners_);
     refresh_packed(*plan, owners_, threads);
-    auto body = [&](const Worker& worker) {
-        BatchInput in;
-        in.x = &x;
-        for (in.first = begin; in.first < end; in.first += batch_size) {
-            in.count = std::min(batch_size, end - in.first);
-            in.outputs = out + (in.first - begin) * plan->output_size();
-            plan->run_batch(worker, *context, in);
-            worker.wait();  // the lanes' counters are ready for the next batch
-        }
-    };
-    run_team(threads, body);
+    PredictJob job(*plan, *context, end);
+    job.cursor.in.x = &x;
+    job.cursor.in.first = begin;
+    job.cursor.in.count = std::min(batch_size, end - begin);
+    job.cursor.in.outputs = out;
+    run_team(threads, job);
+}
+
+Profile Network::profile(const InputArray& x, double seconds) const {
+    Profile found;
+    found.plan = inference_plan(x.samples);
+    found.samples = x.samples;
+    const Plan& plan = *found.plan;
+    const int threads = plan.threads_wanted(std::min(plan.options().batch_size, x.samples));
+    std::vector<float> out(static_cast<std::size_t>(x.samples * plan.output_size()));
+    const BorrowedContext context(plan, threads);
+    const std::shared_lock<const ParameterSet> lock(owners_);
+    refresh_packed(plan, owners_, threads);
+    found.measure(*context, seconds, [&] {
+        PredictJob job(plan, *context, x.samples);
+        job.cursor.in.x = &x;
+        job.cursor.in.count = std::min(plan.options().batch_size, x.samples);
+        job.cursor.in.outputs = out.data();
+        run_team(threads, job);
+    });
+    return found;
 }
 
 void Network::forward_training(const InputArray& x, std::uint32_t step, float* out) const {
@@ -97,13 +139,12 @@ void Network::forward_training(const InputArray& x, std::uint32_t step, float* o
     const BorrowedContext context(*plan, threads);
     const std::unique_lock<const ParameterSet> lock(owners_);
     refresh_packed(*plan, owners_, threads);
-    BatchInput in;
-    in.x = &x;
-    in.count = x.samples;
-    in.outputs = out;
-    in.step = step;
-    auto body = [&](const Worker& worker) { plan->run_batch(worker, *context, in); };
-    run_team(threads, body);
+    PredictJob job(*plan, *context, x.samples);
+    job.cursor.in.x = &x;
+    job.cursor.in.count = x.samples;
+    job.cursor.in.outputs = out;
+    job.cursor.in.step = step;
+    run_team(threads, job);
     owners_.changed();
 }
 

@@ -1,6 +1,7 @@
 // A graph over parameters, and inference with it. Immutable; every method may be called from several threads.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -9,6 +10,28 @@
 #include "graph/graph.h"
 
 namespace fastcnn {
+
+// Where the time of a plan's runs goes.
+struct Profile {
+    std::shared_ptr<const Plan> plan;
+    std::vector<double> seconds;  // of all threads together, by Plan's places
+    double elapsed = 0;
+    std::int64_t runs = 0, samples = 0;  // samples of a run
+
+    // Runs `once` until `limit` seconds are over.
+    template <class Once>
+    void measure(Context& context, double limit, const Once& once) {
+        once();  // memory is touched, threads are awake
+        context.time_actions(*plan);
+        const auto start = std::chrono::steady_clock::now();
+        while (elapsed < limit) {
+            once();
+            ++runs;
+            elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        }
+        seconds = context.take_times();
+    }
+};
 
 class Network {
   public:
@@ -24,6 +47,9 @@ class Network {
     // Outputs of all samples as one training batch; moving statistics are updated.
     void forward_training(const InputArray& x, std::uint32_t step, float* out) const;
 
+    // Predicts again and again for `seconds`.
+    Profile profile(const InputArray& x, double seconds) const;
+
     std::unique_ptr<Plan> make_plan(PlanOptions options) const;
     std::shared_ptr<const Plan> inference_plan(std::int64_t samples) const;
 
@@ -32,7 +58,8 @@ class Network {
     std::vector<ParameterRef> parameters_;
     ParameterSet owners_;
     mutable std::mutex plans_mutex_;
-    mutable std::map<std::int64_t, std::shared_ptr<const Plan>> plans_;  // by block limit: at most five
+    mutable std::map<std::int64_t, std::shared_ptr<const Plan>>
+        plans_;  // by block limit, or minus the threads of one sample
 };
 
 // A plan's context, given back at the end of the scope.

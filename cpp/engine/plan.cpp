@@ -1,6 +1,9 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <chrono>
+
+#include "base/threads.h"
 
 namespace fastcnn {
 
@@ -63,12 +66,13 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
         steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
                                     static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
                                    memory_));
+    for (const auto& step : steps_) flops_ += step->info().flops;
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
-    make_phases(first_trained);
+    options_.split > 1 ? make_split_phases() : make_phases(first_trained);
 
     const std::int64_t blocks = ceil_div(options_.batch_size, memory_.block_size);
-    lane_count_ = blocks;
+    lane_count_ = std::min(blocks, kMaxItems);
     if (options_.mode == Mode::train) {
         const std::int64_t affordable =
             std::max<std::int64_t>(2, kLaneFloats / std::max<std::int64_t>(1, memory_.lane.size()));
@@ -89,8 +93,8 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
                                                  : kInferenceBlockFloats / std::max<std::int64_t>(1, most);
     std::int64_t block = std::clamp<std::int64_t>(budget, 1, kBlockLimit);
     if (memory_.training) block = std::min(block, ceil_div(options_.batch_size, kBlocksWanted));
-    memory_.chosen_for = std::min(block, options_.batch_size);
-    memory_.block_size = std::min(memory_.chosen_for, options_.block_limit);
+    memory_.chosen_for = memory_.training ? std::min(block, options_.batch_size) : block;
+    memory_.block_size = std::min({block, options_.block_limit, options_.batch_size});
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 
@@ -217,60 +221,141 @@ void Plan::make_phases(int first_trained) {
     if (!phase.actions.empty()) phases_.push_back(std::move(phase));
 }
 
+// Runs of steps that are not worth dividing belong to the phase of the divided step behind them, or stand
+// alone at the end.
+void Plan::make_split_phases() {
+    Phase phase;
+    phase.actions.push_back({Act::read, -1});
+    for (int i = 0; i < static_cast<int>(steps_.size()); ++i) {
+        phase.parts = steps_[static_cast<std::size_t>(i)]->parts(options_.split);
+        if (phase.parts > 1) {
+            phase.split_step = i;
+            phases_.push_back(std::move(phase));
+            phase = Phase{};
+        } else {
+            phase.actions.push_back({Act::forward, i});
+        }
+    }
+    phase.parts = 0;
+    phase.actions.push_back({Act::output, -1});
+    phases_.push_back(std::move(phase));
+}
+
 std::int64_t Plan::active_lanes(std::int64_t count) const {
     return std::min(lane_count_, ceil_div(ceil_div(count, memory_.block_size), blocks_per_lane_));
 }
 
 int Plan::threads_wanted(std::int64_t count) const {
-    return static_cast<int>(
-        std::min<std::int64_t>(thread_count(), std::max<std::int64_t>(1, active_lanes(count))));
+    std::int64_t items = std::max<std::int64_t>(1, active_lanes(count));
+    if (options_.split > 1)
+        for (const Phase& phase : phases_) items = std::max(items, phase.parts);
+    return static_cast<int>(std::min<std::int64_t>(thread_count(), items));
 }
 
-void Plan::pack(const Worker& worker) const {
-    for (const auto& step : steps_) step->pack(packed_.data(), worker.index, worker.size);
+void Plan::pack(std::int64_t part, std::int64_t parts) const {
+    for (const auto& step : steps_)
+        step->pack(packed_.data(), static_cast<int>(part), static_cast<int>(parts));
 }
 
-void Plan::run_batch(const Worker& worker, Context& context, const BatchInput& in) const {
-    const std::int64_t lanes = active_lanes(in.count), blocks = ceil_div(in.count, memory_.block_size);
+BlockRun Plan::block_run(Context& context, const BatchInput& in, int thread) const {
     BlockRun run;
-    run.block = context.thread_memory_[static_cast<std::size_t>(worker.index)].data();
+    run.block = context.thread_memory_[static_cast<std::size_t>(thread)].data();
     run.scratch = run.block + memory_.block.size();
     run.batch = context.batch_.data();
     run.packed = packed_.data();
     run.batch_count = in.count;
     run.step = in.step;
-    for (std::size_t p = 0; p < phases_.size(); ++p) {
-        const Phase& phase = phases_[p];
-        const Action& first_action = phase.actions.front();
-        if (first_action.act == Act::wide_forward || first_action.act == Act::wide_backward) {
-            const Step& step = *steps_[static_cast<std::size_t>(first_action.step)];
-            const BlockRun whole = whole_batch(context, in);
-            if (first_action.act == Act::wide_forward)
-                step.wide_forward(whole, worker.index, worker.size);
-            else
-                step.wide_backward(whole, worker.index, worker.size);
-            worker.wait();
-            continue;
-        }
-        std::atomic<std::int64_t>& next = context.next_lane_[p];
-        for (std::int64_t lane; (lane = next.fetch_add(1, std::memory_order_relaxed)) < lanes;) {
-            run.lane = context.lanes_.data() + lane * memory_.lane.size();
-            double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
-            const std::int64_t first = lane * blocks_per_lane_,
-                               last = std::min(first + blocks_per_lane_, blocks);
-            for (run.index = first; run.index < last; ++run.index) {
-                run.accumulate = run.index > first;
-                run.first = run.index * memory_.block_size;
-                run.count = std::min(memory_.block_size, in.count - run.first);
-                for (const Action& action : phase.actions) run_action(action, run, in, totals);
-            }
-        }
-        worker.wait();
-        if (worker.index == 0) next.store(0, std::memory_order_relaxed);
-        if (phase.sync_step < 0) continue;
-        if (worker.index == 0) sync(phase, context, in);
-        worker.wait();
+    return run;
+}
+
+std::int64_t Plan::open_phase(Context& context, const BatchInput& in, std::size_t index) const {
+    if (index > 0 && phases_[index - 1].sync_step >= 0) sync(phases_[index - 1], context, in);
+    if (index == phases_.size()) return 0;
+    const Phase& phase = phases_[index];
+    if (options_.split > 1) {
+        BlockRun run = block_run(context, in, 0);
+        run.count = in.count;
+        for (const Action& action : phase.actions)
+            timed(context, 0, action, [&] { run_action(action, run, in, nullptr); });
+        return phase.parts;
     }
+    // Parts of a wide step: some for each thread, so that a fast one takes more of them.
+    return is_wide(phase) ? 4 * context.threads() : active_lanes(in.count);
+}
+
+void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, std::int64_t item,
+                    int thread) const {
+    const Phase& phase = phases_[index];
+    if (phase.split_step >= 0) {
+        BlockRun run = block_run(context, in, thread);
+        run.block = context.thread_memory_[0].data();
+        run.count = in.count;
+        timed(context, thread, {Act::forward, phase.split_step}, [&] {
+            steps_[static_cast<std::size_t>(phase.split_step)]->forward_part(run, item, phase.parts);
+        });
+    } else if (is_wide(phase)) {
+        const Action& action = phase.actions.front();
+        const Step& step = *steps_[static_cast<std::size_t>(action.step)];
+        const BlockRun whole = whole_batch(context, in);
+        const int part = static_cast<int>(item), parts = 4 * context.threads();
+        timed(context, thread, action, [&] {
+            action.act == Act::wide_forward ? step.wide_forward(whole, part, parts)
+                                            : step.wide_backward(whole, part, parts);
+        });
+    } else {
+        run_lane(phase, item, thread, context, in);
+    }
+}
+
+void Plan::run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
+                    const BatchInput& in) const {
+    const std::int64_t blocks = ceil_div(in.count, memory_.block_size);
+    const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
+    BlockRun run = block_run(context, in, thread);
+    run.lane = context.lanes_.data() + lane * memory_.lane.size();
+    double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
+    for (run.index = first; run.index < last; ++run.index) {
+        run.accumulate = run.index > first;
+        run.first = run.index * memory_.block_size;
+        run.count = std::min(memory_.block_size, in.count - run.first);
+        for (const Action& action : phase.actions)
+            timed(context, thread, action, [&] { run_action(action, run, in, totals); });
+    }
+}
+
+template <class Body>
+void Plan::timed(Context& context, int thread, const Action& action, const Body& body) const {
+    if (context.times_.empty()) return body();
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    const auto time = std::chrono::steady_clock::now() - start;
+    context.times_[static_cast<std::size_t>(thread)][place_of(action)] +=
+        std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+}
+
+std::size_t Plan::place_of(const Action& action) {
+    if (action.step < 0) return 0;
+    const bool is_backward =
+        action.act == Act::before_backward || action.act == Act::backward || action.act == Act::wide_backward;
+    const std::size_t step = static_cast<std::size_t>(action.step);
+    return is_backward ? backward_place(step) : forward_place(step);
+}
+
+std::int64_t Plan::backward_flops(std::size_t step) const {
+    if (!slots_[step].dy.booked()) return 0;
+    return steps_[step]->info().flops * (slots_[step].dx.booked() ? 2 : 1);
+}
+
+void Context::time_actions(const Plan& plan) {
+    times_.assign(thread_memory_.size(), std::vector<std::int64_t>(1 + 2 * plan.steps_.size(), 0));
+}
+
+std::vector<double> Context::take_times() {
+    std::vector<double> seconds(times_.empty() ? 0 : times_[0].size(), 0.0);
+    for (const auto& thread : times_)
+        for (std::size_t i = 0; i < thread.size(); ++i) seconds[i] += 1e-9 * static_cast<double>(thread[i]);
+    times_.clear();
+    return seconds;
 }
 
 void Plan::run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const {
@@ -433,15 +518,15 @@ std::vector<StepInfo> Plan::infos() const {
 std::int64_t Plan::context_bytes(int threads) const {
     const std::int64_t floats = threads * (memory_.block.size() + memory_.scratch) + memory_.batch.size() +
                                 (options_.mode == Mode::train ? lane_count_ * memory_.lane.size() : 0);
-    return floats * 4 + lane_count_ * totals_stride() * 8;
+    return floats * 4 + (has_loss() ? lane_count_ * totals_stride() * 8 : 0);
 }
 
-Context::Context(const Plan& plan, int threads) : next_lane_(plan.phases_.size()) {
+Context::Context(const Plan& plan, int threads) {
     for (int t = 0; t < threads; ++t)
         thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
     batch_ = Buffer(plan.memory_.batch.size());
     if (plan.options_.mode == Mode::train) lanes_ = Buffer(plan.lane_count_ * plan.memory_.lane.size());
-    totals_ = Buffer(2 * plan.lane_count_ * plan.totals_stride());
+    if (plan.has_loss()) totals_ = Buffer(2 * plan.lane_count_ * plan.totals_stride());
     bytes_ = plan.context_bytes(threads);
 }
 

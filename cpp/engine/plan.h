@@ -36,6 +36,7 @@ struct PlanOptions {
     Mode mode = Mode::infer;
     std::int64_t batch_size = 1;
     std::int64_t block_limit = 16;  // samples of a block at most
+    int split = 1;                  // infer, one sample: threads that steps are divided for
     LossSpec loss;
     std::vector<MetricSpec> metrics;
     std::vector<bool> trainable;  // for each parameter
@@ -73,12 +74,18 @@ class Context {
     std::int64_t bytes() const { return bytes_; }
     int threads() const { return static_cast<int>(thread_memory_.size()); }
 
+    // From now on the time of every action is taken, by thread; take_times() ends it.
+    void time_actions(const Plan& plan);
+    // Seconds that all threads together spent, by place (Plan::place_of).
+    std::vector<double> take_times();
+
   private:
     friend class Plan;
 
+    std::vector<std::vector<std::int64_t>> times_;  // nanoseconds, by thread and place; empty: not taken
+
     std::vector<Buffer> thread_memory_;  // block, then scratch
     Buffer batch_, lanes_, totals_;
-    std::vector<std::atomic<std::int64_t>> next_lane_;  // one a phase
     std::int64_t bytes_ = 0;
 };
 
@@ -97,16 +104,20 @@ class Plan {
     std::int64_t rows() const { return rows_; }  // losses of a sample
     std::int64_t output_size() const { return output_size_; }
     int threads_wanted(std::int64_t count) const;
+    std::int64_t flops() const { return flops_; }  // of a sample's forward pass
 
-    // Called by every worker of a team: packs the weights; then the caller's barrier.
-    void pack(const Worker& worker) const;
-    // Called by every worker: one batch through all phases. Ends with a barrier.
-    void run_batch(const Worker& worker, Context& context, const BatchInput& in) const;
-    // After run_batch, in the same step: rows of the gradient of a wide step's kernel, into the whole matrix
-    // `gradient`.
+    // Part `part` of `parts` of packing the weights.
+    void pack(std::int64_t part, std::int64_t parts) const;
+    // One batch, phase by phase: open_phase(p) by one thread when phase p - 1 is complete, then run_item()
+    // for each of the items whose number it returned. 0 after the last phase.
+    std::int64_t open_phase(Context& context, const BatchInput& in, std::size_t phase) const;
+    void run_item(Context& context, const BatchInput& in, std::size_t phase, std::int64_t item,
+                  int thread) const;
+    // After the last phase, in the same step: rows of the gradient of a wide step's kernel, into the whole
+    // matrix `gradient`.
     void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
                           std::int64_t last_row, float* gradient) const;
-    // After run_batch, by one worker.
+    // After the last phase, by one thread.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
 
     // True where the packed weights are those of `version`; set by the caller under pack_mutex().
@@ -121,6 +132,11 @@ class Plan {
     void release(std::unique_ptr<Context> context) const;
 
     std::vector<StepInfo> infos() const;
+    // Where times are kept: what belongs to no step, then for each step its forward and its backward pass.
+    static std::size_t forward_place(std::size_t step) { return 1 + 2 * step; }
+    static std::size_t backward_place(std::size_t step) { return 2 + 2 * step; }
+    // Floating-point operations of a sample's backward pass through a step, were it dense.
+    std::int64_t backward_flops(std::size_t step) const;
     std::int64_t phase_count() const { return static_cast<std::int64_t>(phases_.size()); }
     std::int64_t context_bytes(int threads) const;
 
@@ -146,6 +162,10 @@ class Plan {
         std::vector<Action> actions;  // of each block; or one wide action
         int sync_step = -1;           // after the phase, with `sync_forward` or its opposite
         bool sync_is_forward = true;
+        // In a plan for one sample on several threads: this step in so many parts, after the actions, which
+        // one thread does alone.
+        int split_step = -1;
+        std::int64_t parts = 0;
     };
 
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
@@ -155,11 +175,23 @@ class Plan {
     Cut cut_of(const FusedOp& op) const;
     void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,
                        int first_trained);
+    static bool is_wide(const Phase& phase) {
+        return !phase.actions.empty() && (phase.actions.front().act == Act::wide_forward ||
+                                          phase.actions.front().act == Act::wide_backward);
+    }
     BlockRun whole_batch(Context& context, const BatchInput& in) const;
+    BlockRun block_run(Context& context, const BatchInput& in, int thread) const;
     void make_phases(int first_trained);
+    void make_split_phases();
     void plan_loss(const FusedLoss& fused, const Shape& output);
 
+    void run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
+                  const BatchInput& in) const;
+    static std::size_t place_of(const Action& action);
     void run_action(const Action& action, const BlockRun& run, const BatchInput& in, double* totals) const;
+    // Calls body(), whose time is `action`'s.
+    template <class Body>
+    void timed(Context& context, int thread, const Action& action, const Body& body) const;
     void read(const BlockRun& run, const BatchInput& in) const;
     void run_loss(const BlockRun& run, const BatchInput& in, double* totals) const;
     void write_outputs(const BlockRun& run, const BatchInput& in) const;
@@ -177,7 +209,7 @@ class Plan {
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<Phase> phases_;
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
-    std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0;
+    std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 
     Slot input_, output_, output_gradient_;
     Choice<ReadSamples> reader_;
@@ -192,6 +224,23 @@ class Plan {
     mutable std::atomic<std::uint64_t> packed_version_{0};
     mutable std::mutex contexts_mutex_;
     mutable std::vector<std::unique_ptr<Context>> contexts_;
+};
+
+// Where a job is in a batch.
+struct BatchCursor {
+    const Plan& plan;
+    Context& context;
+    BatchInput in;
+    std::size_t phase = 0;
+
+    // Items of the next phase, for Job::next_phase(); 0 when the batch is through, and the next call begins
+    // another.
+    std::int64_t next() {
+        const std::int64_t items = plan.open_phase(context, in, phase);
+        phase = items ? phase + 1 : 0;
+        return items;
+    }
+    void run(std::int64_t item, int thread) const { plan.run_item(context, in, phase - 1, item, thread); }
 };
 
 }  // namespace fastcnn

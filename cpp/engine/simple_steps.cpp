@@ -179,6 +179,10 @@ void FollowingActivation::forward(const BlockRun& run, const Slot& y) const {
     if (applies_forward_) forward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(y), y.stride});
 }
 
+void FollowingActivation::forward_range(float* y, std::int64_t first, std::int64_t last) const {
+    if (applies_forward_) forward_({kind_, 1, last - first, y + first, 0, y + first, 0});
+}
+
 void FollowingActivation::backward(const BlockRun& run, const Slot& y, const Slot& dy) const {
     if (applies_backward_) backward_({kind_, run.count, y.size, run.at(y), y.stride, run.at(dy), dy.stride});
 }

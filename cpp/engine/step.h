@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/memory.h"
-#include "base/threads.h"
+#include "base/team.h"
 #include "engine/arrays.h"
 #include "engine/parameters.h"
 #include "kernels/dispatch.h"
@@ -29,6 +29,12 @@ struct Slot {
     std::int64_t offset = -1, stride = 0, size = 0;
     bool booked() const { return offset >= 0; }
 };
+
+// Floating-point operations that a part of a divided step should have at the least, 1 to 2 us: a phase costs
+// up to 0.5 us.
+inline constexpr std::int64_t kPartFlops = 160 * 1024;
+// Parts of a step at most: more threads would spend their time between phases.
+inline constexpr int kMaxParts = 8;
 
 // A parameter's gradient in a lane.
 struct GradientSlot {
@@ -132,6 +138,10 @@ class Step {
     virtual void pack_weights(const float* /*kernel*/, float* /*packed*/, int /*part*/, int /*parts*/) const {
     }
     virtual void forward(const BlockRun& run) const = 0;
+    // Pieces, at most `limit`, that a forward pass of one sample is worth dividing into, each on its own
+    // thread (the block's memory is shared then, scratch is not). Bits do not depend on them.
+    virtual std::int64_t parts(std::int64_t /*limit*/) const { return 1; }
+    virtual void forward_part(const BlockRun&, std::int64_t /*part*/, std::int64_t /*parts*/) const {}
     virtual void backward(const BlockRun&) const {}
 
     // Sync steps: statistics of a block before its forward pass, and of the gradient before its backward

@@ -45,6 +45,8 @@ class FollowingActivation {
     // step above where `gradient_above`.
     FollowingActivation(ActivationName name, bool relu_is_fused, bool gradient_above);
     void forward(const BlockRun& run, const Slot& y) const;
+    // Elements [first, last) of one sample.
+    void forward_range(float* y, std::int64_t first, std::int64_t last) const;
     void backward(const BlockRun& run, const Slot& y, const Slot& dy) const;
 
   private:

@@ -31,13 +31,6 @@ struct SlotUse {
 
 }  // namespace
 
-struct Trainer::Step {
-    BatchInput batch;
-    BatchTotals totals;
-    float learning_rate = 0, alpha = 0;
-    bool last = false;
-};
-
 Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
                  OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable)
     : network_(std::move(network)),
@@ -176,7 +169,7 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     sum_(s);
 }
 
-void Trainer::update_chunk(const Chunk& chunk, const Step& step, float gradient_scale) {
+void Trainer::update_chunk(const Chunk& chunk, const Rates& rates, float gradient_scale) {
     const std::size_t p = static_cast<std::size_t>(chunk.parameter);
     const std::int64_t at = offsets_[p] + chunk.first;
     OptimizerUpdate a = optimizer_.rule;
@@ -187,8 +180,8 @@ void Trainer::update_chunk(const Chunk& chunk, const Step& step, float gradient_
     a.v = v_.data() ? v_.data() + at : nullptr;
     a.u = u_.data() ? u_.data() + at : nullptr;
     a.gradient_scale = gradient_scale;
-    a.learning_rate = step.learning_rate;
-    a.alpha = step.alpha;
+    a.learning_rate = rates.learning_rate;
+    a.alpha = rates.alpha;
     update_(a);
 }
 
@@ -203,30 +196,135 @@ float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
     return norm > limit ? static_cast<float>(limit / norm) : 1.0f;
 }
 
-// One pass: each worker takes the same run of chunks every step, so that its slots are still in its cache.
-void Trainer::update(const Worker& worker, TrainPlan& plan, Context& context, const Step& step) {
-    const std::int64_t chunks = static_cast<std::int64_t>(plan.chunks.size());
-    const bool by_norm = optimizer_.clip_norm > 0 || optimizer_.global_clip_norm > 0;
-    for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i) {
-        sum_chunk(plan, static_cast<std::size_t>(i), context, step.batch, by_norm);
-        if (!by_norm) update_chunk(plan.chunks[static_cast<std::size_t>(i)], step, 1.0f);
-    }
-    if (!by_norm) return;
-    worker.wait();  // every chunk's norm is known
-    int parameter = -1;
-    float scale = 1.0f;
-    for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i) {
-        const Chunk& chunk = plan.chunks[static_cast<std::size_t>(i)];
-        if (chunk.parameter != parameter) scale = clip_scale(plan, parameter = chunk.parameter);
-        update_chunk(chunk, step, scale);
+// One pass over a share of the chunks. With clipping by norm the update waits until every norm is known.
+void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Rates& rates,
+                           Share share) {
+    const bool by_norm = clips_by_norm();
+    for (std::int64_t i = share.begin; i < share.end; ++i) {
+        sum_chunk(plan, static_cast<std::size_t>(i), context, batch, by_norm);
+        if (!by_norm) update_chunk(plan.chunks[static_cast<std::size_t>(i)], rates, 1.0f);
     }
 }
 
-RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
+void Trainer::clip_share(const TrainPlan& plan, const Rates& rates, Share share) {
+    int parameter = -1;
+    float scale = 1.0f;
+    for (std::int64_t i = share.begin; i < share.end; ++i) {
+        const Chunk& chunk = plan.chunks[static_cast<std::size_t>(i)];
+        if (chunk.parameter != parameter) scale = clip_scale(plan, parameter = chunk.parameter);
+        update_chunk(chunk, rates, scale);
+    }
+}
+
+// Steps of training: the batch's own phases, then the optimizer, then the packing of the weights.
+struct Trainer::TrainJob final : Job {
+    TrainJob(Trainer& t, TrainPlan& tp, Context& context, const RunInput& input, const RunLimits& run_limits,
+             int threads)
+        : trainer(t), train(tp), in(input), limits(run_limits), cursor{*tp.plan, context, {}} {
+        const std::size_t n = trainer.metrics_.size();
+        for (std::vector<double>* v :
+             {&totals.metric_total, &totals.metric_count, &result.metric_total, &result.metric_count})
+            v->assign(n, 0.0);
+        // A few shares for each thread, so that a fast one takes more of them; few enough that each thread
+        // mostly meets the same weights again, which are in its cache.
+        shares = std::min<std::int64_t>(4 * threads, static_cast<std::int64_t>(train.chunks.size()));
+        shares = std::max<std::int64_t>(1, shares);
+        prepare();
+    }
+
+    std::int64_t next_phase() override {
+        switch (stage) {
+            case Stage::batch:
+                if (const std::int64_t items = cursor.next()) return items;
+                stage = Stage::update;
+                return shares;
+            case Stage::update:
+                stage = trainer.clips_by_norm() ? Stage::clip : Stage::pack;
+                return shares;
+            case Stage::clip:
+                stage = Stage::pack;
+                return shares;
+            case Stage::pack:
+                break;
+        }
+        account();
+        if (last()) return 0;
+        prepare();
+        stage = Stage::batch;
+        return cursor.next();
+    }
+
+    void run(std::int64_t item, int thread) override {
+        const Share share(static_cast<std::int64_t>(train.chunks.size()), item, shares);
+        switch (stage) {
+            case Stage::batch:
+                return cursor.run(item, thread);
+            case Stage::update:
+                return trainer.update_share(train, cursor.context, cursor.in, rates, share);
+            case Stage::clip:
+                return trainer.clip_share(train, rates, share);
+            case Stage::pack:
+                return train.plan->pack(item, shares);
+        }
+    }
+
+    void prepare() {
+        BatchInput& batch = cursor.in;
+        const std::int64_t first = in.begin + result.samples;
+        batch.x = &in.x;
+        batch.y = in.y;
+        batch.weight = in.weight;
+        batch.indices = in.indices ? in.indices + first : nullptr;
+        batch.first = first;
+        batch.count = std::min(in.batch_size, in.end - first);
+        batch.outputs = in.outputs ? in.outputs + result.samples * train.plan->output_size() : nullptr;
+        batch.step = static_cast<std::uint32_t>(trainer.iterations_);
+        const double rate = limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps];
+        const double t = static_cast<double>(trainer.iterations_ + 1);
+        const OptimizerUpdate& rule = trainer.optimizer_.rule;
+        rates.learning_rate = static_cast<float>(rate);
+        rates.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(rule.beta_2, t)) /
+                                         (1.0 - std::pow(rule.beta_1, t)));
+    }
+
+    void account() {
+        train.plan->collect(cursor.context, cursor.in, totals);
+        const double n = static_cast<double>(cursor.in.count);
+        double batch_loss = totals.loss / (n * static_cast<double>(train.plan->rows()));
+        for (double penalty : train.penalty) batch_loss += penalty;
+        result.loss += batch_loss * n;
+        result.loss_weight += n;
+        for (std::size_t m = 0; m < totals.metric_total.size(); ++m) {
+            result.metric_total[m] += totals.metric_total[m];
+            result.metric_count[m] += totals.metric_count[m];
+        }
+        ++result.steps;
+        ++trainer.iterations_;
+        result.samples += cursor.in.count;
+    }
+
+    bool last() const {
+        return result.steps >= limits.max_steps || in.begin + result.samples >= in.end ||
+               std::chrono::duration<double>(Clock::now() - start).count() > limits.seconds;
+    }
+
+    enum class Stage { batch, update, clip, pack };  // of the phase at work
+
+    Trainer& trainer;
+    TrainPlan& train;
+    const RunInput& in;
+    const RunLimits& limits;
+    BatchCursor cursor;
+    Stage stage = Stage::batch;
+    std::int64_t shares = 1;
+    Rates rates;
+    BatchTotals totals;
     RunTotals result;
-    result.metric_total.assign(metrics_.size(), 0.0);
-    result.metric_count.assign(metrics_.size(), 0.0);
-    if (in.begin >= in.end || limits.max_steps <= 0) return result;
+    const Clock::time_point start = Clock::now();
+};
+
+RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
+    if (in.begin >= in.end || limits.max_steps <= 0) return no_totals();
     const std::lock_guard<std::mutex> guard(mutex_);
     const std::shared_ptr<TrainPlan> train = train_plan(in.batch_size);
     const Plan& plan = *train->plan;
@@ -235,62 +333,18 @@ RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
     const ParameterSet& owners = network_->owners();
     const std::unique_lock<const ParameterSet> lock(owners);
     refresh_packed(plan, owners, threads);
-
-    Step step;
-    step.totals.metric_total.assign(metrics_.size(), 0.0);
-    step.totals.metric_count.assign(metrics_.size(), 0.0);
-    const auto start = Clock::now();
-    const auto prepare = [&] {
-        BatchInput& batch = step.batch;
-        const std::int64_t first = in.begin + result.samples;
-        batch.x = &in.x;
-        batch.y = in.y;
-        batch.weight = in.weight;
-        batch.indices = in.indices ? in.indices + first : nullptr;
-        batch.first = first;
-        batch.count = std::min(in.batch_size, in.end - first);
-        batch.outputs = in.outputs ? in.outputs + result.samples * plan.output_size() : nullptr;
-        batch.step = static_cast<std::uint32_t>(iterations_);
-        const double rate = limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps];
-        const double t = static_cast<double>(iterations_ + 1);
-        const OptimizerUpdate& rule = optimizer_.rule;
-        step.learning_rate = static_cast<float>(rate);
-        step.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(rule.beta_2, t)) /
-                                        (1.0 - std::pow(rule.beta_1, t)));
-    };
-    const auto account = [&] {
-        plan.collect(*context, step.batch, step.totals);
-        const double n = static_cast<double>(step.batch.count);
-        double batch_loss = step.totals.loss / (n * static_cast<double>(plan.rows()));
-        for (double penalty : train->penalty) batch_loss += penalty;
-        result.loss += batch_loss * n;
-        result.loss_weight += n;
-        for (std::size_t m = 0; m < metrics_.size(); ++m) {
-            result.metric_total[m] += step.totals.metric_total[m];
-            result.metric_count[m] += step.totals.metric_count[m];
-        }
-        ++result.steps;
-        ++iterations_;
-        result.samples += step.batch.count;
-        step.last = result.steps >= limits.max_steps || in.begin + result.samples >= in.end ||
-                    std::chrono::duration<double>(Clock::now() - start).count() > limits.seconds;
-        if (!step.last) prepare();
-    };
-    prepare();
-    auto body = [&](const Worker& worker) {
-        do {
-            plan.run_batch(worker, *context, step.batch);
-            update(worker, *train, *context, step);
-            worker.wait();
-            plan.pack(worker);
-            if (worker.index == 0) account();
-            worker.wait();
-        } while (!step.last);
-    };
-    run_team(threads, body);
+    TrainJob job(*this, *train, *context, in, limits, threads);
+    run_team(threads, job);
     owners.changed();
     plan.set_packed_version(owners.version());
-    return result;
+    return std::move(job.result);
+}
+
+RunTotals Trainer::no_totals() const {
+    RunTotals totals;
+    totals.metric_total.assign(metrics_.size(), 0.0);
+    totals.metric_count.assign(metrics_.size(), 0.0);
+    return totals;
 }
 
 double Trainer::penalty() const {
@@ -310,56 +364,94 @@ double Trainer::penalty() const {
     return sum;
 }
 
-RunTotals Trainer::evaluate(const RunInput& in) const {
+struct Trainer::EvaluateJob final : Job {
+    EvaluateJob(const Plan& plan, Context& context, const RunInput& input, RunTotals none)
+        : in(input), cursor{plan, context, {}}, result(std::move(none)) {
+        totals.metric_total = totals.metric_count = result.metric_total;  // here: the team allocates nothing
+        cursor.in.x = &in.x;
+        cursor.in.y = in.y;
+        cursor.in.weight = in.weight;
+        prepare(in.begin);
+    }
+
+    std::int64_t next_phase() override {
+        for (;;) {
+            if (const std::int64_t items = cursor.next()) return items;
+            cursor.plan.collect(cursor.context, cursor.in, totals);
+            result.loss += totals.loss;
+            for (std::size_t m = 0; m < totals.metric_total.size(); ++m) {
+                result.metric_total[m] += totals.metric_total[m];
+                result.metric_count[m] += totals.metric_count[m];
+            }
+            const std::int64_t next = cursor.in.first + cursor.in.count;
+            if (next >= in.end) return 0;
+            prepare(next);
+        }
+    }
+    void run(std::int64_t item, int thread) override { cursor.run(item, thread); }
+
+    void prepare(std::int64_t first) {
+        cursor.in.first = first;
+        cursor.in.indices = in.indices ? in.indices + first : nullptr;
+        cursor.in.count = std::min(cursor.plan.options().batch_size, in.end - first);
+        cursor.in.outputs =
+            in.outputs ? in.outputs + (first - in.begin) * cursor.plan.output_size() : nullptr;
+    }
+
+    const RunInput& in;
+    BatchCursor cursor;
+    BatchTotals totals;
     RunTotals result;
-    result.metric_total.assign(metrics_.size(), 0.0);
-    result.metric_count.assign(metrics_.size(), 0.0);
-    if (in.begin >= in.end) return result;
+};
+
+RunTotals Trainer::evaluate(const RunInput& in) const {
+    if (in.begin >= in.end) return no_totals();
     std::shared_ptr<const Plan> plan;
     {
         const std::lock_guard<std::mutex> guard(evaluation_mutex_);
         if (!evaluation_plan_) evaluation_plan_ = this->plan(Mode::evaluate, 16 * kEvaluationBlocks);
         plan = evaluation_plan_;
     }
-    const std::int64_t batch_size = plan->options().batch_size;
-    const int threads = plan->threads_wanted(std::min(batch_size, in.end - in.begin));
+    const int threads = plan->threads_wanted(std::min(plan->options().batch_size, in.end - in.begin));
     const BorrowedContext context(*plan, threads);
     const ParameterSet& owners = network_->owners();
     const std::shared_lock<const ParameterSet> lock(owners);
     refresh_packed(*plan, owners, threads);
-    BatchTotals totals;
-    totals.metric_total.assign(metrics_.size(), 0.0);  // here, so that the team allocates nothing
-    totals.metric_count.assign(metrics_.size(), 0.0);
-    auto body = [&](const Worker& worker) {
-        BatchInput batch;
-        batch.x = &in.x;
-        batch.y = in.y;
-        batch.weight = in.weight;
-        for (std::int64_t first = in.begin; first < in.end; first += batch_size) {
-            batch.first = first;
-            batch.indices = in.indices ? in.indices + first : nullptr;
-            batch.count = std::min(batch_size, in.end - first);
-            batch.outputs = in.outputs ? in.outputs + (first - in.begin) * plan->output_size() : nullptr;
-            plan->run_batch(worker, *context, batch);
-            if (worker.index == 0) {
-                plan->collect(*context, batch, totals);
-                result.loss += totals.loss;
-                for (std::size_t m = 0; m < metrics_.size(); ++m) {
-                    result.metric_total[m] += totals.metric_total[m];
-                    result.metric_count[m] += totals.metric_count[m];
-                }
-            }
-            worker.wait();
-        }
-    };
-    run_team(threads, body);
+    EvaluateJob job(*plan, *context, in, no_totals());
+    run_team(threads, job);
+    RunTotals& result = job.result;
     const double n = static_cast<double>(in.end - in.begin);
     result.samples = in.end - in.begin;
     result.steps = (result.samples + in.batch_size - 1) / in.batch_size;
     result.loss = result.loss / static_cast<double>(plan->rows()) + penalty() * n;
     result.loss_weight = n;
-    return result;
+    return std::move(result);
 }
+
+// One batch, and its gradient summed over the lanes.
+struct Trainer::GradientsJob final : Job {
+    GradientsJob(Trainer& t, TrainPlan& tp, Context& context)
+        : trainer(t), train(tp), cursor{*tp.plan, context, {}} {}
+
+    std::int64_t next_phase() override {
+        if (summing) return 0;
+        if (const std::int64_t items = cursor.next()) return items;
+        summing = true;
+        return std::min(kMaxItems, static_cast<std::int64_t>(train.chunks.size()));
+    }
+    void run(std::int64_t item, int thread) override {
+        if (!summing) return cursor.run(item, thread);
+        const std::int64_t chunks = static_cast<std::int64_t>(train.chunks.size());
+        const Share share(chunks, item, std::min(kMaxItems, chunks));
+        for (std::int64_t i = share.begin; i < share.end; ++i)
+            trainer.sum_chunk(train, static_cast<std::size_t>(i), cursor.context, cursor.in, false);
+    }
+
+    Trainer& trainer;
+    TrainPlan& train;
+    BatchCursor cursor;
+    bool summing = false;
+};
 
 void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vector<float*>& out) {
     if (in.begin >= in.end) return;
@@ -372,24 +464,44 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
     const ParameterSet& owners = network_->owners();
     const std::unique_lock<const ParameterSet> lock(owners);
     refresh_packed(plan, owners, threads);
-    BatchInput batch;
+    GradientsJob job(*this, *train, *context);
+    BatchInput& batch = job.cursor.in;
     batch.x = &in.x;
     batch.y = in.y;
     batch.weight = in.weight;
     batch.first = in.begin;
     batch.count = count;
     batch.step = number;
-    auto body = [&](const Worker& worker) {
-        plan.run_batch(worker, *context, batch);
-        const std::int64_t chunks = static_cast<std::int64_t>(train->chunks.size());
-        for (std::int64_t i = worker.begin(chunks); i < worker.end(chunks); ++i)
-            sum_chunk(*train, static_cast<std::size_t>(i), *context, batch, false);
-    };
-    run_team(threads, body);
+    run_team(threads, job);
     for (std::size_t p = 0; p < out.size(); ++p)
         if (out[p] && trainable_[p])
             std::memcpy(out[p], gradient_.data() + offsets_[p],
                         static_cast<std::size_t>(network_->parameters()[p].size()) * sizeof(float));
+}
+
+Profile Trainer::profile(const RunInput& in, double seconds) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    Profile found;
+    found.samples = in.end - in.begin;
+    const std::shared_ptr<TrainPlan> train = train_plan(found.samples);
+    found.plan = train->plan;
+    const Plan& plan = *found.plan;
+    const int threads = plan.threads_wanted(found.samples);
+    const BorrowedContext context(plan, threads);
+    const std::unique_lock<const ParameterSet> lock(network_->owners());
+    refresh_packed(plan, network_->owners(), threads);
+    found.measure(*context, seconds, [&] {
+        GradientsJob job(*this, *train, *context);
+        BatchInput& batch = job.cursor.in;
+        batch.x = &in.x;
+        batch.y = in.y;
+        batch.weight = in.weight;
+        batch.first = in.begin;
+        batch.count = found.samples;
+        batch.update_statistics = false;
+        run_team(threads, job);
+    });
+    return found;
 }
 
 }  // namespace fastcnn

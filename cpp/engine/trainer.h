@@ -62,6 +62,9 @@ class Trainer {
     // wanted.
     void gradients(const RunInput& in, std::uint32_t step, const std::vector<float*>& out);
 
+    // Computes the gradients of one batch again and again for `seconds`; changes no weight.
+    Profile profile(const RunInput& in, double seconds);
+
     std::int64_t iterations() const;
     void set_iterations(std::int64_t iterations);
     // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter:
@@ -87,16 +90,25 @@ class Trainer {
         std::vector<Chunk> chunks;
         std::vector<double> penalty, squares;  // by chunk
     };
-    struct Step;  // what all workers of a step share
+    struct Rates {
+        float learning_rate = 0, alpha = 0;
+    };
+    struct TrainJob;
+    struct EvaluateJob;
+    struct GradientsJob;
 
     std::shared_ptr<TrainPlan> train_plan(std::int64_t batch_size);
     std::vector<Chunk> make_chunks(const Plan& plan) const;
     void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch,
                    bool want_squares);
-    void update(const Worker& worker, TrainPlan& plan, Context& context, const Step& step);
-    void update_chunk(const Chunk& chunk, const Step& step, float gradient_scale);
+    void update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Rates& rates,
+                      Share share);
+    void clip_share(const TrainPlan& plan, const Rates& rates, Share share);
+    void update_chunk(const Chunk& chunk, const Rates& rates, float gradient_scale);
+    bool clips_by_norm() const { return optimizer_.clip_norm > 0 || optimizer_.global_clip_norm > 0; }
     float clip_scale(const TrainPlan& plan, int parameter) const;
     double penalty() const;
+    RunTotals no_totals() const;
 
     std::shared_ptr<const Network> network_;
     LossSpec loss_;

@@ -30,6 +30,9 @@ struct Kernel {
     // Estimated processor cycles of one run(), to choose between rows that do the same; null: taken as soon
     // as it does not decline.
     double (*cost)(const Args&) = nullptr;
+    // Convolutions: rows of the result that are computed together. A call for a part of the rows that begins
+    // at a multiple of it gives the same bits as a call for all of them. Null: 1.
+    std::int64_t (*row_unit)(const Args&) = nullptr;
 };
 
 // ---------------------------------------------------------------------------------------------- convolution
@@ -570,6 +573,17 @@ struct ReadSamples {
     std::int64_t size = 0;
     const void* x = nullptr;
     float* y = nullptr;
+};
+
+// ----------------------------------------------------------------------------------------------------- peak
+
+// What a processor can do at the most: `rounds` of r = a r + b on as many registers as a tile has
+// accumulators, begun at `start`. *value: the mean of all lanes; *flops: operations done.
+struct FmaLoop {
+    std::int64_t rounds = 0;
+    float start = 0.0f, a = 0.0f, b = 0.0f;
+    float* value = nullptr;
+    std::int64_t* flops = nullptr;
 };
 
 }  // namespace fastcnn

@@ -70,6 +70,9 @@ struct Choice {
     std::int64_t packed(const Args& args) const {
         return row->kernel->packed ? row->kernel->packed(args) : 0;
     }
+    std::int64_t row_unit(const Args& args) const {
+        return row->kernel->row_unit ? row->kernel->row_unit(args) : 1;
+    }
 };
 
 // Whether rows that use Winograd's method may be chosen; where not, the direct sums are. True at first;

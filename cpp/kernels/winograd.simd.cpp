@@ -256,16 +256,21 @@ void forward_run(const Conv2dForward& f) {
     Forward<M>(f).run();
 }
 
+// A row of tiles.
+template <int M>
+std::int64_t forward_row_unit(const Conv2dForward& f) {
+    return f.pooled ? M / 2 : M;
+}
+
 }  // namespace
 
-const Kernel<Conv2dForward> conv2d_forward_winograd2 = {forward_run<2>,     forward_declines<2>,
-                                                        forward_scratch<2>, forward_packed<2>,
-                                                        forward_pack<2>,    forward_cost<2>};
-const Kernel<Conv2dForward> conv2d_forward_winograd3 = {forward_run<3>,     forward_declines<3>,
-                                                        forward_scratch<3>, forward_packed<3>,
-                                                        forward_pack<3>,    forward_cost<3>};
-const Kernel<Conv2dForward> conv2d_forward_winograd4 = {forward_run<4>,     forward_declines<4>,
-                                                        forward_scratch<4>, forward_packed<4>,
-                                                        forward_pack<4>,    forward_cost<4>};
+#define FASTCNN_WINOGRAD(M)                                                          \
+    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                       \
+        forward_run<M>,  forward_declines<M>, forward_scratch<M>, forward_packed<M>, \
+        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>};
+FASTCNN_WINOGRAD(2)
+FASTCNN_WINOGRAD(3)
+FASTCNN_WINOGRAD(4)
+#undef FASTCNN_WINOGRAD
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -390,6 +390,9 @@ struct GradKernel : Gradients<M> {
     }
 };
 
+// Tiles overlap: all rows.
+std::int64_t grad_input_row_unit(const Conv2dGradInput& g) { return g.shape.h.in; }
+
 template <int M>
 const char* grad_kernel_declines(const Conv2dGradKernel& g) {
     return winograd_declines(g.shape);
@@ -412,12 +415,12 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
 
 }  // namespace
 
-#define FASTCNN_WINOGRAD(M)                                                                    \
-    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M = {                            \
-        grad_input_run<M>,    grad_input_declines<M>, grad_input_scratch<M>,                   \
-        grad_input_packed<M>, grad_input_pack<M>,     grad_input_cost<M>};                     \
-    const Kernel<Conv2dGradKernel> conv2d_grad_kernel_winograd##M = {                          \
-        grad_kernel_run<M>, grad_kernel_declines<M>, grad_kernel_scratch<M>, nullptr, nullptr, \
+#define FASTCNN_WINOGRAD(M)                                                                      \
+    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M = {                              \
+        grad_input_run<M>,  grad_input_declines<M>, grad_input_scratch<M>, grad_input_packed<M>, \
+        grad_input_pack<M>, grad_input_cost<M>,     grad_input_row_unit};                        \
+    const Kernel<Conv2dGradKernel> conv2d_grad_kernel_winograd##M = {                            \
+        grad_kernel_run<M>, grad_kernel_declines<M>, grad_kernel_scratch<M>, nullptr, nullptr,   \
         grad_kernel_cost<M>};
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)

@@ -14,7 +14,7 @@ class Error(ValueError):
 # --- configuration ---------------------------------------------------------------------------------------------
 
 def build_config() -> dict[str, Any]:
-    """compiler, build_type, openmp (bool), cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
+    """compiler, build_type, cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None:
@@ -110,6 +110,13 @@ class Network:
         self, x: NDArray[Any], batch_size: int, begin: int = 0, end: int = -1, out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """Outputs of samples [begin, end) in inference mode, (end - begin, *output_shape); `out` is that array or None."""
+    def predict_usual(self, x: Any) -> NDArray[np.float32] | None:
+        """predict for a C-contiguous float32 or uint8 array of the input's exact shape; None, at once, for all others."""
+
+    def profile(self, x: NDArray[Any], seconds: float) -> list[dict[str, Any]]:
+        """explain's list for predict of x, with forward_seconds of all threads (and backward_...: 0) a run; in the last
+        entry samples, runs, elapsed_seconds (of a run), other_seconds (of no step)."""
+
     def forward_training(self, x: NDArray[Any], step: int) -> NDArray[np.float32]:
         """Outputs of one batch in training mode: dropout drawn for `step`, batch statistics used and moving ones updated."""
     def explain(self, batch_size: int, training: bool) -> list[dict[str, Any]]:
@@ -177,6 +184,11 @@ class Trainer:
         outputs: NDArray[np.float32] | None,
     ) -> dict[str, Any]:
         """The same sums over rows [begin, end) in inference mode; changes nothing."""
+    def profile(
+        self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[np.float32] | None, seconds: float
+    ) -> list[dict[str, Any]]:
+        """Network.profile's list for the gradients of one batch; changes nothing."""
+
     def gradients(
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[np.float32] | None, step: int
     ) -> list[NDArray[np.float32] | None]:
@@ -463,6 +475,12 @@ def sum_gradients_transposed(lanes: NDArray[Any], isa: str = "", algorithm: str 
     """lanes (k, columns, rows) -> (rows, columns)"""
 
 def read_samples(x: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[np.float32]: ...
+def fma_loop(rounds: int, start: float, a: float, b: float, isa: str = "", algorithm: str = "") -> tuple[float, int]:
+    """r = a r + b, rounds times in every lane of a tile's registers: (mean of the lanes, operations done)."""
+
+def peak_gflops() -> float:
+    """10^9 multiply-adds, counted twice, that one thread does a second at the level in use; measured once."""
+
 def philox(seed: int, counter: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """One block of Philox4x32-10."""
 

@@ -64,7 +64,6 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "build": {
             "compiler": build["compiler"],
             "type": build["build_type"],
-            "OpenMP": "yes" if build["openmp"] else "no (one thread)",
             "CUDA": "yes" if build["cuda"] else "no",
         },
     }

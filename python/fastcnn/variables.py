@@ -11,6 +11,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastcnn import _core, _messages
 
 
+class Structure:
+    """Counts the changes after which a model may need another native network; models compare it in every call."""
+
+    version = 0
+
+    @classmethod
+    def changed(cls) -> None:
+        """A variable moved, or a layer or model would describe itself differently."""
+        cls.version += 1
+
+
 class Variable:
     """A named float32 array: a weight of a layer.
 
@@ -132,3 +143,4 @@ def join(variables: list[Variable], owner: object) -> None:
     for index, variable in enumerate(mine):
         variable._binding = (parameters, index)
         variable._owner = reference
+    Structure.changed()

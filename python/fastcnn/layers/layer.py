@@ -12,7 +12,7 @@ from fastcnn import _core, _messages, initializers, regularizers
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
-from fastcnn.variables import Variable
+from fastcnn.variables import Structure, Variable
 
 Shape = Sequence[int | None]
 
@@ -166,6 +166,7 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = _messages.flag(self.name, "trainable", value)
+        Structure.changed()
         for variable in self._trainable_variables:
             variable.trainable = self._trainable
 

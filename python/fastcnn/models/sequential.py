@@ -17,7 +17,7 @@ from fastcnn.layers.layer import KerasTensor, Layer
 from fastcnn.models import summary as summaries
 from fastcnn.models import weights_file
 from fastcnn.models.trainer import TrainingMethods
-from fastcnn.variables import Variable, join
+from fastcnn.variables import Structure, Variable, join
 
 
 class Sequential(TrainingMethods, Layer):
@@ -55,6 +55,9 @@ class Sequential(TrainingMethods, Layer):
         self._input_layer: InputLayer | None = None
         self._shapes: list[tuple[int, ...]] = []  # of one sample after each layer, where built
         self._network: BuiltNetwork | None = None
+        # The native function for arrays that need no checks, good while nothing changed since that version.
+        self._usual: Callable[[Any], NDArray[np.float32] | None] = _none
+        self._usual_version = -1
         self._structure_lock = threading.RLock()
         self._init_training()
         if layers is not None:
@@ -133,6 +136,7 @@ class Sequential(TrainingMethods, Layer):
         self._layers, self._input_layer, self._shapes = layers, input_layer, shapes
         self.built = bool(shapes)
         self._network = None
+        Structure.changed()
 
     def _maybe_build(self) -> None:
         if self._input_layer is not None and self._layers:
@@ -251,6 +255,10 @@ class Sequential(TrainingMethods, Layer):
                     assert self._input_layer is not None
                     join(self.weights, self)
                     network = self._network = BuiltNetwork(self._layers, self._input_layer.sample_shape)
+        if self._usual_version != Structure.version:
+            version = Structure.version
+            if network.is_current():
+                self._usual, self._usual_version = network.native.predict_usual, version
         return network
 
     def _network_for(self, input_shape: tuple[int, ...]) -> BuiltNetwork:
@@ -269,6 +277,10 @@ class Sequential(TrainingMethods, Layer):
         Raises:
             ValueError: the array does not fit.
         """
+        if not training and self._usual_version == Structure.version:
+            outputs = self._usual(inputs)
+            if outputs is not None:
+                return outputs
         if isinstance(inputs, KerasTensor):
             return super().__call__(inputs)
         x = as_inputs(self.name, inputs)
@@ -315,6 +327,7 @@ class Sequential(TrainingMethods, Layer):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = _messages.flag(self.name, "trainable", value)
+        Structure.changed()
         for layer in self._layers:
             layer.trainable = self._trainable
 
@@ -396,6 +409,47 @@ class Sequential(TrainingMethods, Layer):
         print(summaries.explain_table(steps))
         return steps
 
+    def profile(self, x: Any, y: Any = None, sample_weight: Any = None, seconds: float = 0.5) -> list[dict[str, Any]]:
+        """Runs the model again and again and prints where the time goes, step by step.
+
+        Without `y` the steps are those of `predict` for these samples. With `y` they are those of one training batch,
+        forward and backward, without the optimizer; no weight changes. Speeds are compared with the most that this
+        processor can do, which a short loop of multiply-adds finds out. A backward pass counts as many operations
+        as a dense one has; one that skips the zeros of pooling and ReLU may come out above the peak.
+
+        Args:
+            x: (n, *input shape) samples.
+            y: labels, as `fit` takes them; the model must be compiled.
+            sample_weight: weights, with `y`.
+            seconds: how long to measure.
+
+        Returns:
+            One dictionary a step: `explain`'s, with "forward_seconds" and "backward_seconds" (of one run, summed over the
+            threads), "gflops" and "share_of_peak" (of one thread). The last one sums up: "elapsed_seconds" of one run,
+            "samples", "runs", "other_seconds" (reading, loss, metrics), "peak_gflops" (of one thread).
+
+        Raises:
+            ValueError: data that do not fit, `y` for a model that is not compiled, or `seconds` that is not positive.
+
+        Example:
+            >>> import numpy as np, fastcnn as keras
+            >>> model = keras.Sequential([keras.layers.Conv2D(8, 3, input_shape=(16, 16, 1)), keras.layers.Flatten()])
+            >>> x = np.zeros((32, 16, 16, 1), np.float32)
+            >>> steps = model.profile(x, seconds=0.01)  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+            layers operation kernel ...
+            >>> steps[0]["operation"], steps[0]["forward_seconds"] > 0, steps[-1]["samples"]
+            ('conv2d', True, 32)
+        """
+        seconds = _messages.real("profile", "seconds", seconds, "a positive number", 1e-6)
+        if y is not None:
+            steps = self._profile_training(x, y, sample_weight, seconds)
+        else:
+            inputs = as_inputs("profile", x)
+            steps = self._network_for_data("profile", inputs).native.profile(inputs, seconds)
+        summaries.add_speeds(steps, _core.peak_gflops())
+        print(summaries.profile_table(steps))
+        return steps
+
     def get_config(self) -> dict[str, Any]:
         """Name and layers, as plain data."""
         layers: list[Layer] = [] if self._input_layer is None else [self._input_layer]
@@ -430,6 +484,10 @@ class Sequential(TrainingMethods, Layer):
         if not model.built and config.get("build_input_shape"):
             model.build(tuple(config["build_input_shape"]))
         return model
+
+
+def _none(x: Any) -> None:
+    """Stands for a native function that serves no array."""
 
 
 def _infer(layers: Sequence[Layer], sample: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -179,14 +179,60 @@ def explain_table(steps: Sequence[dict[str, Any]]) -> str:
         )
         if step["declined"]:
             notes.append(f"  step {step['index']}: {step['declined']}")
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = _columns(rows)
     if notes:
         lines += ["Kernels that declined:", *notes]
     for step in steps:
         if step["operation"] == "total":
             names = ("threads", "block", "lanes", "segments")
             parts = [f"{name} {step[name]}" for name in names if name in step]
+            parts.append(f"{step['flops']:,} FLOPs a sample")
             parts.append(f"memory {readable_bytes(step.get('context_bytes', 0))}")
             lines.append("Total: " + ", ".join(parts))
     return "\n".join(lines)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def add_speeds(steps: Sequence[dict[str, Any]], peak: float) -> None:
+    """Adds what follows from the times of `Sequential.profile` to its dictionaries."""
+    total = steps[-1]
+    total["peak_gflops"] = peak
+    for step in steps[:-1]:
+        for name, flops in (("", step["flops"]), ("backward_", step["backward_flops"])):
+            seconds = step[f"{name or 'forward_'}seconds"]
+            speed = 1e-9 * flops * total["samples"] / seconds if seconds > 0 else 0.0
+            step[f"{name}gflops"] = speed
+            step[f"{name}share_of_peak"] = speed / peak
+
+
+def profile_table(steps: Sequence[dict[str, Any]]) -> str:
+    """A line each step with its times a sample, and a sum."""
+    total = steps[-1]
+    samples, trains = total["samples"], any(step["backward_seconds"] for step in steps[:-1])
+    passes = ["", "backward_"] if trains else [""]
+    rows = [["", "layers", "operation", "kernel"]]
+    for name in passes:
+        rows[0] += ["backward us" if name else "us a sample", "GFLOP/s", "of peak"]
+    for step in steps[:-1]:
+        layers = step["layers"]
+        row = [str(step["index"]), layers if isinstance(layers, str) else " + ".join(layers)]
+        row += [step["operation"], step["kernel"]]
+        for name in passes:
+            time = 1e6 * step[f"{name or 'forward_'}seconds"] / samples
+            row += [f"{time:.2f}", f"{step[f'{name}gflops']:.1f}", f"{step[f'{name}share_of_peak']:.0%}"]
+        rows.append(row)
+    busy = sum(step["forward_seconds"] + step["backward_seconds"] for step in steps[:-1]) + total["other_seconds"]
+    elapsed, threads = total["elapsed_seconds"], total["threads"]
+    return "\n".join(
+        [
+            *_columns(rows),
+            f"Reading, loss and metrics: {1e6 * total['other_seconds'] / samples:.2f} us a sample",
+            f"{samples} samples: {1e6 * elapsed:.1f} us, {samples / elapsed:,.0f} samples a second; "
+            f"{threads} threads, busy {busy / (threads * elapsed):.0%} of the time",
+            f"Peak of one thread: {total['peak_gflops']:.1f} GFLOP/s",
+        ]
+    )

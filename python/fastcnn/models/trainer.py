@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastcnn.callbacks import History
 from fastcnn.data import arrays
 from fastcnn.models import loops
 from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
+from fastcnn.variables import Structure
 
 if TYPE_CHECKING:
     from fastcnn._network import BuiltNetwork
@@ -40,6 +41,10 @@ class TrainingMethods:
         def build(self, input_shape: Any = None) -> None: ...
         def _build_for(self, sample: tuple[int, ...]) -> None: ...
         def _output_for(self, sample: tuple[int, ...]) -> tuple[int, ...]: ...
+
+        _usual: Callable[[Any], NDArray[np.float32] | None]
+        _usual_version: int
+
         def _current_network(self) -> BuiltNetwork: ...
         def _network_for_data(self, operation: str, x: NDArray[Any]) -> BuiltNetwork: ...
 
@@ -320,6 +325,10 @@ class TrainingMethods:
         Raises:
             ValueError: data or an argument that does not fit.
         """
+        if verbose == 0 and batch_size is None and steps is None and callbacks is None:
+            outputs = self._predict_usual(x)
+            if outputs is not None:
+                return outputs
         level = _verbosity("predict", verbose)
         inputs = arrays.as_inputs("predict", x)
         size = _batch_size("predict", "batch_size", batch_size, len(inputs), steps)
@@ -334,6 +343,12 @@ class TrainingMethods:
         outputs = loops.predict(network, inputs, size, count, runner, lambda: self.stop_predicting)
         runner.on_predict_end()
         return outputs
+
+    def _predict_usual(self, x: Any) -> NDArray[np.float32] | None:
+        """The outputs of one batch that needs no checks, None for all others."""
+        if type(x) is not np.ndarray or x.ndim < 2 or len(x) > 32 or self._usual_version != Structure.version:
+            return None
+        return self._usual(x)
 
     # --- one batch -----------------------------------------------------------------------------------------------
 
@@ -384,6 +399,12 @@ class TrainingMethods:
         """The outputs of one batch, in inference mode: (n, *output shape) float32."""
         inputs = arrays.as_inputs("predict_on_batch", x)
         return self._network_for_data("predict_on_batch", inputs).native.predict(inputs, len(inputs))
+
+    def _profile_training(self, x: Any, y: Any, sample_weight: Any, seconds: float) -> list[dict[str, Any]]:
+        """The native times of one training batch, without the optimizer."""
+        with self._training_lock:
+            data, trainer = self._batch("profile", x, y, sample_weight, None)
+            return trainer.native.profile(data.x, data.y, data.sample_weight, seconds)
 
     def _batch(
         self, operation: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
