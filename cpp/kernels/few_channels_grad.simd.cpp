@@ -241,7 +241,7 @@ struct PlaneBand {
 std::int64_t planes_scratch(const Conv2dGradInput& g) {
     const PlaneBand band(g.shape);
     return g.shape.out_channels * band.stride + g.shape.in_channels * band.sums();
-
+}
 
 const char* planes_declines(const Conv2dGradInput& g) {
     if (g.shape.h.dilation != 1) return "kernel is dilated";
