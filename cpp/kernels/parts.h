@@ -6,6 +6,14 @@
 
 namespace fastcnn {
 
+// What the outputs [first, last) read. The last part keeps what lies behind the last window, which the whole
+// call may read too: Winograd's tiles do, and round differently with zeros there.
+inline WindowPart rows_read(const Window& w, std::int64_t first, std::int64_t last) {
+    WindowPart part = part_for_outputs(w, first, last);
+    if (last == w.out) part.window.in = w.in - part.first_in;
+    return part;
+}
+
 // Rows of the output; of the pooled one where there is a pool.
 inline Conv2dForward part_of(Conv2dForward f, std::int64_t sample, std::int64_t samples, std::int64_t first,
                              std::int64_t last) {
@@ -17,12 +25,12 @@ inline Conv2dForward part_of(Conv2dForward f, std::int64_t sample, std::int64_t 
     if (f.argmax) f.argmax += sample * f.argmax_stride + first * out_row;
     if (first == 0 && last == rows) return f;
     if (f.pooled) {
-        const WindowPart pool = part_for_outputs(f.pool.h, first, last);
+        const WindowPart pool = rows_read(f.pool.h, first, last);
         f.pool.h = pool.window;
         first = pool.first_in;
         last = pool.first_in + pool.window.in;
     }
-    const WindowPart conv = part_for_outputs(f.shape.h, first, last);
+    const WindowPart conv = rows_read(f.shape.h, first, last);
     f.shape.h = conv.window;
     f.x += conv.first_in * f.shape.w.in * f.shape.in_channels;
     return f;
@@ -48,7 +56,7 @@ inline Conv2dGradKernel part_of(Conv2dGradKernel g, std::int64_t sample, std::in
     g.x += sample * g.x_stride;
     g.dy += sample * g.dy_stride + first * g.shape.w.out * g.shape.out_channels;
     if (first == 0 && last == g.shape.h.out) return g;
-    const WindowPart part = part_for_outputs(g.shape.h, first, last);
+    const WindowPart part = rows_read(g.shape.h, first, last);
     g.shape.h = part.window;
     g.x += part.first_in * g.shape.w.in * g.shape.in_channels;
     return g;
@@ -61,7 +69,7 @@ inline PoolForward part_of(PoolForward f, std::int64_t sample, std::int64_t samp
     f.x += sample * f.x_stride;
     f.y += sample * f.y_stride + first * f.shape.w.out * f.shape.channels;
     if (first == 0 && last == f.shape.h.out) return f;
-    const WindowPart part = part_for_outputs(f.shape.h, first, last);
+    const WindowPart part = rows_read(f.shape.h, first, last);
     f.shape.h = part.window;
     f.x += part.first_in * f.shape.w.in * f.shape.channels;
     return f;
