@@ -24,7 +24,7 @@ from sidebyside import machine, networks, workers
 _BATCH_SIZE = 32
 
 
-def run(name: str, threads: int, **arguments: Any) -> dict[str, Any]:
+def run(name: str, threads: int, /, **arguments: Any) -> dict[str, Any]:
     """The answer of a probe that ran in a new process with so many threads.
 
     Raises:

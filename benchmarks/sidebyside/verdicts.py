@@ -61,7 +61,7 @@ class Verdict:
         return [self.title, self.peers, self.ours, self._written(self.value), bar, met]
 
     def _written(self, value: float) -> str:
-        return f"{value:.4g} {self.unit}" if self.unit != "x" else f"{value:.2f} x"
+        return f"{value:.3g} {self.unit}"
 
 
 HEADER = ["target", "peers", "fastcnn", "value", "bar", "met"]
