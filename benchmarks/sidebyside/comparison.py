@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -14,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from sidebyside import cases, machine, network
-from sidebyside.frameworks import FRAMEWORKS
+from sidebyside import cases, machine, networks
+from sidebyside.contestants import OURS, contestants
 from sidebyside.workers import AbsentError, Worker
 
-OURS = "fastcnn"
+
+# Images of the largest case on 28x28x1.
+_SAMPLES = 16_384
 
 
 def rounds_for(case: cases.Case, quick: bool) -> int:
     """Rounds that settle the ratios of a case; `quick` for a first impression."""
-    if isinstance(case, cases.Training):
-        return 3 if quick else 5
-    return 5 if quick else 15
+    full = {cases.Training: 5, cases.Inference: 15, cases.Convolution: 7}[type(case)]
+    return min(full, 3) if quick else full
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Result:
 
     Attributes:
         case: What was measured.
+        ours: The contestant whose ratios are asked for.
         seconds: For each framework the seconds of one call, an entry a round.
         variants: The variant each framework used.
         losses: For each framework that trained, the mean loss of each round's epoch.
@@ -41,6 +42,7 @@ class Result:
     """
 
     case: cases.Case
+    ours: str = OURS
     seconds: dict[str, list[float]] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
     losses: dict[str, list[float]] = field(default_factory=dict)
@@ -52,23 +54,28 @@ class Result:
 
     def ratio(self, peer: str) -> float:
         """How many times fastcnn is as fast as the peer: the median of the rounds' ratios."""
-        return statistics.median(theirs / ours for theirs, ours in zip(self.seconds[peer], self.seconds[OURS]))
+        return statistics.median(theirs / ours for theirs, ours in zip(self.seconds[peer], self.seconds[self.ours]))
+
+    @property
+    def peers(self) -> list[str]:
+        """The others that were measured; none where ours was not."""
+        return [name for name in self.seconds if name != self.ours] if self.ours in self.seconds else []
 
     @property
     def fastest_peer(self) -> str | None:
         """The peer with the smallest ratio."""
-        peers = [name for name in self.seconds if name != OURS]
-        return min(peers, key=self.ratio) if peers and OURS in self.seconds else None
+        return min(self.peers, key=self.ratio) if self.peers else None
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the ratios, as JSON values."""
         amount, unit = self.case.work
-        ratios = {name: self.ratio(name) for name in self.seconds if name != OURS and OURS in self.seconds}
+        ratios = {name: self.ratio(name) for name in self.peers}
         fastest = self.fastest_peer
         return {
             "name": self.case.name,
             "title": self.case.title,
             "case": cases.to_json(self.case),
+            "ours": self.ours,
             "work": amount,
             "unit": f"{unit}/s",
             "frameworks": {
@@ -88,39 +95,40 @@ class Result:
 
 
 class Comparison:
-    """The workers of all installed frameworks.
+    """The workers, each started when it is first needed.
 
     Args:
-        frameworks: Names out of `FRAMEWORKS`.
-        threads: Threads each may use.
-        samples: Images to make ready.
+        threads: Threads each framework may use.
+        samples: Images of the mission's data to make ready.
 
     Attributes:
-        absent: For each framework that is not installed, what is missing.
+        absent: For each framework that was asked for and is not installed, what is missing.
         load_before: The machine's load before the workers started.
+        data: What the images are.
     """
 
-    def __init__(self, frameworks: Sequence[str], threads: int, samples: int) -> None:
-        unknown = [name for name in frameworks if name not in FRAMEWORKS]
-        if unknown:
-            raise ValueError(f"Comparison: frameworks: expected some of {list(FRAMEWORKS)}, received {unknown}")
+    def __init__(self, threads: int, samples: int = _SAMPLES) -> None:
         self.threads = threads
         self.load_before = machine.load()
         self.absent: dict[str, str] = {}
-        self.workers: dict[str, Worker] = {}
+        self._contestants = contestants(threads)
+        self._workers: dict[str, Worker] = {}
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastcnn-benchmarks-")))
-            x, y, self.data = network.images(samples)
-            np.save(folder / "x.npy", x)
-            np.save(folder / "y.npy", y)
-            np.savez(folder / "weights.npz", *network.weights())
-            cores = machine.cores_for(threads)
-            for name in frameworks:
-                try:
-                    self.workers[name] = stack.enter_context(Worker(name, threads, cores, folder))
-                except AbsentError as reason:
-                    self.absent[name] = f"{name} cannot be imported: {reason}"
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastcnn-benchmarks-"))
+            self._folder = Path(folder)
+            x, y, self.data = networks.mission_images(samples)
+            np.save(self._folder / "x.npy", x)
+            np.save(self._folder / "y.npy", y)
             self._stack = stack.pop_all()
+
+    def worker(self, name: str) -> Worker | None:
+        """The worker of a contestant; None where its framework is not installed."""
+        if name not in self._workers and name not in self.absent:
+            try:
+                self._workers[name] = self._stack.enter_context(Worker(self._contestants[name], self._folder))
+            except AbsentError as reason:
+                self.absent[name] = f"{name} cannot be imported: {reason}"
+        return self._workers.get(name)
 
     def __enter__(self) -> Comparison:
         return self
@@ -134,63 +142,60 @@ class Comparison:
         """Ends the workers and removes the data."""
         self._stack.close()
 
-    def run(self, case: cases.Case, rounds: int, turn_seconds: float = 0.1) -> Result:
+    def run(self, case: cases.Case, names: Sequence[str], rounds: int, turn_seconds: float | None = None) -> Result:
         """Measures a case.
 
         Args:
             case: What to measure.
-            rounds: Turns of each framework that count; one before them does not.
-            turn_seconds: Calls are repeated within a turn until it takes about that long; a training epoch is called once.
+            names: Contestants; ratios are those of the first to the others.
+            rounds: Turns of each that count. One before them does not, except of training, whose epochs are long: there
+                an epoch to warm up stands for it.
+            turn_seconds: Calls are repeated within a turn until it takes about that long.
 
         Raises:
             RuntimeError: A worker failed, or the frameworks computed different things.
         """
-        result = Result(case, missing=dict(self.absent))
+        training = isinstance(case, cases.Training)
+        if turn_seconds is None:
+            turn_seconds = 0.5 if training else 0.05
+        result = Result(case, names[0])
         values: dict[str, Any] = {}
         calls: dict[str, int] = {}
-        for name, worker in self.workers.items():
+        for name in names:
+            worker = self.worker(name)
+            if worker is None:
+                result.missing[name] = self.absent[name]
+                continue
             answer = worker.ask("prepare", values=cases.to_json(case))
             if "missing" in answer:
                 result.missing[name] = f"{name} {answer['missing']}"
                 continue
             result.variants[name] = answer["variant"]
             values[name] = answer.get("values")
-            training = isinstance(case, cases.Training)
-            calls[name] = 1 if training else worker.ask("calls_for", seconds=turn_seconds)["calls"]
+            calls[name] = worker.ask("calls_for", seconds=turn_seconds)["calls"]
         _check_equal(case, values)
-        for turn in range(rounds + 1):
+        for turn in range(rounds if training else rounds + 1):
             for name, number in calls.items():
-                answer = self.workers[name].ask("measure", calls=number)
-                if turn == 0:
+                answer = self._workers[name].ask("measure", calls=number)
+                if turn == 0 and not training:
                     continue
                 result.seconds.setdefault(name, []).append(answer["seconds"])
                 if answer["loss"] is not None:
                     result.losses.setdefault(name, []).append(answer["loss"])
         return result
 
-    def summary(self, results: Sequence[Result]) -> dict[str, Any]:
-        """Results with the circumstances they were taken in, as JSON values."""
-        versions = {key: value for worker in self.workers.values() for key, value in worker.versions.items()}
-        return {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine.describe(),
-            "threads": self.threads,
-            "load before": self.load_before,
-            "versions": versions,
-            "data": self.data,
-            "absent": self.absent,
-            "cases": [result.to_json() for result in results],
-        }
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages of all workers that were started."""
+        return {key: value for worker in self._workers.values() for key, value in worker.versions.items()}
 
 
 def _check_equal(case: cases.Case, values: dict[str, Any]) -> None:
     """Refuses to time frameworks that do not compute the same."""
-    known = {name: np.array(v) for name, v in values.items() if v is not None}
-    if OURS not in known:
-        return
-    for name, theirs in known.items():
+    known = [(name, np.array(v)) for name, v in values.items() if v is not None]
+    for name, theirs in known[1:]:
+        first, ours = known[0]
         scale = max(float(np.abs(theirs).max()), 1e-30)
-        difference = float(np.abs(theirs - known[OURS]).max()) / scale
-        if theirs.shape != known[OURS].shape or not difference < 1e-3:
-            what = f"{OURS} and {name} computed different results"
+        difference = float(np.abs(theirs - ours).max()) / scale if theirs.shape == ours.shape else np.inf
+        if not difference < 1e-3:
+            what = f"{first} and {name} computed different results"
             raise RuntimeError(f"{case.name}: {what} (by {difference:.1e} of the largest)")

@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sidebyside import cases, networks
+
 _PROBE_SAMPLES = 2_048  # enough steps to tell the variants of a training loop apart
 _PROBE_SECONDS = 0.1
 _PROBES = 3
+_LONG_PROBE_SECONDS = 0.5  # what takes so long is told apart by one probe
 _COMPARED_VALUES = 64
 
 
@@ -41,8 +44,6 @@ class Session:
 
     def prepare(self, values: dict[str, Any]) -> dict[str, Any]:
         """Makes the case's call ready; answers with its variant and some of its values, or with what is missing."""
-        from sidebyside import cases
-
         case = cases.from_json(values)
         if isinstance(case, cases.Training):
             return self._prepare_training(case)
@@ -50,27 +51,33 @@ class Session:
             return self._prepare_inference(case)
         return self._prepare_convolution(case)
 
-    def _weights(self) -> list[NDArray[np.float32]]:
-        with np.load(self._folder / "weights.npz") as archive:
-            return [archive[f"arr_{i}"] for i in range(len(archive.files))]
+    def _images(self, case: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The mission's data from the folder; noise for networks of another size, alike in every worker."""
+        shape = networks.NETWORKS[case.network].input_shape
+        if shape != (28, 28, 1):
+            return networks.random_images(shape, case.samples)
+        x, y = (np.load(self._folder / f"{name}.npy", mmap_mode="r")[: case.samples] for name in "xy")
+        return np.array(x), np.array(y)
 
     def _prepare_training(self, case: Any) -> dict[str, Any]:
         framework = self._framework
-        if not framework.training_variants:
-            return {"missing": "does not train"}
-        x = np.load(self._folder / "x.npy")[: case.samples]
-        y = np.load(self._folder / "y.npy")[: case.samples]
+        network = networks.NETWORKS[case.network]
+        weights = networks.weights(network)
+        variants = framework.training_variants(network)
+        if not variants:
+            return {"missing": "does not train this network"}
+        x, y = self._images(case)
 
         def probe(variant: str) -> Callable[[], Any]:
-            epoch = framework.epoch(variant, self._weights(), case.batch_size)
+            epoch = framework.epoch(variant, network, weights, case.batch_size)
             part = framework.own(x[:_PROBE_SAMPLES]), framework.own(y[:_PROBE_SAMPLES])
             return lambda: epoch(*part)
 
-        variant = _fastest(framework.training_variants, probe)
-        epoch = framework.epoch(variant, self._weights(), case.batch_size)
+        variant = _fastest(variants, probe)
+        epoch = framework.epoch(variant, network, weights, case.batch_size)
         own_x, own_y = framework.own(x), framework.own(y)
         self._call = lambda: epoch(own_x, own_y)
-        self._warm_up = False  # an epoch is long enough; the first round is not counted
+        self._warm_up = False  # an epoch is long enough
         return {"variant": variant}
 
     def _prepare_inference(self, case: Any) -> dict[str, Any]:
@@ -78,9 +85,11 @@ class Session:
         variants = framework.inference_variants(case)
         if not variants:
             return {"missing": f"has no {case.method}"}
-        x = np.load(self._folder / "x.npy")[: case.samples]
-        variant = _fastest(variants, lambda v: framework.inference(v, self._weights(), case, x))
-        self._call = framework.inference(variant, self._weights(), case, x)
+        network = networks.NETWORKS[case.network]
+        weights = networks.weights(network)
+        x, _ = self._images(case)
+        variant = _fastest(variants, lambda v: framework.inference(v, network, weights, case, x))
+        self._call = framework.inference(variant, network, weights, case, x)
         self._warm_up = True
         return {"variant": variant, "values": _some_values(np.asarray(self._call()))}
 
@@ -90,7 +99,7 @@ class Session:
             return {"missing": "is not measured on single convolutions"}
         rng = np.random.default_rng(0)
         x = rng.standard_normal((case.batch, case.height, case.width, case.channels), np.float32)
-        kernel = rng.standard_normal((case.kernel_size, case.kernel_size, case.channels, case.filters), np.float32)
+        kernel = rng.standard_normal(case.kernel_shape, np.float32)
         dy = rng.standard_normal((case.batch, *case.output_size, case.filters), np.float32)
         self._call = framework.convolution(case, x, kernel, dy)
         self._warm_up = True
@@ -98,8 +107,9 @@ class Session:
         return {"variant": "", "values": _some_values(result) if case.same_values else None}
 
     def calls_for(self, seconds: float) -> dict[str, Any]:
-        """How many calls take about that long."""
-        self._call()
+        """How many calls take about that long, found after a first one that warms everything up."""
+        if _time(self._call, 1) > seconds:
+            return {"calls": 1}
         calls = 1
         while (taken := _time(self._call, calls)) < seconds / 4 and calls < 1 << 20:
             calls *= 2
@@ -125,7 +135,7 @@ def _time(call: Callable[[], Any], calls: int) -> float:
 
 
 def _fastest(variants: Any, make: Callable[[str], Callable[[], Any]]) -> str:
-    """The variant with the shortest time; they are tried in turns, each after two untimed calls."""
+    """The variant with the shortest time; they are tried in turns, each after an untimed call."""
     if len(variants) == 1:
         return str(variants[0])
     calls = {variant: make(variant) for variant in variants}
@@ -133,9 +143,12 @@ def _fastest(variants: Any, make: Callable[[str], Callable[[], Any]]) -> str:
     repeats = {}
     for variant, call in calls.items():
         call()
-        repeats[variant] = max(1, round(_PROBE_SECONDS / max(_time(call, 1), 1e-6)))
+        best[variant] = _time(call, 1)
+        repeats[variant] = max(1, round(_PROBE_SECONDS / max(best[variant], 1e-6)))
     for _ in range(_PROBES):
         for variant, call in calls.items():
+            if best[variant] > _LONG_PROBE_SECONDS:
+                continue
             best[variant] = min(best[variant], _time(call, repeats[variant]) / repeats[variant])
     return min(best, key=best.__getitem__)
 

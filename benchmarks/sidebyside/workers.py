@@ -8,9 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
+
+from sidebyside import machine
+from sidebyside.contestants import Contestant
 
 _PARENT_OF_PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -23,19 +27,18 @@ class Worker:
     """A process with one framework. It is stopped, not merely idle, except while it answers: its threads cannot spin.
 
     Args:
-        name: One of `frameworks.FRAMEWORKS`.
-        threads: Threads the framework may use.
-        cores: Processors the process may use; empty for all.
+        contestant: Whom it runs.
         folder: Where the data lie.
 
     Raises:
         AbsentError: The framework is not installed.
     """
 
-    def __init__(self, name: str, threads: int, cores: list[int], folder: Path) -> None:
-        self.name = name
-        self._log = folder / f"{name}.log"
-        arguments = [name, str(threads), str(folder), ",".join(map(str, cores))]
+    def __init__(self, contestant: Contestant, folder: Path) -> None:
+        self.name = contestant.name
+        self._log = folder / f"{contestant.name}.log"
+        cores = ",".join(map(str, machine.cores_for(contestant.threads)))
+        arguments = [contestant.framework, str(contestant.threads), str(folder), cores]
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sidebyside.worker_main", *arguments],
@@ -43,7 +46,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=_environment(threads),
+                env=environment(contestant.threads, contestant.environment),
             )
         try:
             answer = self._receive()
@@ -103,13 +106,13 @@ class Worker:
         self.close()
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: every pool the same size, and quiet."""
-    environment = dict(os.environ)
+def environment(threads: int, additional: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The environment of a measured process: every pool the same size, and quiet."""
+    variables = dict(os.environ)
     for name in ("FASTCNN_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(threads)
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    environment["CUDA_VISIBLE_DEVICES"] = ""
-    paths = [str(_PARENT_OF_PACKAGE), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return environment
+        variables[name] = str(threads)
+    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    variables["CUDA_VISIBLE_DEVICES"] = ""
+    paths = [str(_PARENT_OF_PACKAGE), variables.get("PYTHONPATH", "")]
+    variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return {**variables, **additional}

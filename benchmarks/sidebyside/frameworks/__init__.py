@@ -9,4 +9,5 @@ FRAMEWORKS = {
     "keras-tensorflow": "keras_framework:KerasTensorflowFramework",
     "jax": "jax_framework:JaxFramework",
     "onnxruntime": "onnxruntime_framework:OnnxruntimeFramework",
+    "openvino": "openvino_framework:OpenvinoFramework",
 }

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.cases import Convolution, Inference
-from sidebyside.network import Floats
+from sidebyside.networks import Floats, Network
+
+Weights = list[list[Floats]]
 
 # Trains one epoch over (x, y) and returns the mean loss.
 Epoch = Callable[[Any, Any], float]
@@ -23,7 +25,6 @@ class Framework:
     suits another machine. Whatever a user would do once, before the loop, is done when a variant is made and is not timed.
     """
 
-    training_variants: Sequence[str] = ()
     offers_convolution = False
 
     def __init__(self, threads: int) -> None:
@@ -37,7 +38,11 @@ class Framework:
         """The array in the framework's own form, without a copy where possible."""
         return array
 
-    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
+    def training_variants(self, network: Network) -> Sequence[str]:
+        """The ways of training this network; none where the framework cannot."""
+        return ()
+
+    def epoch(self, variant: str, network: Network, weights: Weights, batch_size: int) -> Epoch:
         """A model with these weights, ready to be trained; each call trains one epoch more."""
         raise NotImplementedError
 
@@ -45,7 +50,9 @@ class Framework:
         """The ways of computing this case; none where the framework has no such method."""
         return ()
 
-    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
+    def inference(
+        self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
+    ) -> Callable[[], Any]:
         """Computes the probabilities of all images of `x` at every call; returns something `numpy.asarray` understands."""
         raise NotImplementedError
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sidebyside import network
+from sidebyside import networks
 from sidebyside.cases import Convolution, Inference
-from sidebyside.frameworks.base import Epoch, Framework
-from sidebyside.network import Floats
+from sidebyside.frameworks.base import Epoch, Framework, Weights
+from sidebyside.networks import Floats, Network
 
 
 class FastcnnFramework(Framework):
     """`model.fit`, `model(x)`, `model.predict` and `fastcnn.ops`. FASTCNN_NUM_THREADS sets the threads."""
 
-    training_variants = ("fit",)
     offers_convolution = True
 
     def __init__(self, threads: int) -> None:
@@ -26,13 +25,11 @@ class FastcnnFramework(Framework):
         used = self._fastcnn.show_config(mode="dicts")["instruction set"]["used"]
         return {"fastcnn": self._fastcnn.__version__, "instruction set of fastcnn": used}
 
-    def _model(self, weights: list[Floats]) -> Any:
-        model = network.keras_model(self._fastcnn)
-        model.set_weights(weights)
-        return model
+    def training_variants(self, network: Network) -> Sequence[str]:
+        return ("fit",)
 
-    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
-        model = self._model(weights)
+    def epoch(self, variant: str, network: Network, weights: Weights, batch_size: int) -> Epoch:
+        model = networks.keras_model(self._fastcnn, network, weights)
         model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
 
         def run(x: Floats, y: Floats) -> float:
@@ -43,15 +40,22 @@ class FastcnnFramework(Framework):
     def inference_variants(self, case: Inference) -> Sequence[str]:
         return (case.method,)
 
-    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
-        model = self._model(weights)
+    def inference(
+        self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
+    ) -> Callable[[], Any]:
+        model = networks.keras_model(self._fastcnn, network, weights)
         if variant == "call":
             return lambda: model(x)
         return lambda: model.predict(x, batch_size=case.batch_size, verbose=0)
 
     def convolution(self, case: Convolution, x: Floats, kernel: Floats, dy: Floats) -> Callable[[], Any]:
         ops = self._fastcnn.ops
-        options = {"strides": case.strides, "padding": case.padding}
+        options = {
+            "strides": case.strides,
+            "padding": case.padding,
+            "dilation_rate": case.dilation,
+            "groups": case.groups,
+        }
         if case.direction == "forward":
             return lambda: ops.conv2d(x, kernel, **options)
         if case.direction == "grad-input":

@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.cases import Inference
-from sidebyside.frameworks.base import Epoch, Framework
-from sidebyside.network import ADAM, LEARNING_RATE, Floats
+from sidebyside.frameworks.base import Epoch, Framework, Weights
+from sidebyside.networks import ADAM, LEARNING_RATE, NETWORKS, Conv, Dense, Dropout, Flatten, Floats, Network, Norm, Pool
 
 
 class JaxFramework(Framework):
     """Training in four variants: a step or an epoch is compiled; pooling by reduce_window, or by reshape.
 
     The gradient of reduce_window is slow on CPUs. That of the reshaped maximum is shared out where values are equal, which
-    after ReLU happens at zeros alone, whose gradient ReLU drops.
+    after ReLU happens at zeros alone, whose gradient ReLU drops. Networks with normalisation or dropout are left out.
     """
-
-    training_variants = ("step, reduce_window", "step, reshape", "epoch, reduce_window", "epoch, reshape")
 
     def __init__(self, threads: int) -> None:
         # XLA takes as many threads as the process may use cores: the worker has limited those.
@@ -37,13 +35,14 @@ class JaxFramework(Framework):
     def own(self, array: NDArray[np.float32]) -> Any:
         return self._jax.device_put(array)
 
-    def _logits(self, pooling: str) -> Callable[[Any, Any], Any]:
-        jax = self._jax
-        lax, relu = jax.lax, jax.nn.relu
+    def training_variants(self, network: Network) -> Sequence[str]:
+        if network.has(Norm, Dropout):
+            return ()
+        return ("step, reduce_window", "step, reshape", "epoch, reduce_window", "epoch, reshape")
 
-        def convolve(x: Any, kernel: Any, bias: Any) -> Any:
-            y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-            return relu(y + bias)
+    def _logits(self, network: Network, pooling: str) -> Callable[[Any, Any], Any]:
+        jax = self._jax
+        lax = jax.lax
 
         def pool(x: Any) -> Any:
             if pooling == "reduce_window":
@@ -52,19 +51,30 @@ class JaxFramework(Framework):
             return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
 
         def logits(parameters: Any, x: Any) -> Any:
-            conv1, bias1, conv2, bias2, conv3, bias3, dense1, bias4, dense2, bias5 = parameters
-            x = pool(convolve(x, conv1, bias1))
-            x = pool(convolve(x, conv2, bias2))
-            x = convolve(x, conv3, bias3).reshape(-1, 576)
-            return (relu(x @ dense1 + bias4) @ dense2 + bias5)[:, 0]
+            for layer, arrays in zip(network.layers, parameters, strict=True):
+                match layer:
+                    case Conv():
+                        x = lax.conv_general_dilated(
+                            x, arrays[0], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                        )
+                        x = x + arrays[1]
+                    case Dense():
+                        x = x @ arrays[0] + arrays[1]
+                    case Pool():
+                        x = pool(x)
+                    case Flatten():
+                        x = x.reshape(len(x), -1)
+                if isinstance(layer, Conv | Dense) and layer.activation == "relu":
+                    x = jax.nn.relu(x)
+            return x[:, 0]
 
         return logits
 
-    def _step(self, pooling: str) -> Callable[[Any, Any, Any], Any]:
+    def _step(self, network: Network, pooling: str) -> Callable[[Any, Any, Any], Any]:
         jax = self._jax
         jnp, tree_map = jax.numpy, jax.tree_util.tree_map
         beta1, beta2, epsilon = ADAM["beta_1"], ADAM["beta_2"], ADAM["epsilon"]
-        logits_of = self._logits(pooling)
+        logits_of = self._logits(network, pooling)
 
         def loss_and_correct(parameters: Any, x: Any, y: Any) -> Any:
             z = logits_of(parameters, x)
@@ -83,11 +93,11 @@ class JaxFramework(Framework):
 
         return step
 
-    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
+    def epoch(self, variant: str, network: Network, weights: Weights, batch_size: int) -> Epoch:
         jax = self._jax
         jnp = jax.numpy
         unit, pooling = variant.split(", ")
-        plain_step = self._step(pooling)
+        plain_step = self._step(network, pooling)
 
         def gathered(state: Any, x: Any, y: Any, rows: Any) -> Any:
             return plain_step(state, x[rows], y[rows])
@@ -97,9 +107,9 @@ class JaxFramework(Framework):
 
         step = jax.jit(gathered, donate_argnums=0)
         steps = jax.jit(scanned, donate_argnums=0)
-        parameters = [jnp.array(w) for w in weights]
-        zeros = [jnp.zeros_like(p) for p in parameters]
-        slots = [parameters, zeros, [z.copy() for z in zeros], jnp.float32(0)]
+        parameters = jax.tree_util.tree_map(jnp.array, weights)
+        zeros = jax.tree_util.tree_map(jnp.zeros_like, parameters)
+        slots = [parameters, zeros, jax.tree_util.tree_map(jnp.copy, zeros), jnp.float32(0)]
         rng = np.random.default_rng(0)
 
         def run(x: Any, y: Any) -> float:
@@ -121,13 +131,15 @@ class JaxFramework(Framework):
         return run
 
     def inference_variants(self, case: Inference) -> Sequence[str]:
-        return ("reduce_window", "reshape") if case.method == "call" or case.batch_size > 1 else ()
+        return () if NETWORKS[case.network].has(Norm) else ("reduce_window", "reshape")
 
-    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
+    def inference(
+        self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
+    ) -> Callable[[], Any]:
         jax = self._jax
         jnp = jax.numpy
-        logits_of = self._logits(variant)
-        parameters = [jnp.array(w) for w in weights]
+        logits_of = self._logits(network, variant)
+        parameters = jax.tree_util.tree_map(jnp.array, weights)
         probabilities = jax.jit(lambda parameters, x: jax.nn.sigmoid(logits_of(parameters, x))[:, None])
         batches = [self.own(x[i : i + case.batch_size]) for i in range(0, len(x), case.batch_size)]
         if len(batches) == 1:

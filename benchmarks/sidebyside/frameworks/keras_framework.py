@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sidebyside import network
+from sidebyside import networks
 from sidebyside.cases import Inference
-from sidebyside.frameworks.base import Epoch, Framework
-from sidebyside.network import Floats
+from sidebyside.frameworks.base import Epoch, Framework, Weights
+from sidebyside.networks import Floats, Network
 
 # compile()'s settings: with and without XLA; one step or several in a TensorFlow call (fewer returns to Python).
 _TRAINING: dict[str, dict[str, Any]] = {
@@ -21,8 +21,6 @@ _TRAINING: dict[str, dict[str, Any]] = {
 
 class KerasTensorflowFramework(Framework):
     """`model.fit`, `model(x)` (also inside tf.function) and `model.predict`."""
-
-    training_variants = tuple(_TRAINING)
 
     def __init__(self, threads: int) -> None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -37,13 +35,11 @@ class KerasTensorflowFramework(Framework):
     def versions(self) -> dict[str, str]:
         return {"keras": self._keras.__version__, "tensorflow": self._tensorflow.__version__}
 
-    def _model(self, weights: list[Floats]) -> Any:
-        model = network.keras_model(self._keras)
-        model.set_weights(weights)
-        return model
+    def training_variants(self, network: Network) -> Sequence[str]:
+        return tuple(_TRAINING)
 
-    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
-        model = self._model(weights)
+    def epoch(self, variant: str, network: Network, weights: Weights, batch_size: int) -> Epoch:
+        model = networks.keras_model(self._keras, network, weights)
         model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"], **_TRAINING[variant])
 
         def run(x: Floats, y: Floats) -> float:
@@ -54,8 +50,10 @@ class KerasTensorflowFramework(Framework):
     def inference_variants(self, case: Inference) -> Sequence[str]:
         return ("eager", "tf.function") if case.method == "call" else ("defaults", "jit_compile=False")
 
-    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
-        model = self._model(weights)
+    def inference(
+        self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
+    ) -> Callable[[], Any]:
+        model = networks.keras_model(self._keras, network, weights)
         if case.method == "predict":
             model.compile(**_TRAINING[variant])
             return lambda: model.predict(x, batch_size=case.batch_size, verbose=0)

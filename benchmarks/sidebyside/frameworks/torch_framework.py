@@ -9,8 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.cases import Convolution, Inference
-from sidebyside.frameworks.base import Epoch, Framework
-from sidebyside.network import ADAM, LEARNING_RATE, SHAPES, Floats
+from sidebyside.frameworks.base import Epoch, Framework, Weights
+from sidebyside.networks import (
+    ADAM,
+    LEARNING_RATE,
+    NORM_EPSILON,
+    NORM_MOMENTUM,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Floats,
+    Layer,
+    Network,
+    Norm,
+    Pool,
+    Relu,
+    Shape,
+)
 
 
 class TorchFramework(Framework):
@@ -20,7 +36,6 @@ class TorchFramework(Framework):
     batch 32, in turns).
     """
 
-    training_variants = ("eager",)
     offers_convolution = True
 
     def __init__(self, threads: int) -> None:
@@ -38,38 +53,58 @@ class TorchFramework(Framework):
         tensor = self._torch.from_numpy(array)
         return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
-    def _model(self, weights: list[Floats]) -> Any:
+    def training_variants(self, network: Network) -> Sequence[str]:
+        return ("eager",)
+
+    def _module(self, layer: Layer, shape: Shape, arrays: list[Floats]) -> Any:
+        """The layer with its weights; None where it has none."""
+        torch = self._torch
+        match layer:
+            case Conv(filters):
+                module, axes = torch.nn.Conv2d(shape[-1], filters, 3), (3, 2, 0, 1)
+            case Dense(units):
+                module, axes = torch.nn.Linear(shape[-1], units), (1, 0)
+            case Norm():
+                return torch.nn.BatchNorm2d(shape[-1], eps=NORM_EPSILON, momentum=1 - NORM_MOMENTUM)
+            case _:
+                return None
+        with torch.no_grad():
+            module.weight.copy_(torch.from_numpy(arrays[0]).permute(axes))
+            module.bias.copy_(torch.from_numpy(arrays[1]))
+        return module
+
+    def _model(self, network: Network, weights: Weights) -> Any:
+        """From images, channels first in shape and last in memory, to logits."""
         torch = self._torch
         functional = torch.nn.functional
+        modules = [self._module(*each, arrays) for each, arrays in zip(network.with_shapes(), weights, strict=True)]
 
-        class Network(torch.nn.Module):
+        class Chain(torch.nn.Module):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 super().__init__()
-                for (name, shape), kernel, bias in zip(SHAPES.items(), weights[::2], weights[1::2], strict=True):
-                    if len(shape) == 4:
-                        layer = torch.nn.Conv2d(shape[2], shape[3], shape[0])
-                        axes: tuple[int, ...] = (3, 2, 0, 1)
-                    else:
-                        layer = torch.nn.Linear(*shape)
-                        axes = (1, 0)
-                    with torch.no_grad():
-                        layer.weight.copy_(torch.from_numpy(kernel).permute(axes))
-                        layer.bias.copy_(torch.from_numpy(bias))
-                    setattr(self, name, layer)
+                self.parts = torch.nn.ModuleList(module or torch.nn.Identity() for module in modules)
 
             def forward(self, x: Any) -> Any:
-                x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
-                x = functional.max_pool2d(functional.relu(self.conv2(x)), 2)
-                x = functional.relu(self.conv3(x))
-                x = x.permute(0, 2, 3, 1).reshape(-1, 576)  # a view: channels are last in memory
-                return self.dense2(functional.relu(self.dense1(x)))[:, 0]
+                for layer, part in zip(network.layers, self.parts):
+                    match layer:
+                        case Conv() | Dense() | Norm():
+                            x = part(x)
+                        case Pool():
+                            x = functional.max_pool2d(x, 2)
+                        case Flatten():
+                            x = x.permute(0, 2, 3, 1).flatten(1)  # a view: channels are last in memory
+                        case Dropout(rate):
+                            x = functional.dropout(x, rate, self.training)
+                    if isinstance(layer, Relu) or getattr(layer, "activation", None) == "relu":
+                        x = functional.relu(x, inplace=True)
+                return x[:, 0]
 
-        return Network().to(memory_format=torch.channels_last)
+        return Chain().to(memory_format=torch.channels_last)
 
-    def epoch(self, variant: str, weights: list[Floats], batch_size: int) -> Epoch:
+    def epoch(self, variant: str, network: Network, weights: Weights, batch_size: int) -> Epoch:
         torch = self._torch
         loss_of = torch.nn.functional.binary_cross_entropy_with_logits
-        model = self._model(weights).train()
+        model = self._model(network, weights).train()
         betas = (ADAM["beta_1"], ADAM["beta_2"])
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=betas, eps=ADAM["epsilon"], fused=True)
 
@@ -78,8 +113,8 @@ class TorchFramework(Framework):
             total = torch.zeros(())
             correct = torch.zeros((), dtype=torch.int64)
             for rows in torch.randperm(len(x)).split(batch_size):
-                labels = y[rows]
-                logits = model(images[rows].permute(0, 3, 1, 2))
+                labels = y[rows].float()  # nothing where it is float32; bytes are converted batch by batch
+                logits = model(images[rows].float().permute(0, 3, 1, 2))
                 loss = loss_of(logits, labels)
                 loss.backward()
                 optimizer.step()
@@ -92,11 +127,13 @@ class TorchFramework(Framework):
         return run
 
     def inference_variants(self, case: Inference) -> Sequence[str]:
-        return ("eager", "traced") if case.method == "call" or case.batch_size > 1 else ()
+        return ("eager", "traced")
 
-    def inference(self, variant: str, weights: list[Floats], case: Inference, x: Floats) -> Callable[[], Any]:
+    def inference(
+        self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
+    ) -> Callable[[], Any]:
         torch = self._torch
-        model = self._model(weights).eval()
+        model = self._model(network, weights).eval()
         batches = self.own(x).split(case.batch_size)
         with torch.inference_mode():
             if variant == "traced":
@@ -114,12 +151,12 @@ class TorchFramework(Framework):
         torch = self._torch
         images, gradient = self.own(x), self.own(dy)
         weight = torch.from_numpy(kernel).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
-        stride, pad = [case.strides] * 2, [case.pad] * 2
+        stride, pad, dilation = [case.strides] * 2, [case.pad] * 2, [case.dilation] * 2
         if case.direction == "forward":
 
             def run() -> Any:
                 with torch.inference_mode():
-                    return torch.nn.functional.conv2d(images, weight, stride=stride, padding=pad)
+                    return torch.conv2d(images, weight, None, stride, pad, dilation, case.groups)
 
             return run
         index = 0 if case.direction == "grad-input" else 1
@@ -128,7 +165,7 @@ class TorchFramework(Framework):
         def run_backward() -> Any:
             with torch.inference_mode():
                 return torch.ops.aten.convolution_backward(
-                    gradient, images, weight, None, stride, pad, [1, 1], False, [0, 0], 1, wanted
+                    gradient, images, weight, None, stride, pad, dilation, False, [0, 0], case.groups, wanted
                 )[index]
 
         return run_backward

@@ -1,0 +1,39 @@
+"""Who takes part: a framework, its threads, and what its process's environment says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sidebyside.frameworks import FRAMEWORKS
+
+OURS = "fastcnn"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One worker process.
+
+    Attributes:
+        name: Name in results.
+        framework: Key of `frameworks.FRAMEWORKS`.
+        threads: Threads the framework may use, each on a processor of its own.
+        environment: Additional variables of the process's environment.
+    """
+
+    name: str
+    framework: str
+    threads: int
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def contestants(threads: int) -> dict[str, Contestant]:
+    """All that are known, by name: every framework as it is, and fastcnn and PyTorch held back."""
+    avx2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    known = [
+        *(Contestant(framework, framework, threads) for framework in FRAMEWORKS),
+        Contestant("fastcnn-1-thread", OURS, 1),
+        Contestant("fastcnn-avx2", OURS, threads, {"FASTCNN_MAX_ISA": "avx2"}),
+        Contestant("fastcnn-baseline", OURS, threads, {"FASTCNN_MAX_ISA": "baseline"}),
+        Contestant("torch-avx2", "torch", threads, avx2),
+    ]
+    return {contestant.name: contestant for contestant in known}
