@@ -101,7 +101,9 @@ def main() -> None:
         print(f"{comparison.data}; {options.threads} threads each, in turns", flush=True)
         if (comparison.load_before or 0) > BUSY:
             # Pools that spin at their barriers, OpenMP's in PyTorch above all, fall to a tenth where a core is shared.
-            print(f"the machine may be busy (load {comparison.load_before:.1f}): if so, these figures are worth nothing")
+            print(
+                f"the machine may be busy (load {comparison.load_before:.1f}): if so, these figures are worth nothing"
+            )
         context = Context(comparison, options.rounds, options.quick, options.peers)
         for name in names:
             begin = time.perf_counter()

@@ -17,7 +17,6 @@ from sidebyside import cases, machine, networks
 from sidebyside.contestants import OURS, contestants
 from sidebyside.workers import AbsentError, Worker
 
-
 # Images of the largest case on 28x28x1.
 _SAMPLES = 16_384
 

@@ -184,4 +184,3 @@ def chosen(prefixes: Sequence[str] | None) -> list[str]:
         if not any(name.startswith(prefix) for name in MEASUREMENTS):
             raise ValueError(f"only: expected beginnings of {', '.join(MEASUREMENTS)}, received {prefix!r}")
     return [name for name in MEASUREMENTS if prefixes is None or name.startswith(tuple(prefixes))]
-

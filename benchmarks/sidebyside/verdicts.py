@@ -199,7 +199,9 @@ def _start(measured: Measured) -> Iterator[Verdict]:
     if "first-step" in measured:
         entry = measured["first-step"]
         words = f"the second step {entry['second'] * 1e3:.1f} ms"
-        yield Verdict("first step of fit, plan included", "", words, entry["seconds"] * 1e3, 50, at_least=False, unit="ms")
+        yield Verdict(
+            "first step of fit, plan included", "", words, entry["seconds"] * 1e3, 50, at_least=False, unit="ms"
+        )
 
 
 _JUDGES: tuple[Callable[[Measured], Iterator[Verdict]], ...] = (

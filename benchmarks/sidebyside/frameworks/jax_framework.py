@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from sidebyside.cases import Inference
 from sidebyside.frameworks.base import Epoch, Framework, Weights
-from sidebyside.networks import ADAM, LEARNING_RATE, NETWORKS, Conv, Dense, Dropout, Flatten, Floats, Network, Norm, Pool
+from sidebyside.networks import (
+    ADAM,
+    LEARNING_RATE,
+    NETWORKS,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Floats,
+    Network,
+    Norm,
+    Pool,
+)
 
 
 class JaxFramework(Framework):
