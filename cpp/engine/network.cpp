@@ -83,6 +83,7 @@ std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const 
 }
 
 void refresh_packed(const Plan& plan, const ParameterSet& owners, int threads) {
+    if (plan.packs_by_thread()) return;
     const std::uint64_t version = owners.version();
     if (plan.packed_version() == version) return;
     const std::lock_guard<std::mutex> guard(plan.pack_mutex());

@@ -16,9 +16,12 @@ constexpr std::int64_t kTrainingBlockFloats = 160 * 1024;
 constexpr std::int64_t kInferenceBlockFloats = 128 * 1024;
 // Blocks that a training batch is cut into at the least, where it has the samples: as many threads can work
 // at once.
-constexpr std::int64_t kBlocksWanted = 4;
+constexpr std::int64_t kBlocksWanted = 2;
 constexpr std::int64_t kLaneLimit = 8;
 constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
+
+// Packed weights (floats) up to which each thread packs them for itself.
+constexpr std::int64_t kPackedByThread = 512 * 1024;
 
 // Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways
 // they fill L2.
@@ -80,7 +83,8 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     }
     blocks_per_lane_ = ceil_div(blocks, lane_count_);
     lane_count_ = ceil_div(blocks, blocks_per_lane_);
-    packed_ = Buffer(memory_.packed.size());
+    packs_by_thread_ = options_.mode == Mode::train && memory_.packed.size() <= kPackedByThread;
+    if (!packs_by_thread_) packed_ = Buffer(memory_.packed.size());
 }
 
 void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
@@ -265,6 +269,14 @@ BlockRun Plan::block_run(Context& context, const BatchInput& in, int thread) con
     run.packed = packed_.data();
     run.batch_count = in.count;
     run.step = in.step;
+    if (!packs_by_thread_) return run;
+    const std::size_t t = static_cast<std::size_t>(thread);
+    run.packed = context.packed_[t].data();
+    if (context.packed_from_[t] == context.weights_) return run;
+    timed(context, thread, {Act::read, -1}, [&] {
+        for (const auto& step : steps_) step->pack(context.packed_[t].data(), 0, 1);
+    });
+    context.packed_from_[t] = context.weights_;
     return run;
 }
 
@@ -497,6 +509,7 @@ std::unique_ptr<Context> Plan::acquire(int threads) const {
             if ((*it)->threads() >= threads) {
                 std::unique_ptr<Context> context = std::move(*it);
                 contexts_.erase(it);
+                context->weights_changed();  // since then, perhaps
                 return context;
             }
     }
@@ -516,7 +529,9 @@ std::vector<StepInfo> Plan::infos() const {
 }
 
 std::int64_t Plan::context_bytes(int threads) const {
-    const std::int64_t floats = threads * (memory_.block.size() + memory_.scratch) + memory_.batch.size() +
+    const std::int64_t of_thread =
+        memory_.block.size() + memory_.scratch + (packs_by_thread_ ? memory_.packed.size() : 0);
+    const std::int64_t floats = threads * of_thread + memory_.batch.size() +
                                 (options_.mode == Mode::train ? lane_count_ * memory_.lane.size() : 0);
     return floats * 4 + (has_loss() ? lane_count_ * totals_stride() * 8 : 0);
 }
@@ -524,6 +539,10 @@ std::int64_t Plan::context_bytes(int threads) const {
 Context::Context(const Plan& plan, int threads) {
     for (int t = 0; t < threads; ++t)
         thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
+    if (plan.packs_by_thread_) {
+        for (int t = 0; t < threads; ++t) packed_.emplace_back(plan.memory_.packed.size());
+        packed_from_.assign(static_cast<std::size_t>(threads), 0);
+    }
     batch_ = Buffer(plan.memory_.batch.size());
     if (plan.options_.mode == Mode::train) lanes_ = Buffer(plan.lane_count_ * plan.memory_.lane.size());
     if (plan.has_loss()) totals_ = Buffer(2 * plan.lane_count_ * plan.totals_stride());

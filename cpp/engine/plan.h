@@ -74,6 +74,9 @@ class Context {
     std::int64_t bytes() const { return bytes_; }
     int threads() const { return static_cast<int>(thread_memory_.size()); }
 
+    // The weights are no longer what any thread of a plan that packs by thread has packed.
+    void weights_changed() { ++weights_; }
+
     // From now on the time of every action is taken, by thread; take_times() ends it.
     void time_actions(const Plan& plan);
     // Seconds that all threads together spent, by place (Plan::place_of).
@@ -85,6 +88,10 @@ class Context {
     std::vector<std::vector<std::int64_t>> times_;  // nanoseconds, by thread and place; empty: not taken
 
     std::vector<Buffer> thread_memory_;  // block, then scratch
+    // Where the plan packs by thread: weights packed by each thread, and the count of changes they are from.
+    std::vector<Buffer> packed_;
+    std::vector<std::uint64_t> packed_from_;
+    std::uint64_t weights_ = 1;
     Buffer batch_, lanes_, totals_;
     std::int64_t bytes_ = 0;
 };
@@ -106,7 +113,11 @@ class Plan {
     int threads_wanted(std::int64_t count) const;
     std::int64_t flops() const { return flops_; }  // of a sample's forward pass
 
-    // Part `part` of `parts` of packing the weights.
+    // In training the weights change with every step. Where they are few each thread packs all of them for
+    // itself when it begins a step, into its own cache: sharing the work costs a barrier, and half of what a
+    // thread then reads has to come out of another core's cache (the mission's network: 1.4 MB a step).
+    bool packs_by_thread() const { return packs_by_thread_; }
+    // Otherwise: part `part` of `parts` of packing the weights.
     void pack(std::int64_t part, std::int64_t parts) const;
     // One batch, phase by phase: open_phase(p) by one thread when phase p - 1 is complete, then run_item()
     // for each of the items whose number it returned. 0 after the last phase.
@@ -208,6 +219,7 @@ class Plan {
     std::vector<StepSlots> slots_;
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<Phase> phases_;
+    bool packs_by_thread_ = false;
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 

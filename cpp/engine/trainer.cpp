@@ -216,7 +216,8 @@ void Trainer::clip_share(const TrainPlan& plan, const Rates& rates, Share share)
     }
 }
 
-// Steps of training: the batch's own phases, then the optimizer, then the packing of the weights.
+// Steps of training: the batch's own phases, then the optimizer, then the packing of the weights, which
+// threads may also do on their own.
 struct Trainer::TrainJob final : Job {
     TrainJob(Trainer& t, TrainPlan& tp, Context& context, const RunInput& input, const RunLimits& run_limits,
              int threads)
@@ -239,14 +240,21 @@ struct Trainer::TrainJob final : Job {
                 stage = Stage::update;
                 return shares;
             case Stage::update:
-                stage = trainer.clips_by_norm() ? Stage::clip : Stage::pack;
-                return shares;
+                if (trainer.clips_by_norm()) {
+                    stage = Stage::clip;
+                    return shares;
+                }
+                [[fallthrough]];
             case Stage::clip:
-                stage = Stage::pack;
-                return shares;
+                if (!train.plan->packs_by_thread()) {
+                    stage = Stage::pack;
+                    return shares;
+                }
+                [[fallthrough]];
             case Stage::pack:
                 break;
         }
+        cursor.context.weights_changed();
         account();
         if (last()) return 0;
         prepare();
