@@ -21,6 +21,11 @@ constexpr std::int64_t kBlocksWanted = 2;
 constexpr std::int64_t kLaneLimit = 8;
 constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
 
+// A block's gradient of one tensor (floats) that is too large to be written whole before it is read, and what
+// is written of it at a time.
+constexpr std::int64_t kLargeGradient = 32 * 1024, kPieceFloats = 16 * 1024;
+constexpr std::int64_t kLeastPiece = 2;  // samples
+
 // Packed weights (floats) up to which each thread packs them for itself.
 constexpr std::int64_t kPackedByThread = 512 * 1024;
 
@@ -31,12 +36,6 @@ constexpr std::int64_t kWideWeights = 256 * 1024;
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
-
-std::int64_t largest_gradient(const std::vector<FusedOp>& ops) {
-    std::int64_t floats = 0;
-    for (const FusedOp& op : ops) floats = std::max({floats, size_of(op.in), size_of(op.out)});
-    return Layout::stride(floats);
-}
 
 // First step with something to train, or the number of steps.
 int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>& trainable) {
@@ -65,6 +64,7 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
+    choose_pieces(ops, cuts, first_trained);
     place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
         steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
@@ -103,6 +103,25 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 
+// The lowest tensors are the largest, and their gradients are read once, by the next step down. Where a
+// block's would fill much of L2, the backward passes of those steps take turns, a few samples at a time.
+void Plan::choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained) {
+    memory_.piece_size = memory_.block_size;
+    const std::size_t first = static_cast<std::size_t>(first_trained);
+    std::int64_t largest = 0;
+    std::size_t t = first + 1;  // its gradient, that step t computes, is large
+    for (; t < ops.size() && cuts[t - 1] == Cut::none && cuts[t] == Cut::none; ++t) {
+        const std::int64_t floats = Layout::stride(size_of(ops[t].in));
+        if (floats * memory_.block_size <= kLargeGradient) break;
+        largest = std::max(largest, floats);
+    }
+    if (t == first + 1) return;
+    const std::int64_t piece = std::max(kLeastPiece, kPieceFloats / largest);
+    if (2 * piece > memory_.block_size) return;
+    memory_.piece_size = piece;
+    piece_steps_ = static_cast<int>(t);
+}
+
 Plan::Cut Plan::cut_of(const FusedOp& op) const {
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
@@ -138,21 +157,33 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
     output_ = tensors.back();
 
     if (options_.mode == Mode::train && first_trained < static_cast<int>(n)) {
-        const std::int64_t stride = largest_gradient(ops);
-        std::int64_t turns[2][2] = {{-1, -1}, {-1, -1}};  // [place][turn]
-        int turn[2] = {0, 0};
+        // [place][turn]: where, and floats a sample
+        struct Turn {
+            std::int64_t at = -1, stride = 0;
+        } turns[3][2];
+        std::vector<int> turn_of(n + 1, -1);
+        std::vector<Place> places(n + 1, Place::block);
+        int turn[3] = {0, 0, 0};
         for (std::size_t t = n; t > static_cast<std::size_t>(first_trained); --t) {
-            if (cuts[t - 1] == Cut::wide) {  // read again when the optimizer asks for the kernel's gradient
+            if (cuts[t - 1] == Cut::wide) continue;
+            places[t] = crosses(t)                           ? Place::batch
+                        : static_cast<int>(t) < piece_steps_ ? Place::piece
+                                                             : Place::block;
+            const int p = static_cast<int>(places[t]);
+            turn_of[t] = turn[p] ^= 1;
+            std::int64_t& stride = turns[p][turn[p]].stride;
+            stride = std::max(stride, Layout::stride(tensors[t].size));
+        }
+        for (int p = 0; p < 3; ++p)
+            for (Turn& buffer : turns[p])
+                if (buffer.stride > 0) buffer.at = memory_.book_samples(static_cast<Place>(p), buffer.stride);
+        for (std::size_t t = n; t > static_cast<std::size_t>(first_trained); --t) {
+            if (turn_of[t] < 0) {  // read again when the optimizer asks for the kernel's gradient
                 gradients[t] = memory_.book(Place::batch, tensors[t].size);
                 continue;
             }
-            const Place place = crosses(t) ? Place::batch : Place::block;
-            const int p = static_cast<int>(place);
-            std::int64_t& at = turns[p][turn[p] ^= 1];
-            if (at < 0)
-                at = place == Place::batch ? memory_.batch.book(stride * memory_.batch_size)
-                                           : memory_.block.book(stride * memory_.block_size);
-            gradients[t] = {place, at, stride, tensors[t].size};
+            const Turn& buffer = turns[static_cast<int>(places[t])][turn_of[t]];
+            gradients[t] = {places[t], buffer.at, buffer.stride, tensors[t].size};
         }
     }
     output_gradient_ = gradients[n];
@@ -220,7 +251,7 @@ void Plan::make_phases(int first_trained) {
                 phase.actions.push_back({Act::before_backward, i});
                 end_phase(i, false);
             }
-            phase.actions.push_back({Act::backward, i});
+            phase.actions.push_back({Act::backward, i, i < piece_steps_});
             if (step.syncs_after_backward()) end_phase(i, false);
         }
     if (!phase.actions.empty()) phases_.push_back(std::move(phase));
@@ -331,8 +362,29 @@ void Plan::run_lane(const Phase& phase, std::int64_t lane, int thread, Context& 
         run.accumulate = run.index > first;
         run.first = run.index * memory_.block_size;
         run.count = std::min(memory_.block_size, in.count - run.first);
-        for (const Action& action : phase.actions)
-            timed(context, thread, action, [&] { run_action(action, run, in, totals); });
+        run_block(phase, run, thread, context, in, totals);
+    }
+}
+
+void Plan::run_block(const Phase& phase, const BlockRun& block, int thread, Context& context,
+                     const BatchInput& in, double* totals) const {
+    const auto go = [&](const Action& action, const BlockRun& run) {
+        timed(context, thread, action, [&] { run_action(action, run, in, totals); });
+    };
+    for (auto action = phase.actions.begin(); action != phase.actions.end();) {
+        if (!action->by_piece) {
+            go(*action++, block);
+            continue;
+        }
+        const auto first = action;
+        while (action != phase.actions.end() && action->by_piece) ++action;
+        BlockRun piece = block;
+        for (; piece.within < block.count; piece.within += memory_.piece_size) {
+            piece.first = block.first + piece.within;
+            piece.count = std::min(memory_.piece_size, block.count - piece.within);
+            for (auto a = first; a != action; ++a) go(*a, piece);
+            piece.accumulate = true;
+        }
     }
 }
 

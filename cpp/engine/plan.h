@@ -168,6 +168,7 @@ class Plan {
     struct Action {
         Act act;
         int step;  // where the action belongs to one
+        bool by_piece = false;
     };
     struct Phase {
         std::vector<Action> actions;  // of each block; or one wide action
@@ -179,10 +180,11 @@ class Plan {
         std::int64_t parts = 0;
     };
 
-    void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
     // How a step cuts the plan: it needs the whole batch between two of its parts (sync), or takes it at once
     // (wide).
     enum class Cut { none, sync, wide };
+    void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
+    void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
     Cut cut_of(const FusedOp& op) const;
     void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,
                        int first_trained);
@@ -196,6 +198,8 @@ class Plan {
     void make_split_phases();
     void plan_loss(const FusedLoss& fused, const Shape& output);
 
+    void run_block(const Phase& phase, const BlockRun& block, int thread, Context& context,
+                   const BatchInput& in, double* totals) const;
     void run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
                   const BatchInput& in) const;
     static std::size_t place_of(const Action& action);
@@ -220,6 +224,7 @@ class Plan {
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<Phase> phases_;
     bool packs_by_thread_ = false;
+    int piece_steps_ = 0;  // the backward passes of steps below this one take turns, piece by piece
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 

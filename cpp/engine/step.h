@@ -19,9 +19,9 @@
 
 namespace fastcnn {
 
-// Where an array lives: in the memory of the thread that works on a block, or in the memory of the whole
-// batch.
-enum class Place { block, batch };
+// Where an array lives: in the memory of the thread that works on a block, for all of its samples or for the
+// piece of it that passes through a few steps at a time, or in the memory of the whole batch.
+enum class Place { block, piece, batch };
 
 // An array with one entry of `stride` floats for each sample of the block or of the batch.
 struct Slot {
@@ -60,13 +60,15 @@ struct BlockRun {
     float* lane = nullptr;    // gradient lane
     bool accumulate = false;  // the lane holds something already
     std::int64_t first = 0;   // first sample in the batch
+    std::int64_t within = 0;  // first sample in the block
     std::int64_t count = 0;   // samples
     std::int64_t index = 0;   // number of the block in the batch
     std::int64_t batch_count = 0;
     std::uint32_t step = 0;  // of the optimizer: the random numbers' counter
 
     float* at(const Slot& slot) const {
-        return slot.place == Place::block ? block + slot.offset : batch + slot.offset + first * slot.stride;
+        if (slot.place == Place::batch) return batch + slot.offset + first * slot.stride;
+        return block + slot.offset + (slot.place == Place::block ? within * slot.stride : 0);
     }
 };
 
@@ -91,8 +93,10 @@ struct StepInfo {
 struct PlanMemory {
     bool training = false;
     std::int64_t block_size = 1;  // samples
-    // Samples of a block where nothing but batch and network limit it. Kernels are chosen for these: block_size
-    // may depend on the number of threads, and the choice of a kernel may change a result's last bits.
+    std::int64_t piece_size = 1;  // samples, at most block_size
+    // Samples of a block where nothing but batch and network limit it. Kernels are chosen for these:
+    // block_size may depend on the number of threads, and the choice of a kernel may change a result's last
+    // bits.
     std::int64_t chosen_for = 1;
     std::int64_t batch_size = 1;
     std::int64_t block_total = 1;  // blocks of a full batch
@@ -100,11 +104,15 @@ struct PlanMemory {
     std::int64_t scratch = 0;
     std::vector<GradientSlot> gradients;
 
+    // Room for `stride` floats a sample.
+    std::int64_t book_samples(Place place, std::int64_t stride) {
+        if (place == Place::batch) return batch.book(stride * batch_size);
+        return block.book(stride * (place == Place::block ? block_size : piece_size));
+    }
     // An array that no other step touches, of `floats` a sample.
     Slot book(Place place, std::int64_t floats) {
         Slot slot{place, 0, Layout::stride(floats), floats};
-        slot.offset = place == Place::block ? block.book(slot.stride * block_size)
-                                            : batch.book(slot.stride * batch_size);
+        slot.offset = book_samples(place, slot.stride);
         return slot;
     }
     // In training the weights are packed once a step, for all of its blocks.
