@@ -24,11 +24,15 @@ template <class Args, class Narrow>
 void run_dense(const Call& call, const Args& args, const float* weights, std::int64_t columns,
                const Narrow& narrow) {
     const std::int64_t flops = 2 * args.batch * args.inputs * args.units;
+    const Choice<Args> choice = call.choice(args);
+    if (!choice.row->kernel->pack)  // only by name, for tests: it takes whole matrices
+        return call.run_divided(choice, args, weights, {},
+                                [](Args& whole, std::int64_t, const auto& go) { go(whole); });
     const int threads = threads_for(flops, kLeastFlops);
     const std::int64_t groups = (columns + kPackedGroup - 1) / kPackedGroup;
     const bool by_columns = groups >= 2 * threads;
     const std::int64_t items = items_for(threads, by_columns ? groups : args.batch / 8);
-    call.run_divided(call.choice(args), args, weights, {threads, items, 0, flops < kBriefFlops},
+    call.run_divided(choice, args, weights, {threads, items, 0, flops < kBriefFlops},
                      [&](Args& copy, std::int64_t item, const auto& go) {
                          DensePart part{0, args.batch, 0, columns};
                          const Share share(by_columns ? groups : args.batch, item, items);

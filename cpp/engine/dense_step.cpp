@@ -24,7 +24,10 @@ class DenseStep : public Step {
         forward_args_.inputs = op_.inputs;
         forward_args_.units = op_.units;
         forward_args_.relu = in.op.activation == ActivationName::relu;
-        forward_ = choose(forward_args_);
+        forward_args_.batch = grad_input_args_.batch = rows_ * memory.chosen_for;
+        // Wide and divided steps take parts of packed weights.
+        const Packing packing = wide_ ? Packing{} : memory.packing();
+        forward_ = choose(forward_args_, packing);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);
         if (!memory.training) return;
@@ -43,7 +46,9 @@ class DenseStep : public Step {
         if (!slots_.dx.booked()) return;
         grad_input_args_.inputs = op_.inputs;
         grad_input_args_.units = op_.units;
-        grad_input_ = choose(grad_input_args_);
+        grad_input_ = choose(grad_input_args_, packing);
+        grad_input_args_.batch = rows_ > 1 ? rows_ : memory.block_size;
+        memory.need_scratch(grad_input_.scratch(grad_input_args_));
         packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
         packed_floats_ += grad_input_.packed(grad_input_args_);
     }
@@ -53,14 +58,15 @@ class DenseStep : public Step {
     }
 
     void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
-        forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
-        if (slots_.dx.booked())
+        if (forward_.row->kernel->pack)
+            forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
+        if (slots_.dx.booked() && grad_input_.row->kernel->pack)
             grad_input_.row->kernel->pack(grad_input_args_, kernel, packed + packed_backward_, part, parts);
     }
 
     void forward(const BlockRun& run) const override {
         DenseForward a = forward_args_;
-        a.kernel = run.packed + packed_forward_;
+        a.kernel = forward_.row->kernel->pack ? run.packed + packed_forward_ : weights_in(run);
         a.bias = run.kernel ? run.bias : own_bias_;
         for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
             a.batch = rows;
@@ -95,7 +101,8 @@ class DenseStep : public Step {
             a.batch = rows;
             a.dy = dy;
             a.dy_stride = dy_stride;
-            a.kernel = run.packed + packed_backward_;
+            a.kernel = grad_input_.row->kernel->pack ? run.packed + packed_backward_ : weights_in(run);
+            a.scratch = run.scratch;
             a.dx = run.at(slots_.dx) + sample * slots_.dx.stride;
             a.dx_stride = samples_are_rows ? slots_.dx.stride : op_.inputs;
             grad_input_(a);
@@ -169,7 +176,9 @@ class DenseStep : public Step {
         info.layers = layers_;
         info.operation = wide_ ? "dense, whole batch" : "dense";
         info.kernel = forward_.row->algorithm;
-        info.declined = forward_.declined;
+        if (grad_input_) info.kernel += std::string(", backward ") + grad_input_.row->algorithm;
+        info.declined =
+            forward_.declined + (grad_input_.declined.empty() ? "" : "; backward " + grad_input_.declined);
         info.isa = forward_.row->isa;
         info.output_shape = out_;
         info.flops = 2 * rows_ * op_.inputs * op_.units;
@@ -190,6 +199,8 @@ class DenseStep : public Step {
         }
         bool empty() const { return first >= last; }
     };
+
+    const float* weights_in(const BlockRun& run) const { return run.kernel ? run.kernel : kernel_; }
 
     DenseGradKernel gradient_args(const BlockRun& run) const {
         DenseGradKernel a = grad_kernel_args_;

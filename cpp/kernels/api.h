@@ -217,7 +217,7 @@ struct DenseForward {
     std::int64_t batch = 0;
     const float* x = nullptr;
     std::int64_t x_stride = 0;
-    const float* kernel = nullptr;  // packed
+    const float* kernel = nullptr;  // packed; (inputs, units) where the kernel packs nothing
     const float* bias = nullptr;    // (units) or null
     float* y = nullptr;
     std::int64_t y_stride = 0;
@@ -229,9 +229,10 @@ struct DenseGradInput {
     std::int64_t batch = 0;
     const float* dy = nullptr;
     std::int64_t dy_stride = 0;
-    const float* kernel = nullptr;  // packed
+    const float* kernel = nullptr;  // packed; (inputs, units) where the kernel packs nothing
     float* dx = nullptr;
     std::int64_t dx_stride = 0;
+    float* scratch = nullptr;
 };
 
 // dkernel = x^T dy for inputs [first_input, last_input), dbias = sum of dy (null: not wanted); added where

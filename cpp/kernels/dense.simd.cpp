@@ -1,6 +1,10 @@
 // Dense layers: one tap of depth `inputs`, a tile's rows are samples.
+//
+// Packed weights are the fastest to multiply with, but in training they are packed for each step, and for few
+// samples that costs as much as the product. The rows `natural` read the weights as they are: the forward
+// pass where whole blocks of columns lie close together, the input's gradient with samples in the lanes.
+#include "kernels/conv.h"
 #include "kernels/rows.h"
-#include "kernels/tile.h"
 
 namespace fastcnn::FASTCNN_ISA {
 
@@ -42,11 +46,13 @@ FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int
 }
 
 // y (batch, columns) = x (batch, depth) packed, the same for the forward pass and the input's gradient.
+// With b_step the matrix is not packed, its rows are b_step floats apart.
 FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t batch, std::int64_t depth,
                              const float* packed, std::int64_t columns, const float* bias, bool relu,
-                             float* y, std::int64_t y_stride) {
+                             float* y, std::int64_t y_stride, std::int64_t b_step = 0) {
     const Tap tap{0, 0};
     Tile t;
+    t.b_step = b_step;
     t.a_step = x_stride;
     t.taps = &tap;
     t.tap_count = 1;
@@ -57,7 +63,7 @@ FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t
         const int vecs = block_vecs(columns, block);
         const std::int64_t first = block * kBlockWidth, left = columns - first;
         t.a = x;
-        t.b = packed + first * depth;
+        t.b = packed + (b_step ? first : first * depth);
         t.bias = bias ? bias + first : nullptr;
         t.columns = left < vecs * kWidth ? left : vecs * kWidth;
         t.c = y + first;
@@ -73,12 +79,79 @@ void forward_run(const DenseForward& d) {
     multiply(d.x, d.x_stride, d.batch, d.inputs, d.kernel, d.units, d.bias, d.relu, d.y, d.y_stride);
 }
 
+double cost(std::int64_t batch, std::int64_t depth, std::int64_t columns, double share) {
+    return product_cycles(static_cast<double>(batch * depth * packed_columns(columns) / kWidth), share);
+}
+double forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.units, 0.8); }
+
+const char* natural_forward_declines(const DenseForward& d) {
+    return d.units % kBlockWidth ? "units do not fill blocks of columns"
+           : d.units > 256       ? "rows of the weights are far apart"
+                                 : nullptr;
+}
+double natural_forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.units, 0.75); }
+void natural_forward_run(const DenseForward& d) {
+    multiply(d.x, d.x_stride, d.batch, d.inputs, d.kernel, d.units, d.bias, d.relu, d.y, d.y_stride, d.units);
+}
+
 std::int64_t grad_input_packed(const DenseGradInput& d) { return d.units * packed_columns(d.inputs); }
 void grad_input_pack(const DenseGradInput& d, const float* weights, float* packed, int part, int parts) {
     pack_matrix(weights, d.units, d.inputs, 1, d.units, packed, part, parts);
 }
 void grad_input_run(const DenseGradInput& d) {
     multiply(d.dy, d.dy_stride, d.batch, d.units, d.kernel, d.inputs, nullptr, false, d.dx, d.dx_stride);
+}
+
+double grad_input_cost(const DenseGradInput& d) { return cost(d.batch, d.units, d.inputs, 0.8); }
+
+// dy and dx of kWidth samples, transposed: the weights are the rows of a product with one vector of samples.
+std::int64_t natural_grad_input_scratch(const DenseGradInput& d) {
+    return (packed_columns(d.units) + packed_columns(d.inputs)) * kWidth;
+}
+double natural_grad_input_cost(const DenseGradInput& d) {
+    const double vectors = static_cast<double>((d.batch + kWidth - 1) / kWidth);
+    const double products = vectors * static_cast<double>(d.inputs * d.units);
+    const double transposed = vectors * static_cast<double>(d.inputs + d.units);
+    return product_cycles(products, 0.7) + 8 * transposed;
+}
+
+// (columns, kWidth) of rows `stride` apart, which number `rows`, and back.
+FASTCNN_INLINE void to_lanes(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                             float* to) {
+    std::int64_t c = 0;
+    if (rows == kWidth)
+        for (; c + kWidth <= columns; c += kWidth) transpose(from + c, stride, to + c * kWidth, kWidth);
+    for (; c < columns; ++c)
+        for (std::int64_t r = 0; r < kWidth; ++r) to[c * kWidth + r] = r < rows ? from[r * stride + c] : 0.0f;
+}
+FASTCNN_INLINE void from_lanes(const float* from, std::int64_t rows, std::int64_t columns, float* to,
+                               std::int64_t stride) {
+    std::int64_t c = 0;
+    if (rows == kWidth)
+        for (; c + kWidth <= columns; c += kWidth) transpose(from + c * kWidth, kWidth, to + c, stride);
+    for (; c < columns; ++c)
+        for (std::int64_t r = 0; r < rows; ++r) to[r * stride + c] = from[c * kWidth + r];
+}
+
+void natural_grad_input_run(const DenseGradInput& d) {
+    float* dy = d.scratch;
+    float* dx = dy + packed_columns(d.units) * kWidth;
+    const Tap tap{0, 0};
+    Tile t;
+    t.a = d.kernel;
+    t.a_step = d.units;
+    t.taps = &tap;
+    t.tap_count = 1;
+    t.depth = d.units;
+    t.b = dy;
+    t.columns = t.c_step = kWidth;
+    t.c = dx;
+    for (std::int64_t first = 0; first < d.batch; first += kWidth) {
+        const std::int64_t samples = min_of(kWidth, d.batch - first);
+        to_lanes(d.dy + first * d.dy_stride, d.dy_stride, samples, d.units, dy);
+        run_rows(t, d.inputs, 1);
+        from_lanes(dx, samples, d.inputs, d.dx + first * d.dx_stride, d.dx_stride);
+    }
 }
 
 void grad_kernel_run(const DenseGradKernel& d) {
@@ -97,10 +170,14 @@ void grad_kernel_run(const DenseGradKernel& d) {
 
 }  // namespace
 
-const Kernel<DenseForward> dense_forward_direct = {forward_run, nullptr, nullptr, forward_packed,
-                                                   forward_pack};
-const Kernel<DenseGradInput> dense_grad_input_direct = {grad_input_run, nullptr, nullptr, grad_input_packed,
-                                                        grad_input_pack};
+const Kernel<DenseForward> dense_forward_direct = {forward_run,    nullptr,      nullptr,
+                                                   forward_packed, forward_pack, forward_cost};
+const Kernel<DenseForward> dense_forward_natural = {
+    natural_forward_run, natural_forward_declines, nullptr, nullptr, nullptr, natural_forward_cost};
+const Kernel<DenseGradInput> dense_grad_input_direct = {grad_input_run,    nullptr,         nullptr,
+                                                        grad_input_packed, grad_input_pack, grad_input_cost};
+const Kernel<DenseGradInput> dense_grad_input_natural = {
+    natural_grad_input_run, nullptr, natural_grad_input_scratch, nullptr, nullptr, natural_grad_input_cost};
 const Kernel<DenseGradKernel> dense_grad_kernel_direct = {grad_kernel_run};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -1,10 +1,11 @@
 // The register tile that convolution and dense layers are made of.
 //
 //   C[m][n] = bias[n] + sum over taps t, k < depth of
-//             A[m * a_step + tap[t].a + k] * B[tap[t].b + k * width + n]
+//             A[m * a_step + tap[t].a + k] * B[tap[t].b + k * b_step + n]
 //
 // m < rows, n < width = vecs * kWidth. B is packed, a block of `width` columns at a time, its missing columns
-// zero; only C's store knows about a partial last vector. The sum runs in one fixed order per element,
+// zero, or, where b_step says so, a matrix whose columns fill all blocks; only C's store knows about a
+// partial last vector. The sum runs in one fixed order per element,
 // whatever rows and vecs are, so a tile's shape never changes the result.
 //
 // 14 x 2 vectors on AVX-512 (28 accumulators, 2 of B, 1 broadcast) read 16 operands for 28 multiply-adds and
@@ -28,6 +29,7 @@ struct Tile {
     std::int64_t tap_count = 0;
     std::int64_t depth = 0;
     const float* b = nullptr;
+    std::int64_t b_step = 0;      // 0: the block's width
     const float* bias = nullptr;  // first of this block's columns, or null
     std::int64_t columns = 0;     // columns of C that exist, at most the width
     bool relu = false;
@@ -95,10 +97,11 @@ void run_tile(const Tile& t) {
 #pragma GCC unroll 16
         for (int m = 0; m < Rows; ++m) acc[m][n] = start;
     }
+    const std::int64_t b_step = t.b_step ? t.b_step : Vecs * kWidth;
     for (std::int64_t tap = 0; tap < t.tap_count; ++tap) {
         const float* a = t.a + t.taps[tap].a;
         const float* b = t.b + t.taps[tap].b;
-        for (std::int64_t k = 0; k < t.depth; ++k, ++a, b += Vecs * kWidth) {
+        for (std::int64_t k = 0; k < t.depth; ++k, ++a, b += b_step) {
             Vec column[Vecs];
 #pragma GCC unroll 4
             for (int n = 0; n < Vecs; ++n) column[n] = load(b + n * kWidth);

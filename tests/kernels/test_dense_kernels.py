@@ -42,7 +42,14 @@ def data(case: Case) -> tuple[Any, ...]:
     return normal(rng, batch, inputs), normal(rng, inputs, units), normal(rng, units), normal(rng, batch, units)
 
 
+def suited(case: Case, algorithm: str) -> Case:
+    """The case as the forward row takes it: `natural` wants units that fill blocks of columns, and few of them."""
+    batch, inputs, units = case
+    return (batch, inputs, min(256, -(-units // 64) * 64)) if algorithm == "natural" else case
+
+
 def check_forward(case: Case, relu: bool, with_bias: bool, algorithm: str, isa: str) -> None:
+    case = suited(case, algorithm)
     x, kernel, bias, _ = data(case)
     if not with_bias:
         bias = None
@@ -124,7 +131,7 @@ def test_grad_kernel_of_any_size(algorithm: str, isa: str, case: Case) -> None:
 @pytest.mark.parametrize("relu", [False, True])
 @each_row("dense_forward")
 def test_forward_passes_nan_and_infinity_on(relu: bool, special: float, algorithm: str, isa: str) -> None:
-    x, kernel, bias, _ = data((5, 19, 21))
+    x, kernel, bias, _ = data(suited((5, 19, 21), algorithm))
     x[3, 18] = special
     expected = _core.dense(*double(x, kernel, bias), relu, isa=REFERENCE)
     actual = _core.dense(x, kernel, bias, relu, isa=isa, algorithm=algorithm)
@@ -151,3 +158,24 @@ def test_grad_kernel_passes_nan_and_infinity_on(special: float, algorithm: str, 
     for a, e in zip(_core.dense_grad_kernel(x, dy, isa=isa, algorithm=algorithm), expected):
         assert_same_specials(a, e, (special, isa))
         assert not np.isfinite(a).all()
+
+
+@pytest.mark.parametrize("batch", [1, 16, 31])
+def test_weights_as_they_are_give_the_bits_of_packed_ones(batch: int) -> None:
+    x, kernel, bias, dy = data((batch, 70, 64))
+    config = _core.build_config()
+    compiled = list(config["isa_compiled"])
+    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+        forward = [_core.dense(x, kernel, bias, True, isa=isa, algorithm=name) for name in ("direct", "natural")]
+        np.testing.assert_array_equal(*forward)
+        backward = [_core.dense_grad_input(dy, kernel, isa=isa, algorithm=name) for name in ("direct", "natural")]
+        np.testing.assert_array_equal(*backward)
+
+
+def test_natural_forward_says_what_it_declines() -> None:
+    x, kernel, _, _ = data((2, 3, 21))
+    with pytest.raises(_core.Error, match="units do not fill blocks of columns"):
+        _core.dense(x, kernel, None, False, isa="baseline", algorithm="natural")
+    x, kernel, _, _ = data((2, 3, 512))
+    with pytest.raises(_core.Error, match="rows of the weights are far apart"):
+        _core.dense(x, kernel, None, False, isa="baseline", algorithm="natural")
