@@ -70,7 +70,7 @@ class ConvStep : public Step {
 
     void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
         forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
-        if (!slots_.dx.booked()) return;
+        if (!slots_.dx.booked() || packed_for_both_) return;
         if (forward_args_.pooled)
             pooled_input_.row->kernel->pack(pooled_input_args_, kernel, packed + packed_backward_, part,
                                             parts);
@@ -226,8 +226,16 @@ class ConvStep : public Step {
         grad_kernel_ = choose(grad_kernel_args_);
         scratch_floats_ = std::max(scratch_floats_, grad_kernel_.scratch(grad_kernel_args_));
         if (!slots_.dx.booked()) return;
-        grad_input_ = choose(grad_input_args_, memory.packing());
+        const char* packed_anyway = forward_.row->kernel->layout;
+        Packing packing = memory.packing();
+        packing.layout = packed_anyway;
+        grad_input_ = choose(grad_input_args_, packing);
         scratch_floats_ = std::max(scratch_floats_, grad_input_.scratch(grad_input_args_));
+        packed_for_both_ = same_layout(grad_input_.row->kernel->layout, packed_anyway);
+        if (packed_for_both_) {
+            packed_backward_ = packed_forward_;
+            return;
+        }
         packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
         packed_floats_ += grad_input_.packed(grad_input_args_);
     }
@@ -383,7 +391,7 @@ class ConvStep : public Step {
     Conv2dOp op_;
     Weights weights_;
     FollowingActivation activation_;
-    bool trains_ = false, backward_planned_ = false, pads_ = false;
+    bool trains_ = false, backward_planned_ = false, pads_ = false, packed_for_both_ = false;
 
     Conv2dForward forward_args_;
     Choice<Conv2dForward> forward_;

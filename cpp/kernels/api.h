@@ -33,6 +33,8 @@ struct Kernel {
     // Convolutions: rows of the result that are computed together. A call for a part of the rows that begins
     // at a multiple of it gives the same bits as a call for all of them. Null: 1.
     std::int64_t (*row_unit)(const Args&) = nullptr;
+    // Convolutions: kernels that name the same layout read weights that are packed alike.
+    const char* layout = nullptr;
 };
 
 // ---------------------------------------------------------------------------------------------- convolution

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -84,7 +85,10 @@ void set_winograd(bool allowed);
 struct Packing {
     double per_run =
         0;  // times the weights are packed in one run of the kernel; 0: packed once for many runs
+    const char* layout = nullptr;  // in which they are packed anyway, for another operation
 };
+
+inline bool same_layout(const char* a, const char* b) { return a && b && std::string_view(a) == b; }
 
 // Cycles to pack one weight; the figure hardly depends on the order that a kernel wants.
 inline constexpr double kPackCycles = 1.0;
@@ -119,7 +123,8 @@ Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::
             choice.row = &row;
             return choice;
         }
-        const double packed = row.kernel->packed ? static_cast<double>(row.kernel->packed(args)) : 0;
+        const bool packs = row.kernel->packed && !same_layout(row.kernel->layout, packing.layout);
+        const double packed = packs ? static_cast<double>(row.kernel->packed(args)) : 0;
         const double cycles = row.kernel->cost(args) + packing.per_run * kPackCycles * packed;
         passed.emplace_back(&row, cycles);
         if (choice.row && cycles >= least) continue;

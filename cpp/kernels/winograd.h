@@ -245,6 +245,38 @@ FASTCNN_INLINE double winograd_cycles(int a, std::int64_t rows, std::int64_t chu
            (streamed > multiplied ? streamed : multiplied);
 }
 
+// --------------------------------------------------------------------------------------------------- weights
+
+// The transformed weights U of a forward pass: [product][block of output channels][input channel][columns of
+// the block].
+FASTCNN_INLINE std::int64_t winograd_weights_step(const Conv2dShape& c) {
+    return winograd_step(c.in_channels * packed_columns(c.out_channels));
+}
+template <int M>
+FASTCNN_INLINE std::int64_t winograd_packed(const Conv2dShape& c) {
+    return (M + 2) * (M + 2) * winograd_weights_step(c);
+}
+
+template <int M>
+void winograd_pack(const Conv2dShape& c, const float* weights, float* packed, int part, int parts) {
+    constexpr int R = 3, kProducts = (M + R - 1) * (M + R - 1);
+    const std::int64_t vectors = packed_columns(c.out_channels) / kWidth, all = vectors * c.in_channels;
+    const std::int64_t u_step = winograd_weights_step(c);
+    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
+        const std::int64_t column = i / c.in_channels * kWidth, channel = i % c.in_channels;
+        const std::int64_t block = column / kBlockWidth;
+        const std::int64_t width = block_vecs(c.out_channels, block) * kWidth;
+        Vec g[R * R], u[kProducts];
+#pragma GCC unroll 9
+        for (int k = 0; k < R * R; ++k)
+            g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
+                                c.out_channels - column);
+        WinogradMatrix<M, R, Matrix::filter, false>::transform(g, u);
+        float* to = packed + block * kBlockWidth * c.in_channels + channel * width + column % kBlockWidth;
+        for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+    }
+}
+
 // -------------------------------------------------------------------------------------------------- products
 
 // Transformed tiles lie as [product][block of kWidth channels][tile][kWidth]: the rows of a register tile are

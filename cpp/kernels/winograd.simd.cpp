@@ -42,35 +42,16 @@ struct Forward {
                 f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
           chunk(winograd_rows(args.batch * tiles.count(), kProducts * (inputs + kBlockWidth),
                               kProducts * inputs * outputs <= kResidentWeights ? kSmallChunk : kLargeChunk)),
-          u_step(winograd_step(c.in_channels * outputs)),
+          u_step(winograd_weights_step(c)),
           v_step(winograd_step(chunk * inputs)),
           p_step(winograd_step(chunk * kBlockWidth)) {}
 
-    std::int64_t packed() const { return kProducts * u_step; }
     double cost() const {
         return winograd_cycles(A, f.batch * tiles.count(), chunk,
                                static_cast<double>((inputs + outputs) / kWidth), c.in_channels,
                                outputs / kWidth);
     }
     std::int64_t scratch() const { return kProducts * (v_step + p_step) + kProducts * kWidth; }
-
-    // U: [product][block of output channels][input channel][columns of the block]
-    void pack(const float* weights, float* packed, int part, int parts) const {
-        const std::int64_t vectors = outputs / kWidth, all = vectors * c.in_channels;
-        for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-            const std::int64_t column = i / c.in_channels * kWidth, channel = i % c.in_channels;
-            const std::int64_t block = column / kBlockWidth;
-            const std::int64_t width = block_vecs(c.out_channels, block) * kWidth;
-            Vec g[R * R], u[kProducts];
-#pragma GCC unroll 9
-            for (int k = 0; k < R * R; ++k)
-                g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
-                                    c.out_channels - column);
-            Filter::transform(g, u);
-            float* to = packed + block * kBlockWidth * c.in_channels + channel * width + column % kBlockWidth;
-            for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
-        }
-    }
 
     FASTCNN_INLINE void transform_inputs(std::int64_t first, std::int64_t count, float* v,
                                          float* patch) const {
@@ -233,12 +214,12 @@ const char* forward_declines(const Conv2dForward& f) {
 
 template <int M>
 std::int64_t forward_packed(const Conv2dForward& f) {
-    return Forward<M>(f).packed();
+    return winograd_packed<M>(f.shape);
 }
 
 template <int M>
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
-    Forward<M>(f).pack(weights, packed, part, parts);
+    winograd_pack<M>(f.shape, weights, packed, part, parts);
 }
 
 template <int M>
@@ -264,10 +245,10 @@ std::int64_t forward_row_unit(const Conv2dForward& f) {
 
 }  // namespace
 
-#define FASTCNN_WINOGRAD(M)                                                          \
-    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                       \
-        forward_run<M>,  forward_declines<M>, forward_scratch<M>, forward_packed<M>, \
-        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>};
+#define FASTCNN_WINOGRAD(M)                                                           \
+    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                        \
+        forward_run<M>,  forward_declines<M>, forward_scratch<M>,  forward_packed<M>, \
+        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>, "winograd" #M};
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)

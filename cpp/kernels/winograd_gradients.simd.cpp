@@ -174,13 +174,17 @@ struct GradInput : Gradients<M> {
         }
     }
 
+    FASTCNN_INLINE void clear_dx() const {
+        for (std::int64_t s = 0; s < g.batch; ++s)
+            std::memset(g.dx + s * g.dx_stride, 0,
+                        static_cast<std::size_t>(c.h.in * c.w.in * c.in_channels) * sizeof(float));
+    }
+
     FASTCNN_INLINE void run() const {
         float* z = g.scratch;
         float* p = z + kProducts * z_step;
         float* patch = p + kProducts * p_step;
-        for (std::int64_t s = 0; s < g.batch; ++s)
-            std::memset(g.dx + s * g.dx_stride, 0,
-                        static_cast<std::size_t>(c.h.in * c.w.in * c.in_channels) * sizeof(float));
+        clear_dx();
         const std::int64_t all = g.batch * tiles.count();
         for (std::int64_t first = 0; first < all; first += chunk) {
             const std::int64_t count = min_of(chunk, all - first);
@@ -196,6 +200,114 @@ struct GradInput : Gradients<M> {
         }
     }
 };
+
+// The same from the forward pass's transformed weights, for training: a step of few tiles spends more on
+// weights of its own (transformed, written, read back from L2 or L3) than on its products. Here the rows of a
+// product are input channels, and kWidth tiles lie in its lanes, for which Z and P are transposed. Sums run
+// in the same order.
+template <int M>
+struct GradInputLanes : GradInput<M> {
+    using Base = GradInput<M>;
+    using Base::A, Base::c, Base::chunk, Base::g, Base::kProducts, Base::outputs, Base::p_step, Base::tiles,
+        Base::z_step;
+
+    FASTCNN_INLINE explicit GradInputLanes(const Conv2dGradInput& args) : Base(args) {
+        chunk = kWidth;
+        z_step = winograd_step(kWidth * outputs);
+        p_step = winograd_step(kWidth * kBlockWidth);
+    }
+
+    // Z, Z transposed, P, a P before its transposition and a patch.
+    std::int64_t scratch() const {
+        return kProducts * (2 * z_step + p_step) + kWidth * kBlockWidth + kProducts * kWidth;
+    }
+    double cost() const {
+        const double all = static_cast<double>(g.batch * tiles.count());
+        const double channels = static_cast<double>(c.in_channels + c.out_channels);
+        return Base::cost() * 1.1 + 6 * kProducts * all * channels / kWidth;
+    }
+
+    FASTCNN_INLINE void run() const {
+        float* z = g.scratch;
+        float* lanes = z + kProducts * z_step;
+        float* p = lanes + kProducts * z_step;
+        float* product = p + kProducts * p_step;
+        float* patch = product + kWidth * kBlockWidth;
+        this->clear_dx();
+        const std::int64_t all = g.batch * tiles.count();
+        for (std::int64_t first = 0; first < all; first += chunk) {
+            const std::int64_t count = min_of(chunk, all - first);
+            this->transform_dy(g.dy, g.dy_stride, first, count, chunk, z, z_step, patch);
+            for (int k = 0; k < kProducts; ++k)
+                for (std::int64_t channel = 0; channel < outputs; channel += kWidth)
+                    transpose(z + k * z_step + channel * kWidth, kWidth,
+                              lanes + k * z_step + channel * kWidth, kWidth);
+            for (std::int64_t block = 0; block < block_count(c.in_channels); ++block) {
+                multiply_block(block, lanes, product, p);
+                this->add_to_dx(first, count, block, p);
+            }
+        }
+    }
+
+    // P of a block of input channels, for all products.
+    FASTCNN_INLINE void multiply_block(std::int64_t block, const float* lanes, float* product,
+                                       float* p) const {
+        const std::int64_t first = block * kBlockWidth, rows = min_of(kBlockWidth, c.in_channels - first);
+        const std::int64_t u_step = winograd_weights_step(c);
+        Tap taps[kMaxBlocks];  // blocks of output channels
+        Tile t;
+        t.taps = taps;
+        t.tap_count = c.out_channels / kBlockWidth;
+        for (std::int64_t i = 0; i < t.tap_count; ++i)
+            taps[i] = {i * kBlockWidth * c.in_channels, i * kBlockWidth * kWidth};
+        t.depth = t.a_step = kBlockWidth;
+        t.columns = t.c_step = kWidth;
+        t.c = product;
+        for (int k = 0; k < kProducts; ++k) {
+            t.a = g.kernel + k * u_step + first * kBlockWidth;
+            t.b = lanes + k * z_step;
+            run_rows(t, rows, 1);
+            for (std::int64_t row = 0; row < rows; row += kWidth)
+                transpose(product + row * kWidth, kWidth, p + k * p_step + row * kWidth, kWidth);
+        }
+    }
+
+    static constexpr std::int64_t kMaxBlocks = 64;
+};
+
+template <int M>
+const char* lanes_declines(const Conv2dGradInput& g) {
+    if (const char* reason = winograd_declines(g.shape)) return reason;
+    const std::int64_t channels = g.shape.out_channels;
+    if (channels % kBlockWidth || channels / kBlockWidth > GradInputLanes<M>::kMaxBlocks)
+        return "output channels do not fill blocks, or too many";
+    return nullptr;
+}
+
+template <int M>
+std::int64_t lanes_packed(const Conv2dGradInput& g) {
+    return winograd_packed<M>(g.shape);
+}
+
+template <int M>
+void lanes_pack(const Conv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
+    winograd_pack<M>(g.shape, weights, packed, part, parts);
+}
+
+template <int M>
+std::int64_t lanes_scratch(const Conv2dGradInput& g) {
+    return GradInputLanes<M>(g).scratch();
+}
+
+template <int M>
+double lanes_cost(const Conv2dGradInput& g) {
+    return GradInputLanes<M>(g).cost();
+}
+
+template <int M>
+void lanes_run(const Conv2dGradInput& g) {
+    GradInputLanes<M>(g).run();
+}
 
 template <int M>
 const char* grad_input_declines(const Conv2dGradInput& g) {
@@ -426,5 +538,13 @@ FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)
 #undef FASTCNN_WINOGRAD
+
+#define FASTCNN_WINOGRAD_LANES(M)                                               \
+    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M##_lanes = {     \
+        lanes_run<M>,  lanes_declines<M>, lanes_scratch<M>,    lanes_packed<M>, \
+        lanes_pack<M>, lanes_cost<M>,     grad_input_row_unit, "winograd" #M};
+FASTCNN_WINOGRAD_LANES(3)
+FASTCNN_WINOGRAD_LANES(4)
+#undef FASTCNN_WINOGRAD_LANES
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -360,3 +360,35 @@ def test_sizes_that_do_not_fit_are_refused(groups: int) -> None:
         _core.Error, match=r"^conv2d: groups: expected a divisor of 6 input and 6 output channels, received 4"
     ):
         forward(Conv(groups=4), x, kernel, bias)
+
+
+@pytest.mark.parametrize("tile", [3, 4])
+@pytest.mark.parametrize(("batch", "size", "padding"), [(1, 5, "valid"), (16, 5, "valid"), (19, 9, "same")])
+def test_lanes_of_tiles_give_the_bits_of_winograd_with_weights_of_its_own(
+    tile: int, batch: int, size: int, padding: str
+) -> None:
+    """The forward pass's transformed weights serve both directions."""
+    rng = np.random.default_rng(tile)
+    kernel = normal(rng, 3, 3, 40, 64)
+    out = size - 2 if padding == "valid" else size
+    dy = normal(rng, batch, out, out, 64)
+    dy[batch // 2, 0, 0, 3] = np.inf
+    config = _core.build_config()
+    compiled = list(config["isa_compiled"])
+    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+        found = [
+            _core.conv2d_grad_input(
+                dy,
+                kernel,
+                (batch, size, size, 40),
+                (1, 1),
+                padding,
+                (1, 1),
+                1,
+                isa=isa,
+                algorithm=f"winograd{tile}{end}",
+            )
+            for end in ("", "_lanes")
+        ]
+        np.testing.assert_array_equal(*found)
+        assert not np.isfinite(found[0]).all()
