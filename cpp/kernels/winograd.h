@@ -260,20 +260,22 @@ FASTCNN_INLINE std::int64_t winograd_packed(const Conv2dShape& c) {
 template <int M>
 void winograd_pack(const Conv2dShape& c, const float* weights, float* packed, int part, int parts) {
     constexpr int R = 3, kProducts = (M + R - 1) * (M + R - 1);
-    const std::int64_t vectors = packed_columns(c.out_channels) / kWidth, all = vectors * c.in_channels;
-    const std::int64_t u_step = winograd_weights_step(c);
+    const std::int64_t u_step = winograd_weights_step(c), all = block_count(c.out_channels) * c.in_channels;
     for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-        const std::int64_t column = i / c.in_channels * kWidth, channel = i % c.in_channels;
-        const std::int64_t block = column / kBlockWidth;
-        const std::int64_t width = block_vecs(c.out_channels, block) * kWidth;
-        Vec g[R * R], u[kProducts];
+        const std::int64_t block = i / c.in_channels, channel = i % c.in_channels;
+        const int vecs = block_vecs(c.out_channels, block);
+        const std::int64_t first = block * kBlockWidth;
+        for (int v = 0; v < vecs; ++v) {
+            const std::int64_t column = first + v * kWidth;
+            Vec g[R * R], u[kProducts];
 #pragma GCC unroll 9
-        for (int k = 0; k < R * R; ++k)
-            g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
-                                c.out_channels - column);
-        WinogradMatrix<M, R, Matrix::filter, false>::transform(g, u);
-        float* to = packed + block * kBlockWidth * c.in_channels + channel * width + column % kBlockWidth;
-        for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+            for (int k = 0; k < R * R; ++k)
+                g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
+                                    c.out_channels - column);
+            WinogradMatrix<M, R, Matrix::filter, false>::transform(g, u);
+            float* to = packed + first * c.in_channels + (channel * vecs + v) * kWidth;
+            for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+        }
     }
 }
 
