@@ -6,7 +6,6 @@ the configs `{"class_name": ..., "config": {...}}` are the same everywhere.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     """Returns the known names, those that look like `name` first (letter case ignored), the others in order."""
+    import difflib  # for error sentences only
+
     folded = name.casefold()
 
     def likeness(candidate: str) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcnn.callbacks.callback import Callback, Logs
+
+if TYPE_CHECKING:
+    import csv
 
 
 class CSVLogger(Callback):
@@ -53,6 +55,8 @@ class CSVLogger(Callback):
             if not any(key.startswith("val_") for key in self.keys):
                 # Validation may come in later epochs (validation_freq): the columns are there from the start.
                 self.keys += [f"val_{key}" for key in self.keys]
+            import csv
+
             self._writer = csv.DictWriter(self.csv_file, ["epoch", *self.keys], delimiter=self.sep)
             if self._header:
                 self._writer.writeheader()

@@ -6,6 +6,23 @@
 ((2400, 28, 28), (2400,))
 """
 
-from fastcnn.datasets import fashion_mnist, mnist, shirts
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastcnn.datasets import fashion_mnist, mnist, shirts
 
 __all__ = ["fashion_mnist", "mnist", "shirts"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a data set's module at its first use: what reads archives takes a while to import."""
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

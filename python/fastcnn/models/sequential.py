@@ -15,7 +15,6 @@ from fastcnn.data.arrays import as_inputs, check_input_shape
 from fastcnn.layers.input_layer import InputLayer, InputTensor
 from fastcnn.layers.layer import KerasTensor, Layer
 from fastcnn.models import summary as summaries
-from fastcnn.models import weights_file
 from fastcnn.models.trainer import TrainingMethods
 from fastcnn.variables import Structure, Variable, join
 
@@ -341,6 +340,8 @@ class Sequential(TrainingMethods, Layer):
         Raises:
             ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
         """
+        from fastcnn.models import weights_file
+
         path = weights_file.check_path("save_weights", filepath)
         self._require_built("save_weights")
         weights_file.save(path, weights_file.named_variables(self._layers), overwrite)
@@ -355,6 +356,8 @@ class Sequential(TrainingMethods, Layer):
         Raises:
             ValueError: the file does not fit the model.
         """
+        from fastcnn.models import weights_file
+
         path = weights_file.check_path("load_weights", filepath)
         self._require_built("load_weights")
         weights_file.load(path, weights_file.named_variables(self._layers), skip_mismatch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ def render(
         width += 12
         if positions is None:
             shares = [0.9 * share for share in shares] + [1.0]
-    width = line_length or min(width, shutil.get_terminal_size().columns - 4)
+    width = line_length or min(width, _terminal_columns() - 4)
     if len(shares) != len(header):
         _messages.fail("summary", "positions", f"{len(header)} numbers", positions)
     ends = [int(share * width) if share <= 1 else int(share) for share in shares]
@@ -42,6 +41,12 @@ def render(
         _messages.fail("summary", "line_length", "room for at least 6 characters a column", width)
     rows = _rows(model, expand_nested, show_trainable, layer_range)
     return "\n".join([f'Model: "{model.name}"', *_table(header, rows, widths), *_totals(model)])
+
+
+def _terminal_columns() -> int:
+    import shutil  # slow to import, for its archives
+
+    return shutil.get_terminal_size().columns
 
 
 def _rows(

@@ -7,7 +7,6 @@ separate streams, so that drawing a seed more (another layer) does not change th
 from __future__ import annotations
 
 import operator
-import random as python_random
 
 import numpy as np
 
@@ -23,7 +22,15 @@ def _streams(seed: int | None) -> tuple[np.random.Philox, np.random.Generator]:
     return seeds, shuffle
 
 
-_seeds, _shuffle = _streams(None)
+# Made at the first use: numpy.random takes longer to import than the rest of fastcnn's Python.
+_current: tuple[np.random.Philox, np.random.Generator] | None = None
+
+
+def _streams_in_use() -> tuple[np.random.Philox, np.random.Generator]:
+    global _current
+    if _current is None:
+        _current = _streams(None)
+    return _current
 
 
 def set_random_seed(seed: int) -> None:
@@ -47,7 +54,9 @@ def set_random_seed(seed: int) -> None:
 
     See https://keras.io/api/utils/python_utils/#setrandomseed-function
     """
-    global _seeds, _shuffle
+    import random as python_random
+
+    global _current
     try:
         value = operator.index(seed)
     except TypeError:
@@ -56,7 +65,7 @@ def set_random_seed(seed: int) -> None:
         raise ValueError(f"set_random_seed: seed: expected an integer in [0, 2**32), received {seed!r}")
     python_random.seed(value)
     np.random.seed(value)  # noqa: NPY002 (users draw from it)
-    _seeds, _shuffle = _streams(value)
+    _current = _streams(value)
 
 
 def next_seed() -> int:
@@ -68,7 +77,7 @@ def next_seed() -> int:
     >>> (a, b) == (next_seed(), next_seed()), a != b
     (True, True)
     """
-    return int(_seeds.random_raw())
+    return int(_streams_in_use()[0].random_raw())
 
 
 def numpy_generator() -> np.random.Generator:
@@ -80,4 +89,4 @@ def numpy_generator() -> np.random.Generator:
     >>> bool((numpy_generator().permutation(5) == order).all())
     True
     """
-    return _shuffle
+    return _streams_in_use()[1]
