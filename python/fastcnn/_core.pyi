@@ -20,6 +20,10 @@ def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None:
     """Threads of every later call; n = 0 returns to the default."""
 
+def winograd_allowed() -> bool: ...
+def set_winograd(allowed: bool) -> None:
+    """Whether choices made from now on may fall on Winograd's kernels."""
+
 def thread_config() -> dict[str, Any]:
     """threads, reason (why that many, a sentence), affinity, cgroup_quota (float | None)."""
 
