@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sidebyside.verdicts import HEADER, verdicts
+
 _FOLDER = Path(__file__).resolve().parent
 _ROOT = _FOLDER.parent
 _NOTHING = "No figures are recorded for this version yet."
@@ -119,6 +121,23 @@ def convolutions(results: dict[str, Any]) -> str:
     return "Single convolutions, GFLOP/s, fastcnn / PyTorch (ratio of the times):\n\n" + table(["", *directions], rows)
 
 
+def targets_section(results: dict[str, Any] | None) -> str:
+    """Every target beside its figure, and the single convolutions."""
+    if results is None:
+        return _NOTHING
+    measured = results["measurements"]
+    dates = sorted({entry["taken"]["date"] for entry in measured.values()})
+    when = {"date": " to ".join(dict.fromkeys((dates[0], dates[-1])))}
+    rows = [verdict.cells() for verdict in verdicts(measured)]
+    parts = [
+        circumstances(results | when | {"threads": next(iter(measured.values()))["taken"]["threads"]}),
+        "A ratio is the median over the rounds; x: how many times as fast as the fastest peer that the row names first.",
+        table(HEADER, rows),
+        convolutions({"cases": [entry for entry in measured.values() if "case" in entry]}),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
 def speed_section(results: dict[str, Any] | None) -> str:
     """Everything about speed."""
     if results is None:
@@ -177,9 +196,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is not up to date")
     check = parser.parse_args().check
-    speed, accuracy = load("comparison.json"), load("accuracy.json")
+    speed, accuracy, targets = load("comparison.json"), load("accuracy.json"), load("targets.json")
     sections = [
         (_ROOT / "docs" / "performance.md", "measured speed", speed_section(speed)),
+        (_ROOT / "docs" / "performance.md", "measured targets", targets_section(targets)),
         (_ROOT / "docs" / "performance.md", "measured accuracy", accuracy_section(accuracy)),
         (_ROOT / "README.md", "measured ratios", ratios_for_readme(speed)),
     ]
