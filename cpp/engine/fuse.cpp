@@ -1,5 +1,6 @@
 #include "engine/fuse.h"
 
+#include <algorithm>
 #include <array>
 
 namespace fastcnn {
@@ -84,6 +85,52 @@ void rename(FusedOp& step, const Node& node) {
         absorb(step, node);
 }
 
+// Inputs that the windows reach, from the first one on.
+std::int64_t reached(const Window& w) { return std::min(w.in, w.begin(w.out - 1) + w.extent()); }
+
+// The windows that read the step's input, those whose results are its output, or null.
+struct Axes {
+    Window *read_h = nullptr, *read_w = nullptr, *write_h = nullptr, *write_w = nullptr;
+
+    explicit Axes(FusedOp& step) {
+        if (auto* conv = std::get_if<Conv2dOp>(&step.op))
+            use(conv->h, conv->w);
+        else if (auto* pool = std::get_if<PoolOp>(&step.op))
+            use(pool->h, pool->w);
+        if (read_h && step.pool) {
+            write_h = &step.pool->h;
+            write_w = &step.pool->w;
+        }
+    }
+    explicit operator bool() const { return read_h; }
+
+  private:
+    void use(Window& h, Window& w) {
+        read_h = write_h = &h;
+        read_w = write_w = &w;
+    }
+};
+
+void trim(std::vector<FusedOp>& steps, bool training) {
+    // Statistics of a batch are those of all positions.
+    const auto has_statistics = [&](const FusedOp& step) {
+        return training && step.norm && !step.norm->frozen;
+    };
+    for (std::size_t i = steps.size(); i-- > 1;) {
+        FusedOp &step = steps[i], &below = steps[i - 1];
+        const Axes reads(step), writes(below);
+        if (!reads || !writes || step.in != below.out || has_statistics(step) || has_statistics(below))
+            continue;
+        if (step.pool) {
+            reads.read_h->out = reads.write_h->in = reached(*reads.write_h);
+            reads.read_w->out = reads.write_w->in = reached(*reads.write_w);
+        }
+        const std::int64_t height = reached(*reads.read_h), width = reached(*reads.read_w);
+        reads.read_h->in = writes.write_h->out = step.in[0] = below.out[0] = height;
+        reads.read_w->in = writes.write_w->out = step.in[1] = below.out[1] = width;
+    }
+}
+
 }  // namespace
 
 bool trains(const FusedOp& step, const std::vector<bool>& trainable) {
@@ -131,6 +178,7 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         trained_below = trained;
         trained = trained || trains(node.op, trainable);
     }
+    trim(steps, training);
     return steps;
 }
 

@@ -43,6 +43,10 @@ struct FusedLoss {
 //                         before it; into the normalisation before it where they neither overlap nor pad
 //   ReLU's derivative   of a convolution or dense layer, into the normalisation after it
 //   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
+// and then, from the last step down:
+//   trimming            of what a convolution or pool computes, the last rows and columns that the windows
+//                         above do not reach are left out (13 columns under a 3x3 convolution and a 2x2 pool:
+//                         12 are read)
 std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const std::vector<bool>& trainable);
 
 // Whether a step has anything to train.
