@@ -41,6 +41,21 @@ CHAINS: dict[str, Callable[[], Chain]] = {
     .pool(size=(3, 3), strides=(1, 1), padding="same").reshape().dense(3),
     "average pool": lambda: Chain((11, 10, 3)).conv(6).activation("relu").pool("average", (3, 2), (2, 2), "same")
     .conv(7).pool("average").reshape().dense(3),
+    # The last rows and columns of a step that the next one does not reach are left out.
+    "rows that nobody reads, pools": lambda: Chain((15, 14, 2)).conv(6).activation("relu").pool().conv(20)
+    .activation("relu").pool(size=(3, 3)).reshape().dense(3),
+    "rows that nobody reads, strides": lambda: Chain((15, 14, 2)).conv(6, padding="same").activation("tanh")
+    .conv(5, (2, 2), strides=(3, 4)).pool("average", (2, 2)).reshape().dense(3),
+    "rows that nobody reads, batch norm": lambda: Chain((16, 15, 3)).conv(5).batch_norm().activation("relu")
+    .pool().conv(6).batch_norm().activation("relu").pool().conv(5, (1, 1)).reshape().dense(3),
+    # With blocks of 16 samples the gradient between the two convolutions goes down piece by piece.
+    "large gradients": lambda: Chain((28, 28, 1)).conv(16).activation("relu").pool().conv(20).activation("relu")
+    .pool().reshape().dense(3),
+    "large gradients without pools": lambda: Chain((18, 17, 1)).conv(12).activation("relu").conv(10)
+    .activation("relu").pool().reshape().dense(3),
+    # At 16 samples and more: weights as they are, and Winograd's weights packed once for both directions.
+    "small images, many channels": lambda: Chain((5, 5, 32)).conv(64).activation("relu").conv(64, padding="same")
+    .activation("relu").reshape().dense(128).activation("relu").dense(64).dense(3),
     "global max pool": lambda: Chain((9, 8, 3)).conv(6).global_pool("max").dense(3),
     "dense": lambda: Chain((7,)).dense(33).activation("relu").dense(16).activation("tanh").dense(3),
     "dense over the last axis": lambda: Chain((5, 7)).dense(6).activation("sigmoid").dense(4).reshape().dense(3),
