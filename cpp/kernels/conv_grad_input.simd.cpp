@@ -225,7 +225,7 @@ double grad_input_cost(const Conv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
     return product_cycles(
         vector_products(c, g.batch * c.h.out * c.w.out, c.in_channels / c.groups, c.out_channels / c.groups),
-        0.82);
+        c.out_channels / c.groups >= 128 ? 0.88 : 0.82);
 }
 
 }  // namespace

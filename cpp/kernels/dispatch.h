@@ -90,8 +90,9 @@ struct Packing {
 
 inline bool same_layout(const char* a, const char* b) { return a && b && std::string_view(a) == b; }
 
-// Cycles to pack one weight; the figure hardly depends on the order that a kernel wants.
-inline constexpr double kPackCycles = 1.0;
+// Cycles to pack weights into `floats`; the figure hardly depends on the order that a kernel wants, but much
+// on whether it stays in a cache.
+inline double pack_cycles(double floats) { return floats * (floats > 512 * 1024 ? 3.5 : 1.0); }
 
 // The row at or below `isa` that accepts `args` and is estimated the fastest, none where all decline; with
 // `algorithm` only that one. Rows of a better instruction set always come first. With `exact`, only rows of
@@ -125,7 +126,7 @@ Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::
         }
         const bool packs = row.kernel->packed && !same_layout(row.kernel->layout, packing.layout);
         const double packed = packs ? static_cast<double>(row.kernel->packed(args)) : 0;
-        const double cycles = row.kernel->cost(args) + packing.per_run * kPackCycles * packed;
+        const double cycles = row.kernel->cost(args) + packing.per_run * pack_cycles(packed);
         passed.emplace_back(&row, cycles);
         if (choice.row && cycles >= least) continue;
         choice.row = &row;

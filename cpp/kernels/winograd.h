@@ -239,7 +239,9 @@ FASTCNN_INLINE double winograd_cycles(int a, std::int64_t rows, std::int64_t chu
                                       std::int64_t depth, std::int64_t vectors) {
     const double products = a * a * static_cast<double>(depth * vectors);
     const double chunks = static_cast<double>((rows + chunk - 1) / chunk);
-    const double streamed = chunks * products * kWidth * sizeof(float) / 20;
+    const double bytes = products * kWidth * sizeof(float);
+    // Bytes a cycle from memory, L3 or L2.
+    const double streamed = chunks * bytes / (bytes > 16e6 ? 3 : bytes > 1.5e6 ? 5 : 20);
     const double multiplied = product_cycles(static_cast<double>(rows) * products, 0.72);
     return 5.0 * a * a * static_cast<double>(rows) * transformed +
            (streamed > multiplied ? streamed : multiplied);
