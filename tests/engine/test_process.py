@@ -98,11 +98,8 @@ def test_steps_allocate_nothing(tmp_path: Path) -> None:
 def test_pooled_steps_keep_no_image_from_before_the_pool() -> None:
     steps = mission_model()._current_network().native.explain(32, True)
     first = steps[0]
-    assert first["operation"] == "conv2d + max_pool2d" and first["output_shape"] == (
-        12,
-        12,
-        32,
-    )  # of 13 x 13 the next step reads 12 x 12
+    assert first["operation"] == "conv2d + max_pool2d"
+    assert first["output_shape"] == (12, 12, 32)  # of 13 x 13 the next step reads 12 x 12
     pooled, before_pool = 13 * 13 * 32, 26 * 26 * 32
     assert first["activation_bytes"] < 4 * pooled + pooled + 512  # values and one byte each for where the maximum was
     total = steps[-1]

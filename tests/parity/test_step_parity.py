@@ -19,7 +19,7 @@ STEPS, BATCH = 10, 32
 # gradient's root mean square turn rounding of a gradient near zero into a whole step: they get more.
 PLAIN, DIVIDING = 2e-4, 2e-2
 # Winograd's rounding may turn the choice between two nearly equal maxima of a pool: one window's gradient goes elsewhere.
-TURNED = 5e-3
+TURNED = 2e-2
 
 
 def mission(package: Any) -> Any:
