@@ -86,8 +86,13 @@ struct Packing {
         0;  // times the weights are packed in one run of the kernel; 0: packed once for many runs
 };
 
-// Cycles to pack one weight; the figure hardly depends on the order that a kernel wants.
-inline constexpr double kPackCycles = 1.0;
+// Cycles to pack `floats` weights; the figure hardly depends on the order that a kernel wants, but much on
+// whether they go to memory and are read from there again: 4 cycles a float. `in_parts`: packed and used a
+// part at a time, which never leaves L2.
+inline double pack_cycles(double floats, bool in_parts) {
+    constexpr double kInL2 = 512 * 1024;
+    return floats > kInL2 && !in_parts ? 4 * floats : floats;
+}
 
 // The row at or below `isa` that accepts `args` and is estimated the fastest, none where all decline; with
 // `algorithm` only that one. Rows of a better instruction set always come first. With `exact`, only rows of
@@ -120,7 +125,8 @@ Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::
             return choice;
         }
         const double packed = row.kernel->packed ? static_cast<double>(row.kernel->packed(args)) : 0;
-        const double cycles = row.kernel->cost(args) + packing.per_run * kPackCycles * packed;
+        const double cycles =
+            row.kernel->cost(args) + packing.per_run * pack_cycles(packed, row.kernel->divides_weights);
         passed.emplace_back(&row, cycles);
         if (choice.row && cycles >= least) continue;
         choice.row = &row;
