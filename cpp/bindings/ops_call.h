@@ -60,17 +60,18 @@ class DividedCall final : public Job {
           args_(args),
           weights_(weights),
           visit_(visit),
-          items_(division.items),
+          items_(division.weight_parts ? division.weight_parts : division.items),
           packed_(memory),
           scratch_(memory + packed),
           scratch_floats_(scratch),
           brief_(division.brief),
-          packing_(weights && choice.row->kernel->pack) {
+          weight_parts_(division.weight_parts),
+          packing_(weights && choice.row->kernel->pack && weight_parts_ == 0) {
         // Always in several parts: the tests call every row this way.
         if (packing_) parts_ = packed > kLeastFloats ? std::max<std::int64_t>(3, 4 * division.threads) : 3;
         if constexpr (requires { args_.weights; }) args_.weights = weights;
         if constexpr (requires { args_.kernel; })
-            if (weights) args_.kernel = packing_ ? packed_ : weights;
+            if (weights) args_.kernel = choice.row->kernel->pack ? packed_ : weights;
     }
 
     std::int64_t next_phase() override {
@@ -89,6 +90,14 @@ class DividedCall final : public Job {
         }
         Args copy = args_;
         if constexpr (requires { copy.scratch; }) copy.scratch = scratch_ + thread * scratch_floats_;
+        if constexpr (requires { copy.weight_part; })
+            if (weight_parts_) {
+                const int part = static_cast<int>(item), parts = static_cast<int>(weight_parts_);
+                choice_.row->kernel->pack(args_, weights_, packed_, part, parts);
+                copy.weight_part = {part, parts};
+                choice_(copy);
+                return;
+            }
         visit_(copy, item, [this](const Args& args) { choice_(args); });
     }
 
@@ -101,6 +110,7 @@ class DividedCall final : public Job {
     float *packed_, *scratch_;
     std::int64_t scratch_floats_;
     const bool brief_;
+    const std::int64_t weight_parts_;
     bool packing_, packs_now_ = false;
 };
 
@@ -184,6 +194,8 @@ class Call {
         std::int64_t items = 1;
         std::int64_t scratch = -1;  // floats for each thread; -1: what the whole call needs
         bool brief = true;          // see Job
+        // Items are parts of the weights instead, each packed by the thread that uses it; 0: they are not.
+        std::int64_t weight_parts = 0;
     };
 
     // Divides the call: visit(args, i, go) turns a copy of `args` into what item i is to do and calls

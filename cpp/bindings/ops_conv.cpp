@@ -121,14 +121,15 @@ std::int64_t scratch_of(const Choice<Args>& choice, const Args& args, const Imag
 template <class Args>
 void run_on_images(const Call& call, const Args& args, const float* weights, std::int64_t flops,
                    std::int64_t rows, std::int64_t least_unit, std::int64_t sample_floats) {
-    const Choice<Args> choice = call.choice(args, Packing{weights ? 1.0 : 0.0});
+    const Choice<Args> choice = call.choice(args, {weights ? 1.0 : 0.0, nullptr, true});
     const int threads = threads_for(args.batch * flops, kLeastFlops);
     const ImageDivision division =
         ImageDivision::of(threads, args.batch, rows, std::max(least_unit, choice.row_unit(args)),
                           sample_floats, choice.packed(args));
-    const std::int64_t scratch = scratch_of(choice, args, division);
+    const std::int64_t parts = choice.row->kernel->divides_weights ? weight_parts(choice.packed(args)) : 0;
+    const std::int64_t scratch = parts ? choice.scratch(args) : scratch_of(choice, args, division);
     call.run_divided(choice, args, weights,
-                     {threads, division.items, scratch, args.batch * flops < kBriefFlops},
+                     {threads, division.items, scratch, args.batch * flops < kBriefFlops, parts},
                      [&](const Args& copy, std::int64_t item, const auto& go) {
                          division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
                      });

@@ -24,6 +24,14 @@ inline std::int64_t items_for(int threads, std::int64_t pieces) {
     return std::clamp<std::int64_t>(threads > 1 ? 4 * threads : 1, 1, std::max<std::int64_t>(1, pieces));
 }
 
+// Parts of packed weights too large for L2: each thread packs one where it stays in its cache and does the
+// whole batch with it, so that memory is read once for the weights and once for the images. 0: they are not
+// divided.
+inline std::int64_t weight_parts(std::int64_t packed) {
+    constexpr std::int64_t kDivided = 512 * 1024, kPart = 160 * 1024;
+    return packed < kDivided ? 0 : packed / kPart + 1;
+}
+
 // Memory of one call, kept for the thread's next one: pages fresh from the system cost more than the
 // convolution that uses them.
 class Lent {

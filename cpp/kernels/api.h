@@ -35,6 +35,13 @@ struct Kernel {
     std::int64_t (*row_unit)(const Args&) = nullptr;
     // Convolutions: kernels that name the same layout read weights that are packed alike.
     const char* layout = nullptr;
+    // Whether run() heeds args.weight_part.
+    bool divides_weights = false;
+};
+
+// The results of one part of the packed weights, as pack() divides them, and no others.
+struct WeightPart {
+    int part = 0, parts = 1;
 };
 
 // ---------------------------------------------------------------------------------------------- convolution
@@ -65,7 +72,8 @@ struct Conv2dForward {
     std::int64_t x_stride = 0;
     const float* kernel = nullptr;   // packed
     const float* weights = nullptr;  // the kernel it was packed from, HWIO
-    const float* bias = nullptr;     // (out_channels) or null
+    WeightPart weight_part;
+    const float* bias = nullptr;  // (out_channels) or null
     float* y = nullptr;
     std::int64_t y_stride = 0;
     std::uint8_t* argmax = nullptr;  // pooled: position of the maximum in its window, row-major; or null
@@ -81,6 +89,7 @@ struct Conv2dGradInput {
     std::int64_t dy_stride = 0;
     const float* kernel = nullptr;   // packed
     const float* weights = nullptr;  // the kernel it was packed from, HWIO
+    WeightPart weight_part;
     float* dx = nullptr;
     std::int64_t dx_stride = 0;
     float* scratch = nullptr;

@@ -114,6 +114,15 @@ struct StripSize {
     }
 };
 
+// Calls visit(group, block) for each block of columns of each group that belongs to the part.
+template <class Visit>
+FASTCNN_INLINE void for_each_block(const ColumnBlocks& blocks, std::int64_t groups, int part, int parts,
+                                   const Visit& visit) {
+    const std::int64_t all = blocks.count * groups;
+    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i)
+        visit(i / blocks.count, i % blocks.count);
+}
+
 // A strip's input: `row` floats from row to row, the first of them is row `first_row` of the image.
 struct Source {
     const float* x;

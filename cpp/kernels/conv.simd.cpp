@@ -32,16 +32,15 @@ std::int64_t forward_packed(const Conv2dForward& f) {
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
     const Conv2dShape& c = f.shape;
     const ForwardPack p(c);
-    const std::int64_t all = p.blocks.count * c.groups, rows = p.taps * p.group_in;
-    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-        const std::int64_t group = i / p.blocks.count, block = i % p.blocks.count;
+    const std::int64_t rows = p.taps * p.group_in;
+    for_each_block(p.blocks, c.groups, part, parts, [&](std::int64_t group, std::int64_t block) {
         const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
         const float* from = weights + group * p.group_out + first;
         float* to = packed + group * p.group_size + first * rows;
         for (std::int64_t r = 0; r < rows; ++r, from += c.out_channels, to += width)
             for (std::int64_t v = 0; v < width; v += kWidth)
                 store(to + v, load_partial(from + v, p.group_out - first - v));
-    }
+    });
 }
 
 FASTCNN_INLINE bool forward_by_samples(const Conv2dForward& f) {
@@ -236,8 +235,9 @@ FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& st
     t.a_step = c.w.stride * c.in_channels;
     t.depth = rows_are_runs(c) ? c.w.size * c.in_channels : pack.group_in;
     t.relu = f.relu;
-    for (std::int64_t group = 0; group < c.groups; ++group)
-        for (std::int64_t block = 0; block < pack.blocks.count; ++block) {
+    for_each_block(
+        pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
+        [&](std::int64_t group, std::int64_t block) {
             const std::int64_t first = block * kBlockWidth, channel = group * pack.group_out + first;
             t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
             t.columns = pack.blocks.lanes(block);
@@ -252,7 +252,7 @@ FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& st
                 forward_block(f, strip, t, source, channel, pack.blocks.vecs(block),
                               f.y + (sample + s) * f.y_stride, (sample + s) * f.argmax_stride);
             }
-        }
+        });
 }
 
 void forward_run_columns(const Conv2dForward& f) {
@@ -290,31 +290,32 @@ void forward_run_samples(const Conv2dForward& f) {
     t.c_step = f.y_stride;
     t.relu = f.relu;
     t.taps = taps;
-    for (std::int64_t group = 0; group < c.groups; ++group)
-        for (std::int64_t block = 0; block < pack.blocks.count; ++block) {
-            const int vecs = pack.blocks.vecs(block);
-            const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
-            const std::int64_t channel = group * pack.group_out + first;
-            t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
-            t.columns = pack.blocks.lanes(block);
-            t.bias = f.bias ? f.bias + channel : nullptr;
-            for (std::int64_t oy = 0; oy < c.h.out; ++oy)
-                for (std::int64_t ox = 0; ox < c.w.out; ++ox) {
-                    const TapRange ys(c.h, oy), xs(c.w, ox);
-                    t.tap_count = 0;
-                    t.depth = rows_are_runs(c) ? xs.count() * c.in_channels : pack.group_in;
-                    for (std::int64_t ky = ys.first; ky < ys.last; ++ky)
-                        for (std::int64_t kx = xs.first; kx < xs.last; ++kx) {
-                            taps[t.tap_count++] = {(c.h.begin(oy) + ky * c.h.dilation) * row +
-                                                       (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
-                                                   (ky * c.w.size + kx) * pack.group_in * width};
-                            if (rows_are_runs(c)) break;
-                        }
-                    t.a = f.x + group * pack.group_in;
-                    t.c = f.y + (oy * c.w.out + ox) * c.out_channels + channel;
-                    run_rows(t, f.batch, vecs);
-                }
-        }
+    for_each_block(pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
+                   [&](std::int64_t group, std::int64_t block) {
+                       const int vecs = pack.blocks.vecs(block);
+                       const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
+                       const std::int64_t channel = group * pack.group_out + first;
+                       t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
+                       t.columns = pack.blocks.lanes(block);
+                       t.bias = f.bias ? f.bias + channel : nullptr;
+                       for (std::int64_t oy = 0; oy < c.h.out; ++oy)
+                           for (std::int64_t ox = 0; ox < c.w.out; ++ox) {
+                               const TapRange ys(c.h, oy), xs(c.w, ox);
+                               t.tap_count = 0;
+                               t.depth = rows_are_runs(c) ? xs.count() * c.in_channels : pack.group_in;
+                               for (std::int64_t ky = ys.first; ky < ys.last; ++ky)
+                                   for (std::int64_t kx = xs.first; kx < xs.last; ++kx) {
+                                       taps[t.tap_count++] = {
+                                           (c.h.begin(oy) + ky * c.h.dilation) * row +
+                                               (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
+                                           (ky * c.w.size + kx) * pack.group_in * width};
+                                       if (rows_are_runs(c)) break;
+                                   }
+                               t.a = f.x + group * pack.group_in;
+                               t.c = f.y + (oy * c.w.out + ox) * c.out_channels + channel;
+                               run_rows(t, f.batch, vecs);
+                           }
+                   });
 }
 
 void forward_run(const Conv2dForward& f) {
@@ -336,6 +337,7 @@ double forward_cost(const Conv2dForward& f) {
 }  // namespace
 
 const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run,    forward_declines, forward_scratch,
-                                                     forward_packed, forward_pack,     forward_cost};
+                                                     forward_packed, forward_pack,     forward_cost,
+                                                     nullptr,        nullptr,          true};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -30,9 +30,7 @@ std::int64_t grad_input_packed(const Conv2dGradInput& g) {
 void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
     const Conv2dShape& c = g.shape;
     const GradInputPack p(c);
-    const std::int64_t all = p.blocks.count * c.groups;
-    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
-        const std::int64_t group = i / p.blocks.count, block = i % p.blocks.count;
+    for_each_block(p.blocks, c.groups, part, parts, [&](std::int64_t group, std::int64_t block) {
         const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
         float* to = packed + group * p.group_size + first * p.taps * p.group_out;
         for (std::int64_t tap = 0; tap < p.taps; ++tap, to += p.group_out * width) {
@@ -49,7 +47,7 @@ void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* pack
                             lane < lanes ? from[(v + lane) * c.out_channels + o] : 0.0f;
             }
         }
-    }
+    });
 }
 
 // Columns compute each tap for each input column, also where it reads none of the outputs: on 13 columns
@@ -105,13 +103,13 @@ template <class Visit>
 FASTCNN_INLINE void for_each_input_block(const Conv2dGradInput& g, Tile& t, const Visit& visit) {
     const GradInputPack pack(g.shape);
     t.depth = pack.group_out;
-    for (std::int64_t group = 0; group < g.shape.groups; ++group)
-        for (std::int64_t block = 0; block < pack.blocks.count; ++block) {
-            const std::int64_t first = block * kBlockWidth;
-            t.b = g.kernel + group * pack.group_size + first * pack.taps * pack.group_out;
-            t.columns = pack.blocks.lanes(block);
-            visit(group, group * pack.group_in + first, pack.blocks.vecs(block));
-        }
+    for_each_block(pack.blocks, g.shape.groups, g.weight_part.part, g.weight_part.parts,
+                   [&](std::int64_t group, std::int64_t block) {
+                       const std::int64_t first = block * kBlockWidth;
+                       t.b = g.kernel + group * pack.group_size + first * pack.taps * pack.group_out;
+                       t.columns = pack.blocks.lanes(block);
+                       visit(group, group * pack.group_in + first, pack.blocks.vecs(block));
+                   });
 }
 
 void grad_input_run_samples(const Conv2dGradInput& g) {
@@ -230,8 +228,14 @@ double grad_input_cost(const Conv2dGradInput& g) {
 
 }  // namespace
 
-const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,     grad_input_declines,
-                                                          grad_input_scratch, grad_input_packed,
-                                                          grad_input_pack,    grad_input_cost};
+const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,
+                                                          grad_input_declines,
+                                                          grad_input_scratch,
+                                                          grad_input_packed,
+                                                          grad_input_pack,
+                                                          grad_input_cost,
+                                                          nullptr,
+                                                          nullptr,
+                                                          true};
 
 }  // namespace fastcnn::FASTCNN_ISA

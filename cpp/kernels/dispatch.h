@@ -86,13 +86,18 @@ struct Packing {
     double per_run =
         0;  // times the weights are packed in one run of the kernel; 0: packed once for many runs
     const char* layout = nullptr;  // in which they are packed anyway, for another operation
+    bool in_parts = false;         // each part is used as soon as it is packed, where the kernel can
 };
 
 inline bool same_layout(const char* a, const char* b) { return a && b && std::string_view(a) == b; }
 
-// Cycles to pack weights into `floats`; the figure hardly depends on the order that a kernel wants, but much
-// on whether it stays in a cache.
-inline double pack_cycles(double floats) { return floats * (floats > 512 * 1024 ? 3.5 : 1.0); }
+// Cycles to pack `floats` weights; the figure hardly depends on the order that a kernel wants, but much on
+// whether they go to memory and are read from there again. `in_parts`: packed and used a part at a time,
+// which never leaves L2.
+inline double pack_cycles(double floats, bool in_parts) {
+    constexpr double kInL2 = 512 * 1024;
+    return floats > kInL2 && !in_parts ? 4 * floats : floats;
+}
 
 // The row at or below `isa` that accepts `args` and is estimated the fastest, none where all decline; with
 // `algorithm` only that one. Rows of a better instruction set always come first. With `exact`, only rows of
@@ -126,7 +131,8 @@ Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::
         }
         const bool packs = row.kernel->packed && !same_layout(row.kernel->layout, packing.layout);
         const double packed = packs ? static_cast<double>(row.kernel->packed(args)) : 0;
-        const double cycles = row.kernel->cost(args) + packing.per_run * pack_cycles(packed);
+        const bool in_parts = packing.in_parts && row.kernel->divides_weights;
+        const double cycles = row.kernel->cost(args) + packing.per_run * pack_cycles(packed, in_parts);
         passed.emplace_back(&row, cycles);
         if (choice.row && cycles >= least) continue;
         choice.row = &row;
