@@ -109,9 +109,7 @@ void require_channels(const Call& call, const Operand& kernel, std::int64_t in_c
 
 // A sample's work as dense operations: with one or two input channels a group there is nothing to reuse, and
 // a quarter of their speed is reached.
-std::int64_t work_of(const Conv2dShape& c) {
-    return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1);
-}
+std::int64_t work_of(const Conv2dShape& c) { return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1); }
 
 // Scratch that each thread needs for the blocks of a divided call.
 template <class Args>
