@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from sidebyside import cases
@@ -29,7 +30,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--convolutions", action="store_true", help="single convolutions, beside PyTorch, too")
     parser.add_argument("--threads", type=int, default=2, help="threads of each framework (default: %(default)s)")
-    parser.add_argument("--samples", type=int, help="images of a training epoch (default: 48000, or 4800 with --quick)")
+    parser.add_argument("--samples", type=int, help="images of a training epoch (default: 9600, or 960 with --quick)")
     parser.add_argument("--rounds", type=int, help="rounds that count (default: 5 of training, 15 of the rest)")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS))
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file (default: %(default)s)")
@@ -56,7 +57,7 @@ def main() -> None:
     options = arguments()
     training = cases.QUICK_TRAINING if options.quick else cases.TRAINING
     if options.samples:
-        training = cases.Training(samples=options.samples)
+        training = replace(training, samples=options.samples)
     chosen: list[cases.Case] = [training, *cases.INFERENCES]
     if options.convolutions:
         chosen += cases.CONVOLUTIONS

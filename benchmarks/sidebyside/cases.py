@@ -204,6 +204,9 @@ TRAININGS = (
     Training("normalized", 32, 6_400),
 )
 
+TRAINING = TRAININGS[0]
+QUICK_TRAINING = TRAINING.smaller()
+
 # The larger networks in batches of 32, what `predict` takes: at 256 the first activations alone are 126 and 718 MB for
 # whoever computes layer by layer, which would slow the peers down.
 INFERENCES = (
