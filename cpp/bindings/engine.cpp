@@ -17,27 +17,16 @@ using bindings::Argument;
 
 namespace {
 
-Padding padding_of(const std::string& layer, const std::string& name) {
-    require(name == "valid" || name == "same", layer, ": padding: expected 'valid' or 'same', received '",
-            name, "'");
-    return name == "same" ? Padding::same : Padding::valid;
-}
-
-bool is_average(const std::string& layer, const std::string& kind) {
-    require(kind == "max" || kind == "average", layer, ": kind: expected 'max' or 'average', received '",
-            kind, "'");
-    return kind == "average";
-}
-
 ActivationName activation_of(const std::string& layer, const std::string& kind) {
-    static const std::map<std::string, ActivationName> names = {{"linear", ActivationName::linear},
-                                                                {"relu", ActivationName::relu},
-                                                                {"sigmoid", ActivationName::sigmoid},
-                                                                {"tanh", ActivationName::tanh},
-                                                                {"softmax", ActivationName::softmax}};
+    static const std::map<std::string, ActivationName> names = {
+        {"linear", ActivationName::linear},   {"relu", ActivationName::relu},
+        {"sigmoid", ActivationName::sigmoid}, {"tanh", ActivationName::tanh},
+        {"softmax", ActivationName::softmax}, {"log_softmax", ActivationName::log_softmax}};
     const auto found = names.find(kind);
-    require(found != names.end(), layer,
-            ": activation: expected 'linear', 'relu', 'sigmoid', 'tanh' or 'softmax', received '", kind, "'");
+    require(
+        found != names.end(), layer,
+        ": activation: expected 'linear', 'relu', 'sigmoid', 'tanh', 'softmax' or 'log_softmax', received '",
+        kind, "'");
     return found->second;
 }
 
@@ -75,8 +64,8 @@ void bind_parameters(py::module_& module) {
 
 void bind_graph(py::module_& module) {
     const auto tuple = [](const Shape& shape) { return py::tuple(py::cast(shape)); };
-    py::class_<Graph>(module, "Graph")
-        .def(py::init<Shape>(), py::arg("input_shape"))
+    py::class_<Graph> graph(module, "Graph");
+    graph.def(py::init<Shape>(), py::arg("input_shape"))
         .def_property_readonly("output_shape", [tuple](const Graph& g) { return tuple(g.output_shape()); })
         .def(
             "conv2d",
@@ -137,6 +126,7 @@ void bind_graph(py::module_& module) {
             },
             py::arg("name"), py::kw_only(), py::arg("gamma"), py::arg("beta"), py::arg("moving_mean"),
             py::arg("moving_variance"), py::arg("momentum"), py::arg("epsilon"), py::arg("frozen") = false);
+    bind_sample_ops(graph);
 }
 
 std::shared_ptr<Network> make_network(

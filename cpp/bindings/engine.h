@@ -21,6 +21,12 @@ py::list plan_as_list(const Plan& plan);
 // The same with times.
 py::list profile_as_list(const Profile& profile);
 
+// Arguments of a layer by name.
+Padding padding_of(const std::string& layer, const std::string& name);
+bool is_average(const std::string& layer, const std::string& kind);
+
+// The graph's operations on single samples.
+void bind_sample_ops(py::class_<Graph>& graph);
 void bind_trainer(py::module_& module);
 void bind_profile(py::module_& module);
 

@@ -29,6 +29,7 @@ void bind_ops(pybind11::module_& module) {
     module.def("philox", philox, pybind11::arg("seed"), pybind11::arg("counter"));
     bindings::bind_conv_ops(module);
     bindings::bind_layer_ops(module);
+    bindings::bind_sample_kernels(module);
     bindings::bind_norm_ops(module);
     bindings::bind_training_ops(module);
 }

@@ -1,7 +1,7 @@
 // Dense layers, activations and dropout on arrays.
 #include <cstring>
 
-#include "bindings/ops_call.h"
+#include "bindings/ops_samples.h"
 #include "kernels/reference.h"
 
 namespace fastcnn::bindings {
@@ -153,26 +153,6 @@ Activation activation_of(const Call& call, const std::string& kind) {
                               {"tanh", Activation::tanh}});
 }
 
-// The array as samples: its first axis, or one sample where it has none.
-struct Samples {
-    explicit Samples(const Operand& x) : batch(x.shape().empty() ? 1 : x[0]), size(x.size() / batch) {}
-    std::int64_t batch, size;
-};
-
-// Runs an element-wise kernel on the team, divided by samples; advance(args, n) skips n of them.
-template <class Args, class Advance>
-void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
-    const int threads = threads_for(floats, kLeastFloats);
-    const std::int64_t items = items_for(threads, args.batch);
-    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, floats < kBriefFloats},
-                     [&](Args& copy, std::int64_t item, const auto& go) {
-                         const Share share(args.batch, item, items);
-                         copy.batch = share.end - share.begin;
-                         advance(copy, share.begin);
-                         go(copy);
-                     });
-}
-
 // Rows over the last axis of each sample.
 struct Rows {
     explicit Rows(const Operand& x)
@@ -182,14 +162,15 @@ struct Rows {
     std::int64_t batch, classes, rows;
 };
 
-void softmax(const Call& call, const Operand& x, const Result& y) {
+void softmax(const Call& call, bool log, const Operand& x, const Result& y) {
     const Rows r(x);
     if (call.reference()) {
         call.run_reference(
-            [&] { reference::softmax_forward(r.batch * r.rows, r.classes, x.f64(), y.f64()); });
+            [&] { reference::softmax_forward(r.batch * r.rows, r.classes, x.f64(), y.f64(), log); });
         return;
     }
     SoftmaxForward args;
+    args.log = log;
     args.batch = r.batch;
     args.rows = r.rows;
     args.classes = r.classes;
@@ -205,13 +186,13 @@ void softmax(const Call& call, const Operand& x, const Result& y) {
 py::array activation(const py::array& x_, const std::string& kind, const OptionalArray& out,
                      const std::string& isa, const std::string& algorithm) {
     const Call call("activation", isa, algorithm);
-    const bool is_softmax = kind == "softmax";
+    const bool is_softmax = kind == "softmax" || kind == "log_softmax";
     const Operand x = call.input_any("x", x_, is_softmax ? 1 : 0);
     const Activation activation = is_softmax ? Activation::linear : activation_of(call, kind);
     const Result y = call.result(out, x.shape(), {&x}, &x);
     const Samples samples(x);
     if (is_softmax) {
-        softmax(call, x, y);
+        softmax(call, kind == "log_softmax", x, y);
     } else if (call.reference()) {
         call.run_reference([&] { reference::activation_forward(activation, x.size(), x.f64(), y.f64()); });
     } else {
@@ -229,14 +210,15 @@ py::array activation(const py::array& x_, const std::string& kind, const Optiona
     return y.array();
 }
 
-void softmax_grad(const Call& call, const Operand& y, const Result& dx) {
+void softmax_grad(const Call& call, bool log, const Operand& y, const Result& dx) {
     const Rows r(y);
     if (call.reference()) {
         call.run_reference(
-            [&] { reference::softmax_backward(r.batch * r.rows, r.classes, y.f64(), dx.f64()); });
+            [&] { reference::softmax_backward(r.batch * r.rows, r.classes, y.f64(), dx.f64(), log); });
         return;
     }
     SoftmaxBackward args;
+    args.log = log;
     args.batch = r.batch;
     args.rows = r.rows;
     args.classes = r.classes;
@@ -252,7 +234,7 @@ void softmax_grad(const Call& call, const Operand& y, const Result& dx) {
 py::array activation_grad(const py::array& y_, const py::array& dy_, const std::string& kind,
                           const std::string& isa, const std::string& algorithm) {
     const Call call("activation_grad", isa, algorithm);
-    const bool is_softmax = kind == "softmax";
+    const bool is_softmax = kind == "softmax" || kind == "log_softmax";
     const Operand y = call.input_any("y", y_, is_softmax ? 1 : 0);
     const Operand dy = call.input("dy", dy_, pattern_of(y.shape()));
     const Activation activation = is_softmax ? Activation::linear : activation_of(call, kind);
@@ -260,7 +242,7 @@ py::array activation_grad(const py::array& y_, const py::array& dy_, const std::
     std::memcpy(dx.f32(), dy.f32(), static_cast<std::size_t>(dy.array().nbytes()));
     const Samples samples(y);
     if (is_softmax) {
-        softmax_grad(call, y, dx);
+        softmax_grad(call, kind == "log_softmax", y, dx);
     } else if (call.reference()) {
         call.run_reference([&] { reference::activation_backward(activation, y.size(), y.f64(), dx.f64()); });
     } else {

@@ -10,8 +10,11 @@ namespace {
 // What an operation has to train, kAbsent where it has less.
 std::array<int, 2> parameters_of(const Op& op) {
     if (const auto* conv = std::get_if<Conv2dOp>(&op)) return {conv->kernel, conv->bias};
+    if (const auto* conv = std::get_if<Conv2dTransposeOp>(&op)) return {conv->kernel, conv->bias};
     if (const auto* dense = std::get_if<DenseOp>(&op)) return {dense->kernel, dense->bias};
     if (const auto* norm = std::get_if<BatchNormOp>(&op)) return {norm->gamma, norm->beta};
+    if (const auto* norm = std::get_if<NormalizeOp>(&op)) return {norm->gamma, norm->beta};
+    if (const auto* prelu = std::get_if<PReluOp>(&op)) return {prelu->alpha, kAbsent};
     return {kAbsent, kAbsent};
 }
 
@@ -74,6 +77,15 @@ bool leaves_relu_gradient(const FusedOp& step) {
 void absorb(FusedOp& step, const Node& node) {
     step.layers += " + " + node.layer;
     step.out = node.out;
+}
+
+// Takes the last step out where `node` is a permutation that undoes it.
+bool cancels(std::vector<FusedOp>& steps, const Node& node) {
+    const auto* order = std::get_if<PermuteOp>(&node.op);
+    const auto* before = order && !steps.empty() ? std::get_if<PermuteOp>(&steps.back().op) : nullptr;
+    if (!before || steps.back().out != node.in || order->axes != inverse(before->axes)) return false;
+    steps.pop_back();
+    return true;
 }
 
 // Keras layers with an activation append two operations under one name.
@@ -146,6 +158,8 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         if (const auto* dropout = std::get_if<DropoutOp>(&node.op);
             dropout && (!training || dropout->rate == 0.0f))
             continue;
+        if (std::holds_alternative<NoiseOp>(node.op) && !training) continue;
+        if (cancels(steps, node)) continue;
         if (const auto* norm = std::get_if<BatchNormOp>(&node.op);
             norm && last && takes_norm(*last, node, *norm, {training, trainable, trained_below})) {
             last->norm = *norm;
@@ -155,7 +169,7 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         }
         if (const auto* activation = std::get_if<ActivationOp>(&node.op)) {
             if (activation->name == ActivationName::linear) continue;
-            if (last && activation->name != ActivationName::softmax && takes_activation(*last, node)) {
+            if (last && !is_softmax(activation->name) && takes_activation(*last, node)) {
                 last->activation = activation->name;
                 rename(*last, node);
                 continue;

@@ -70,7 +70,10 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
         steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
                                     static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
                                    memory_));
-    for (const auto& step : steps_) flops_ += step->info().flops;
+    for (const auto& step : steps_) {
+        flops_ += step->info().flops;
+        if (step->penalises()) penalties_.push_back(step.get());
+    }
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
     options_.split > 1 ? make_split_phases() : make_phases(first_trained);
@@ -512,6 +515,8 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
         a.activated_stride = activated_.stride;
     }
     loss_(a);
+    // Not a mean: Keras adds the sum over the batch to the batch's mean loss.
+    for (const Step* step : penalties_) *totals += step->penalty(run) * static_cast<double>(in.count * rows_);
 
     const Slot& predicted = activated_.booked() ? activated_ : output_;
     for (std::size_t m = 0; m < metrics_.size(); ++m) {

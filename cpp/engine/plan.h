@@ -224,6 +224,7 @@ class Plan {
     std::vector<std::unique_ptr<Step>> steps_;
     std::vector<Phase> phases_;
     bool packs_by_thread_ = false;
+    std::vector<const Step*> penalties_;  // the steps that add to the loss
     int piece_steps_ = 0;  // the backward passes of steps below this one take turns, piece by piece
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;

@@ -1,5 +1,5 @@
-// Steps without weights: pooling, activations and dropout.
-#include "engine/steps.h"
+// Steps without weights that other steps take in or divide: pooling, activations and dropout.
+#include "engine/plain_step.h"
 
 namespace fastcnn {
 
@@ -19,33 +19,9 @@ Activation kernel_kind(ActivationName name) {
 }
 
 const char* name_of(ActivationName name) {
-    constexpr const char* names[] = {"linear", "relu", "sigmoid", "tanh", "softmax"};
+    constexpr const char* names[] = {"linear", "relu", "sigmoid", "tanh", "softmax", "log_softmax"};
     return names[static_cast<int>(name)];
 }
-
-// What the steps here share.
-class PlainStep : public Step {
-  public:
-    explicit PlainStep(const StepInput& in) : slots_(in.slots) {
-        info_.layers = in.op.layers;
-        info_.output_shape = in.op.out;
-        info_.flops = size_of(in.op.out);
-        info_.activation_floats = in.slots.y.stride;
-    }
-    StepInfo info() const override { return info_; }
-
-  protected:
-    template <class Args>
-    void chosen(const std::string& operation, const Choice<Args>& choice) {
-        info_.operation = operation;
-        info_.kernel = choice.row->algorithm;
-        info_.isa = choice.row->isa;
-        info_.declined = choice.declined;
-    }
-
-    StepSlots slots_;
-    StepInfo info_;
-};
 
 class PoolStep : public PlainStep {
   public:
@@ -121,21 +97,23 @@ class SoftmaxStep : public PlainStep {
         : PlainStep(in), classes_(in.op.in.back()), rows_(size_of(in.op.in) / classes_) {
         forward_ = choose(SoftmaxForward{});
         backward_ = choose(SoftmaxBackward{});
-        chosen("softmax", forward_);
+        log_ = std::get<ActivationOp>(in.op.op).name == ActivationName::log_softmax;
+        chosen(log_ ? "log_softmax" : "softmax", forward_);
     }
     void forward(const BlockRun& run) const override {
-        forward_({run.count, rows_, classes_, run.at(slots_.x), slots_.x.stride, run.at(slots_.y),
+        forward_({log_, run.count, rows_, classes_, run.at(slots_.x), slots_.x.stride, run.at(slots_.y),
                   slots_.y.stride});
     }
     void backward(const BlockRun& run) const override {
         if (!slots_.dx.booked()) return;
         copy_gradient(run, slots_);
-        backward_({run.count, rows_, classes_, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx),
+        backward_({log_, run.count, rows_, classes_, run.at(slots_.y), slots_.y.stride, run.at(slots_.dx),
                    slots_.dx.stride});
     }
 
   private:
     std::int64_t classes_, rows_;
+    bool log_ = false;
     Choice<SoftmaxForward> forward_;
     Choice<SoftmaxBackward> backward_;
 };
@@ -192,8 +170,7 @@ std::unique_ptr<Step> make_pool_step(const StepInput& in, PlanMemory& memory) {
 }
 
 std::unique_ptr<Step> make_activation_step(const StepInput& in, PlanMemory&) {
-    if (std::get<ActivationOp>(in.op.op).name == ActivationName::softmax)
-        return std::make_unique<SoftmaxStep>(in);
+    if (is_softmax(std::get<ActivationOp>(in.op.op).name)) return std::make_unique<SoftmaxStep>(in);
     return std::make_unique<ActivationStep>(in);
 }
 
@@ -201,25 +178,31 @@ std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory&) {
     return std::make_unique<DropoutStep>(in);
 }
 
+namespace {
+
+struct Maker {
+    const StepInput& in;
+    PlanMemory& memory;
+    std::unique_ptr<Step> operator()(const Conv2dOp&) const { return make_conv_step(in, memory); }
+    std::unique_ptr<Step> operator()(const PoolOp&) const { return make_pool_step(in, memory); }
+    std::unique_ptr<Step> operator()(const DenseOp&) const { return make_dense_step(in, memory); }
+    std::unique_ptr<Step> operator()(const ActivationOp&) const { return make_activation_step(in, memory); }
+    std::unique_ptr<Step> operator()(const DropoutOp&) const { return make_dropout_step(in, memory); }
+    std::unique_ptr<Step> operator()(const BatchNormOp&) const { return make_batch_norm_step(in, memory); }
+    std::unique_ptr<Step> operator()(const ReshapeOp&) const { return nullptr; }  // never a step: see fuse()
+    std::unique_ptr<Step> operator()(const Conv2dTransposeOp&) const {
+        return make_conv_transpose_step(in, memory);
+    }
+    template <class Sample>
+    std::unique_ptr<Step> operator()(const Sample& op) const {
+        return make_sample_step(op, in, memory);
+    }
+};
+
+}  // namespace
+
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory) {
     if (in.op.norm) return make_folded_norm_step(in, memory);
-    struct Maker {
-        const StepInput& in;
-        PlanMemory& memory;
-        std::unique_ptr<Step> operator()(const Conv2dOp&) const { return make_conv_step(in, memory); }
-        std::unique_ptr<Step> operator()(const PoolOp&) const { return make_pool_step(in, memory); }
-        std::unique_ptr<Step> operator()(const DenseOp&) const { return make_dense_step(in, memory); }
-        std::unique_ptr<Step> operator()(const ActivationOp&) const {
-            return make_activation_step(in, memory);
-        }
-        std::unique_ptr<Step> operator()(const DropoutOp&) const { return make_dropout_step(in, memory); }
-        std::unique_ptr<Step> operator()(const BatchNormOp&) const {
-            return make_batch_norm_step(in, memory);
-        }
-        std::unique_ptr<Step> operator()(const ReshapeOp&) const {
-            return nullptr;
-        }  // never a step: see fuse()
-    };
     return std::visit(Maker{in, memory}, in.op.op);
 }
 

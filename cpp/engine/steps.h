@@ -33,6 +33,16 @@ std::unique_ptr<Step> make_dense_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_activation_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_batch_norm_step(const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_conv_transpose_step(const StepInput& in, PlanMemory& memory);
+// Functions of one sample, each with its row of forward and backward: see sample_steps.cpp.
+std::unique_ptr<Step> make_sample_step(const ElementwiseOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const PermuteOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const ResampleOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const AdaptiveMaxOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const PReluOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const NormalizeOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const NoiseOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const ActivityOp& op, const StepInput& in, PlanMemory& memory);
 // A convolution or dense layer with the normalisation after it folded into its weights.
 std::unique_ptr<Step> make_folded_norm_step(const StepInput& in, PlanMemory& memory);
 

@@ -1,48 +1,9 @@
 #include "graph/graph.h"
 
 #include "base/check.h"
+#include "graph/require.h"
 
 namespace fastcnn {
-
-namespace {
-
-constexpr std::int64_t kMaxSize = std::int64_t{1}
-                                  << 40;  // elements of a sample; keeps every product far from overflow
-
-std::string text(Pair p) { return to_string(Shape{p.first, p.second}); }
-
-void require_positive(const std::string& layer, const char* argument, Pair p) {
-    require(p.first > 0 && p.second > 0, layer, ": ", argument, ": expected positive integers, received ",
-            text(p));
-    // No size times dilation, nor output times stride, overflows then.
-    constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
-    require(p.first <= most && p.second <= most, layer, ": ", argument,
-            ": expected integers below 2^31, received ", text(p));
-}
-
-Image require_image(const std::string& layer, const Shape& shape) {
-    require(shape.size() == 3, layer, ": input: expected shape (height, width, channels), received ",
-            to_string(shape));
-    return image_of(shape);
-}
-
-void require_fits(const std::string& layer, const Window& h, const Window& w, const char* what, Pair size,
-                  const Shape& in) {
-    require(h.out > 0 && w.out > 0, layer, ": input: expected an image at least as large as the ", what, " ",
-            text(size), ", received shape ", to_string(in));
-}
-
-void require_size(const std::string& layer, const Shape& out) {
-    std::int64_t n = 1;
-    for (std::int64_t d : out) {
-        require(d > 0, layer, ": output: expected positive dimensions, received ", to_string(out));
-        require(d <= kMaxSize / n, layer, ": output: expected at most 2^40 elements a sample, received ",
-                to_string(out));
-        n *= d;
-    }
-}
-
-}  // namespace
 
 Graph::Graph(Shape input_shape) : input_(std::move(input_shape)) {
     require(!input_.empty(), "Input: shape: expected at least one dimension besides the batch, received ()");
@@ -78,6 +39,21 @@ const Shape& Graph::conv2d(const std::string& layer, std::int64_t filters, Pair 
     use(layer, "kernel", kernel, {kernel_size.first, kernel_size.second, in.channels / groups, filters});
     use(layer, "bias", bias, {filters});
     return out;
+}
+
+// A convolution of as many groups as channels: its kernel (h, w, 1, channels * multiplier) is the same array.
+const Shape& Graph::depthwise_conv2d(const std::string& layer, std::int64_t depth_multiplier,
+                                     Pair kernel_size, Pair strides, Padding padding, Pair dilation,
+                                     int kernel, int bias) {
+    const Image in = require_image(layer, output_shape());
+    require(depth_multiplier > 0 && depth_multiplier <= kMaxSize / in.channels, layer,
+            ": depth_multiplier: expected a positive integer, received ", depth_multiplier);
+    conv2d(layer, in.channels * depth_multiplier, kernel_size, strides, padding, dilation, in.channels,
+           kernel, bias);
+    for (ParameterUse& of : uses_)
+        if (of.index == kernel)
+            of.shape = {kernel_size.first, kernel_size.second, in.channels, depth_multiplier};
+    return output_shape();
 }
 
 const Shape& Graph::pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,

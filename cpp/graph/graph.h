@@ -12,6 +12,7 @@
 
 #include "base/geometry.h"
 #include "base/shape.h"
+#include "graph/sample_ops.h"
 
 namespace fastcnn {
 
@@ -35,7 +36,12 @@ struct DenseOp {
     int kernel, bias;
 };
 
-enum class ActivationName { linear, relu, sigmoid, tanh, softmax };
+enum class ActivationName { linear, relu, sigmoid, tanh, softmax, log_softmax };
+
+// Needs a whole row.
+inline bool is_softmax(ActivationName name) {
+    return name == ActivationName::softmax || name == ActivationName::log_softmax;
+}
 
 struct ActivationOp {
     ActivationName name;
@@ -54,7 +60,16 @@ struct BatchNormOp {
     bool frozen;  // uses its moving statistics while training too
 };
 
-using Op = std::variant<Conv2dOp, PoolOp, DenseOp, ActivationOp, ReshapeOp, DropoutOp, BatchNormOp>;
+// The convolution that this one is the transpose of: h.in and w.in are the sizes of the output here.
+struct Conv2dTransposeOp {
+    Window h, w;
+    std::int64_t filters;
+    int kernel, bias;
+};
+
+using Op = std::variant<Conv2dOp, PoolOp, DenseOp, ActivationOp, ReshapeOp, DropoutOp, BatchNormOp,
+                        Conv2dTransposeOp, ElementwiseOp, PermuteOp, ResampleOp, AdaptiveMaxOp, PReluOp,
+                        NormalizeOp, NoiseOp, ActivityOp>;
 
 struct Node {
     std::string layer;  // name of the layer that appended it
@@ -90,6 +105,33 @@ class Graph {
     const Shape& dropout(const std::string& layer, float rate, std::uint64_t seed);
     const Shape& batch_norm(const std::string& layer, int gamma, int beta, int moving_mean,
                             int moving_variance, float momentum, float epsilon, bool frozen);
+
+    // The kernel's shape is (kernel height, kernel width, channels, depth_multiplier).
+    const Shape& depthwise_conv2d(const std::string& layer, std::int64_t depth_multiplier, Pair kernel_size,
+                                  Pair strides, Padding padding, Pair dilation_rate, int kernel, int bias);
+    // The kernel's shape is (kernel height, kernel width, filters, channels). output_padding: -1 for none.
+    const Shape& conv2d_transpose(const std::string& layer, std::int64_t filters, Pair kernel_size,
+                                  Pair strides, Padding padding, Pair output_padding, Pair dilation_rate,
+                                  int kernel, int bias);
+    const Shape& elementwise(const std::string& layer, const ElementwiseOp& op);
+    // Axis i of the output is axis axes[i] of the input.
+    const Shape& permute(const std::string& layer, std::vector<int> axes);
+    // Rows or columns before and after; negative: cut off.
+    const Shape& pad2d(const std::string& layer, Pair height, Pair width);
+    const Shape& upsample2d(const std::string& layer, Pair size, bool bilinear);
+    const Shape& adaptive_pool2d(const std::string& layer, bool average, Pair output_size);
+    // alpha: of the input's shape, 1 along shared axes.
+    const Shape& prelu(const std::string& layer, const Shape& alpha_shape, int alpha);
+    // Over the last `axes` axes together, each of which has its gamma and beta.
+    const Shape& normalize(const std::string& layer, NormalizeKind kind, int axes, float epsilon, int gamma,
+                           int beta);
+    // Over all axes, in groups of channels.
+    const Shape& group_norm(const std::string& layer, std::int64_t groups, float epsilon, int gamma,
+                            int beta);
+    // noise_shape: of the input's shape, 1 where one number serves the whole axis.
+    const Shape& noise(const std::string& layer, NoiseKind kind, float rate, std::uint64_t seed,
+                       const Shape& noise_shape, bool shared);
+    const Shape& activity(const std::string& layer, float l1, float l2);
 
   private:
     const Shape& append(const std::string& layer, Op op, Shape out);

@@ -85,11 +85,30 @@ void softmax_row(const float* x, std::int64_t classes, float* y) {
                     [&](std::int64_t i, auto lanes) { lanes.store(y + i, mul(lanes.load(e + i), inverse)); });
 }
 
+void log_softmax_row(const float* x, std::int64_t classes, float* y) {
+    const float highest = row_max(x, classes);
+    const RowSums sums = row_exp(x, classes, highest, [](std::int64_t, auto, Vec) {});
+    const Vec shift = set1(highest), rest = set1(static_cast<float>(std::log(
+                                         static_cast<double>(sums.top) + static_cast<double>(sums.rest))));
+    for_each_vector(classes, [&](std::int64_t i, auto lanes) {
+        lanes.store(y + i, sub(sub(lanes.load(x + i), shift), rest));
+    });
+}
+
 void softmax_forward(const SoftmaxForward& a) {
+    const auto row = a.log ? log_softmax_row : softmax_row;
     for (std::int64_t s = 0; s < a.batch; ++s)
         for (std::int64_t r = 0; r < a.rows; ++r)
-            softmax_row(a.x + s * a.x_stride + r * a.classes, a.classes,
-                        a.y + s * a.y_stride + r * a.classes);
+            row(a.x + s * a.x_stride + r * a.classes, a.classes, a.y + s * a.y_stride + r * a.classes);
+}
+
+void log_softmax_row_backward(const float* y, std::int64_t classes, float* dy) {
+    Vec sum = zero();
+    for_each_vector(classes, [&](std::int64_t i, auto lanes) { sum = add(sum, lanes.load(dy + i)); });
+    const Vec total = set1(reduce_add(sum));
+    for_each_vector(classes, [&](std::int64_t i, auto lanes) {
+        lanes.store(dy + i, fnma(exp(lanes.load(y + i)), total, lanes.load(dy + i)));
+    });
 }
 
 void softmax_backward(const SoftmaxBackward& a) {
@@ -97,6 +116,10 @@ void softmax_backward(const SoftmaxBackward& a) {
         for (std::int64_t r = 0; r < a.rows; ++r) {
             const float* y = a.y + s * a.y_stride + r * a.classes;
             float* dy = a.dy + s * a.dy_stride + r * a.classes;
+            if (a.log) {
+                log_softmax_row_backward(y, a.classes, dy);
+                continue;
+            }
             Vec sum = zero();
             for_each_vector(a.classes, [&](std::int64_t i, auto lanes) {
                 sum = fma(lanes.load(dy + i), lanes.load(y + i), sum);

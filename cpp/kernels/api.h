@@ -12,6 +12,7 @@
 
 #include "base/geometry.h"
 #include "base/image.h"
+#include "kernels/api_layers.h"
 
 namespace fastcnn {
 
@@ -286,8 +287,9 @@ struct ActivationBackward {
 };
 
 // Over the last axis: size = rows * classes elements a sample. y_i = exp(x_i - max x) / sum_j exp(x_j - max
-// x). x == y is allowed.
+// x). x == y is allowed. Where `log`, y_i is the logarithm of that.
 struct SoftmaxForward {
+    bool log = false;
     std::int64_t batch = 0, rows = 1, classes = 1;
     const float* x = nullptr;
     std::int64_t x_stride = 0;
@@ -295,8 +297,9 @@ struct SoftmaxForward {
     std::int64_t y_stride = 0;
 };
 
-// dy_i = y_i * (dy_i - sum_j dy_j y_j), in place.
+// dy_i = y_i * (dy_i - sum_j dy_j y_j), in place; where `log`, dy_i = dy_i - e^y_i sum_j dy_j.
 struct SoftmaxBackward {
+    bool log = false;
     std::int64_t batch = 0, rows = 1, classes = 1;
     const float* y = nullptr;
     std::int64_t y_stride = 0;

@@ -1,5 +1,5 @@
-// Dropout. One run of Philox serves kWidth counters and so 4 * kWidth neighbouring elements.
-#include "base/random.h"
+// Dropout of single elements. What drops several with one number is noise.simd.cpp.
+#include "kernels/philox.h"
 #include "kernels/rows.h"
 #include "simd/lanes.h"
 #include "simd/vec.h"
@@ -7,32 +7,16 @@
 namespace fastcnn::FASTCNN_ISA {
 namespace {
 
-struct PhiloxVector {
-    using Word = IVec;
-    static FASTCNN_INLINE void multiply(std::uint32_t a, Word b, Word& high, Word& low) {
-        multiply_wide(iset1(static_cast<std::int32_t>(a)), b, high, low);
-    }
-    static FASTCNN_INLINE Word mix(Word a, Word b, std::uint32_t key) {
-        return ixor(ixor(a, b), iset1(static_cast<std::int32_t>(key)));
-    }
-};
-
-FASTCNN_INLINE IVec word(std::int64_t value) {
-    return iset1(static_cast<std::int32_t>(static_cast<std::uint32_t>(value)));
-}
-
 void dropout(const Dropout& a) {
     // uniform >= rate, both times 2^24 (exact): the words' top 24 bits need no scaling.
     const Vec limit = set1(a.rate * 16777216.0f);
     const Vec scale = set1(static_cast<float>(1.0 / (1.0 - static_cast<double>(a.rate))));
-    const IVec order = interleave_order();
     for (std::int64_t s = 0; s < a.batch; ++s) {
         const float* x = a.x + s * a.x_stride;
         float* y = a.y + s * a.y_stride;
         for (std::int64_t e = 0; e < a.size; e += 4 * kWidth) {
-            IVec random[4] = {iadd(word(e / 4), order), word(a.first_sample + s), word(a.step),
-                              word(a.layer)};
-            philox4x32_10<PhiloxVector>(a.seed, random);
+            IVec random[4];
+            draw(a.seed, e, a.first_sample + s, a.step, a.layer, random);
             interleave(random);
             const auto apply = [&](std::int64_t i, auto lanes, IVec bits) {
                 const Mask kept = ge(to_float(shift_right<8>(bits)), limit);

@@ -51,8 +51,8 @@ void dense_grad_kernel(std::int64_t batch, std::int64_t inputs, std::int64_t uni
 void activation_forward(Activation kind, std::int64_t size, const double* x, double* y);
 // dy *= act'(x), from y = act(x)
 void activation_backward(Activation kind, std::int64_t size, const double* y, double* dy);
-void softmax_forward(std::int64_t rows, std::int64_t classes, const double* x, double* y);
-void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, double* dy);
+void softmax_forward(std::int64_t rows, std::int64_t classes, const double* x, double* y, bool log = false);
+void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, double* dy, bool log = false);
 
 // --------------------------------------------------------------------------------------------------- losses
 
@@ -120,6 +120,30 @@ std::array<std::uint32_t, 4> philox(std::uint64_t seed, std::array<std::uint32_t
 
 void dropout(double rate, std::uint64_t seed, std::uint32_t layer, std::uint32_t step,
              std::int64_t first_sample, std::int64_t batch, std::int64_t size, const double* x, double* y);
+
+// ------------------------------------------------------------------------------------------ layers, by
+// sample
+
+double elementwise(Function kind, double a, double b, double c, double x);
+double elementwise_derivative(Function kind, double a, double b, double c, double x);
+// Pointers and strides of the argument structs are not read: arrays are dense, taps and shapes are theirs.
+void permute(const Permute& order, std::int64_t batch, const double* x, double* y);
+// x: (batch, in_height, in_width, channels)
+void resample(const Resample& map, std::int64_t batch, std::int64_t in_height, const double* x, double* y);
+void adaptive_max_forward(const AdaptiveMaxShape& shape, std::int64_t batch, const double* x, double* y);
+void adaptive_max_backward(const AdaptiveMaxShape& shape, std::int64_t batch, const double* x,
+                           const double* dy, double* dx);
+void prelu_forward(const Broadcast& broadcast, std::int64_t batch, const double* alpha, const double* x,
+                   double* y);
+void prelu_backward(const Broadcast& broadcast, std::int64_t batch, const double* alpha, const double* x,
+                    const double* dy, double* dx, double* dalpha);
+// gamma and beta may be null, and so may dgamma and dbeta.
+void normalize_forward(NormalizeKind kind, const NormalizeShape& shape, double epsilon, std::int64_t batch,
+                       const double* gamma, const double* beta, const double* x, double* y);
+void normalize_backward(NormalizeKind kind, const NormalizeShape& shape, double epsilon, std::int64_t batch,
+                        const double* gamma, const double* x, const double* dy, double* dx, double* dgamma,
+                        double* dbeta);
+void noise(const Noise& noise, std::int64_t batch, const double* x, double* y);
 
 // ------------------------------------------------------------------------------------------------ optimizers
 

@@ -151,20 +151,21 @@ void activation_backward(Activation kind, std::int64_t size, const double* y, do
         }
 }
 
-void softmax_forward(std::int64_t rows, std::int64_t classes, const double* x, double* y) {
+void softmax_forward(std::int64_t rows, std::int64_t classes, const double* x, double* y, bool log) {
     for (std::int64_t r = 0; r < rows; ++r, x += classes, y += classes) {
         const double highest = *std::max_element(x, x + classes);
         double sum = 0.0;
         for (std::int64_t i = 0; i < classes; ++i) sum += y[i] = std::exp(x[i] - highest);
-        for (std::int64_t i = 0; i < classes; ++i) y[i] /= sum;
+        for (std::int64_t i = 0; i < classes; ++i) y[i] = log ? x[i] - highest - std::log(sum) : y[i] / sum;
     }
 }
 
-void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, double* dy) {
+void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, double* dy, bool log) {
     for (std::int64_t r = 0; r < rows; ++r, y += classes, dy += classes) {
         double dot = 0.0;
-        for (std::int64_t i = 0; i < classes; ++i) dot += dy[i] * y[i];
-        for (std::int64_t i = 0; i < classes; ++i) dy[i] = y[i] * (dy[i] - dot);
+        for (std::int64_t i = 0; i < classes; ++i) dot += log ? dy[i] : dy[i] * y[i];
+        for (std::int64_t i = 0; i < classes; ++i)
+            dy[i] = log ? dy[i] - std::exp(y[i]) * dot : y[i] * (dy[i] - dot);
     }
 }
 

@@ -1,0 +1,28 @@
+// Kernels that work on one sample after the other, called from Python.
+#pragma once
+
+#include "bindings/ops_call.h"
+
+namespace fastcnn::bindings {
+
+// The array as samples: its first axis, or one sample where it has none.
+struct Samples {
+    explicit Samples(const Operand& x) : batch(x.shape().empty() ? 1 : x[0]), size(x.size() / batch) {}
+    std::int64_t batch, size;
+};
+
+// Runs an element-wise kernel on the team, divided by samples; advance(args, n) skips n of them.
+template <class Args, class Advance>
+void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
+    const int threads = threads_for(floats, kLeastFloats);
+    const std::int64_t items = items_for(threads, args.batch);
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, floats < kBriefFloats},
+                     [&](Args& copy, std::int64_t item, const auto& go) {
+                         const Share share(args.batch, item, items);
+                         copy.batch = share.end - share.begin;
+                         advance(copy, share.begin);
+                         go(copy);
+                     });
+}
+
+}  // namespace fastcnn::bindings
