@@ -29,16 +29,16 @@ CONSTRUCTORS = [
         "Conv2D: dilation_rate: expected 1 where strides are above 1, received 2",
     ),
     (
-        lambda: layers.Conv2D(4, 3, data_format="channels_first"),
-        "Conv2D: data_format: expected None or 'channels_last' (fastcnn supports no other), received 'channels_first'",
+        lambda: layers.Conv2D(4, 3, data_format="first"),
+        "Conv2D: data_format: expected 'channels_last' or 'channels_first', received 'first'",
     ),
     (
         lambda: layers.Conv2D(4, 3, kernel_constraint="max_norm"),
         "Conv2D: kernel_constraint: expected None (fastcnn supports no other), received 'max_norm'",
     ),
     (
-        lambda: layers.Dense(4, activity_regularizer="l2"),
-        "Dense: activity_regularizer: expected None (fastcnn supports no other), received 'l2'",
+        lambda: layers.Permute((0, 1)),
+        "Permute: dims: expected each of the axes 1, 2, ... once, received (0, 1)",
     ),
     (lambda: layers.Dense(0), "Dense: units: expected a positive integer, received 0"),
     (lambda: layers.Dense("4"), "Dense: units: expected a positive integer, received '4'"),
@@ -68,10 +68,10 @@ CONSTRUCTORS = [
         "Reshape: target_shape: expected positive integers, at most one of them -1, received (-1, -1)",
     ),
     (
-        lambda: layers.ReLU(max_value=6.0),
-        "ReLU: max_value: expected None (fastcnn supports no other), received 6.0",
+        lambda: layers.ReLU(max_value=-6.0),
+        "ReLU: max_value: expected a number of at least 0, received -6.0",
     ),
-    (lambda: layers.Softmax(axis=1), "Softmax: axis: expected -1 (fastcnn supports no other), received 1"),
+    (lambda: layers.Softmax(axis=0), "Softmax: axis: expected axes of the input, 1 to 64 or from the end, received 0"),
     (
         lambda: keras.Input((None, 28, 1)),
         "InputLayer: shape: expected a shape of positive integers (without the batch size), received (None, 28, 1)",
@@ -125,8 +125,8 @@ SHAPES = [
         "reshape: target_shape: expected 8 elements as in the input (8,), received (3, -1)",
     ),
     (
-        [keras.Input((4, 5)), layers.BatchNormalization(axis=1, name="norm")],
-        "norm: axis: expected the last axis (-1 or 2), received 1",
+        [keras.Input((4, 5)), layers.BatchNormalization(axis=3, name="norm")],
+        "norm: axis: expected axes of the input, 1 to 2 or from the end, received 3",
     ),
 ]
 
@@ -348,5 +348,5 @@ def test_names_of_keras_that_are_not_there(name, sentence):
     with pytest.raises(AttributeError) as caught:
         getattr(keras, name)
     assert str(caught.value) == sentence
-    with pytest.raises(AttributeError, match=r"fastcnn\.layers has no 'LSTM'; it has Activation, "):
+    with pytest.raises(AttributeError, match=r"has no 'LSTM'; the nearest thing that it has is 'Conv1D', "):
         _ = layers.LSTM

@@ -148,6 +148,57 @@ def test_dense_computes_the_product():
     np.testing.assert_allclose(y, x @ layer.kernel.numpy() + 1, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("axis", [1, 2, (1, 2), [1, 3]])
+def test_layer_and_rms_normalization_over_axes_that_are_not_the_last(axis):
+    """Keras on PyTorch takes trailing axes only; the definition is the oracle."""
+    x = sample((5, 4, 3))
+    axes = axis if isinstance(axis, int) else tuple(axis)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    expected = centred / np.sqrt(x.var(axis=axes, keepdims=True) + 1e-3)
+    np.testing.assert_allclose(layers.LayerNormalization(axis=axis)(x), expected, rtol=1e-4, atol=1e-5)
+    expected = x / np.sqrt(np.square(x).mean(axis=axes, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(layers.RMSNormalization(axis=axis)(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_transposed_convolution_adds_multiples_of_its_kernel():
+    """Padding as on TensorFlow and JAX, where Keras on PyTorch differs: kernel size - strides is odd."""
+    x, layer = sample((3, 3, 1), n=1), layers.Conv2DTranspose(1, 4, strides=1, padding="same", use_bias=False)
+    y = layer(x)[0, :, :, 0]
+    whole = np.zeros((6, 6))
+    for i in range(3):
+        for j in range(3):
+            whole[i : i + 4, j : j + 4] += x[0, i, j, 0] * layer.kernel.numpy()[:, :, 0, 0]
+    np.testing.assert_allclose(y, whole[1:4, 1:4], rtol=1e-5, atol=1e-6)
+
+
+def test_channels_first_is_converted_at_the_edges_only():
+    """A whole model of such layers permutes its input once and its output once; the inner ones cancel."""
+    first = {"data_format": "channels_first"}
+    model = keras.Sequential(
+        [
+            keras.Input((1, 9, 8)),
+            layers.Conv2D(4, 3, activation="relu", **first),
+            layers.MaxPooling2D(2, **first),
+            layers.ZeroPadding2D(1, **first),
+            layers.Conv2D(3, 3, **first),
+        ]
+    )
+    steps = model._current_network().native.explain(8, True)[:-1]
+    operations = [step["operation"] for step in steps]
+    assert operations == ["permute", "conv2d + max_pool2d", "resample", "conv2d", "permute"]
+
+
+def test_what_is_not_there_names_the_nearest_thing():
+    for name, nearest in {
+        "LSTM": "Conv1D",
+        "MaxPooling3D": "MaxPooling1D",
+        "Lambda": "Layer",
+        "conv2d": "Conv2D",
+    }.items():
+        with pytest.raises(AttributeError, match=f"has no '{name}'; the nearest thing that it has is '{nearest}'"):
+            getattr(layers, name)
+
+
 def test_dropout_drops_while_training_only_and_anew_each_call():
     x = np.ones((64, 100), np.float32)
     layer = layers.Dropout(0.25, seed=1)

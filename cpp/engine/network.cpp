@@ -15,6 +15,14 @@ namespace {
 constexpr std::int64_t kInferenceBlocks = 4096;
 constexpr std::int64_t kInferenceBlockLimit = 16;
 
+// Whether the array is the one that is needed: a kernel of sequences has no axis for the height 1.
+bool fits(const Shape& shape, const Shape& needed) {
+    const auto begin = [](const Shape& s) {
+        return std::find_if(s.begin(), s.end(), [](std::int64_t size) { return size != 1; });
+    };
+    return std::equal(begin(shape), shape.end(), begin(needed), needed.end());
+}
+
 // Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do
 // not depend on it.
 std::int64_t block_limit_for(std::int64_t samples) {
@@ -55,7 +63,7 @@ Network::Network(Graph graph, std::vector<ParameterRef> parameters)
                 ": expected a parameter index below ", parameters_.size(), ", received ", use.index);
         const ParameterRef& ref = parameters_[static_cast<std::size_t>(use.index)];
         const Shape& shape = ref.owner->shape(ref.index);
-        require(shape == use.shape, use.layer, ": ", use.role, ": expected shape ", to_string(use.shape),
+        require(fits(shape, use.shape), use.layer, ": ", use.role, ": expected shape ", to_string(use.shape),
                 ", received ", to_string(shape));
     }
 }

@@ -515,8 +515,8 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
         a.activated_stride = activated_.stride;
     }
     loss_(a);
-    // Not a mean: Keras adds the sum over the batch to the batch's mean loss.
-    for (const Step* step : penalties_) *totals += step->penalty(run) * static_cast<double>(in.count * rows_);
+    // A sample's penalty counts once, a row's loss for each of its rows: both become means over the batch.
+    for (const Step* step : penalties_) *totals += step->penalty(run) * static_cast<double>(rows_);
 
     const Slot& predicted = activated_.booked() ? activated_ : output_;
     for (std::size_t m = 0; m < metrics_.size(); ++m) {

@@ -142,26 +142,26 @@ class ActivityStep final : public PlainStep {
         double unused = 0.0;
         for (std::int64_t s = 0; s < run.count; ++s)
             add(run.at(slots_.x) + s * slots_.x.stride, run.at(slots_.dy) + s * slots_.dy.stride,
-                run.at(slots_.dx) + s * slots_.dx.stride, unused);
+                run.at(slots_.dx) + s * slots_.dx.stride, 1.0f / static_cast<float>(run.batch_count), unused);
     }
     bool penalises() const override { return true; }
     double penalty(const BlockRun& run) const override {
         double total = 0.0;
         for (std::int64_t s = 0; s < run.count; ++s) {
             const float* x = run.at(slots_.x) + s * slots_.x.stride;
-            add(x, x, run.scratch, total);
+            add(x, x, run.scratch, 1.0f, total);
         }
         return total;
     }
 
   private:
-    void add(const float* x, const float* dy, float* dx, double& penalty) const {
+    void add(const float* x, const float* dy, float* dx, float scale, double& penalty) const {
         SumGradients a;
         a.size = slots_.x.size;
         a.lane = dy;
         a.param = x;
-        a.l1 = op_.l1;
-        a.l2 = op_.l2;
+        a.l1 = op_.l1 * scale;
+        a.l2 = op_.l2 * scale;
         a.gradient = dx;
         a.penalty = &penalty;
         kernel_(a);

@@ -173,7 +173,7 @@ class Step {
     virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/,
                                   float* /*gradient*/) const {}
 
-    // What the step adds to the loss for these samples, where it `penalises`.
+    // The sum over these samples of what the step adds to their loss, where it `penalises`.
     virtual bool penalises() const { return false; }
     virtual double penalty(const BlockRun&) const { return 0.0; }
 

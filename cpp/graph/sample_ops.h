@@ -71,7 +71,7 @@ struct NoiseOp {
     bool shared;  // by all samples of a batch
 };
 
-// The identity, with l1 sum |x| + l2 sum x^2 added to the loss.
+// The identity, with each sample's l1 sum |x| + l2 sum x^2, averaged over the batch, added to the loss.
 struct ActivityOp {
     float l1, l2;
 };

@@ -46,7 +46,11 @@ struct Constants {
 };
 
 struct ReluFunction : Constants {
-    FASTCNN_INLINE Vec f(Vec x) const { return select(gt(x, c), min(x, b), mul(a, sub(x, c))); }
+    FASTCNN_INLINE Vec f(Vec x) const {
+        // 0 and not -0 without a slope, at -infinity too.
+        const Vec below = select(eq(a, zero()), zero(), mul(a, sub(x, c)));
+        return select(gt(x, c), min(x, b), below);
+    }
     FASTCNN_INLINE Vec d(Vec x) const { return select(gt(x, c), select(ge(b, x), set1(1.0f), zero()), a); }
 };
 struct EluFunction : Constants {

@@ -25,7 +25,7 @@ double elementwise(Function kind, double a, double b, double c, double x) {
     if (std::isnan(x)) return kNan;
     switch (kind) {
         case Function::relu:
-            return x > c ? std::min(x, b) : a * (x - c);
+            return x > c ? std::min(x, b) : a == 0 ? 0.0 : a * (x - c);
         case Function::elu:
             return x > 0 ? c * x : c * a * std::expm1(b * x);
         case Function::exponential:

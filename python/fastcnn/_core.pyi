@@ -76,8 +76,62 @@ class Graph:
     def global_pool2d(self, name: str, *, kind: Literal["max", "average"], keepdims: bool) -> tuple[int, ...]: ...
     def dense(self, name: str, *, units: int, kernel: int, bias: int) -> tuple[int, ...]: ...
     def activation(
-        self, name: str, *, kind: Literal["linear", "relu", "sigmoid", "tanh", "softmax"]
+        self, name: str, *, kind: Literal["linear", "relu", "sigmoid", "tanh", "softmax", "log_softmax"]
     ) -> tuple[int, ...]: ...
+    def depthwise_conv2d(
+        self,
+        name: str,
+        *,
+        depth_multiplier: int,
+        kernel_size: tuple[int, int],
+        strides: tuple[int, int],
+        padding: str,
+        dilation_rate: tuple[int, int],
+        kernel: int,
+        bias: int,
+    ) -> tuple[int, ...]: ...
+    def conv2d_transpose(
+        self,
+        name: str,
+        *,
+        filters: int,
+        kernel_size: tuple[int, int],
+        strides: tuple[int, int],
+        padding: str,
+        output_padding: tuple[int, int],
+        dilation_rate: tuple[int, int],
+        kernel: int,
+        bias: int,
+    ) -> tuple[int, ...]:
+        """output_padding: -1 for none given."""
+    def elementwise(self, name: str, *, kind: str, a: float = 0.0, b: float = 0.0, c: float = 0.0) -> tuple[int, ...]:
+        """A function of one number with its constants: `Function` in cpp/kernels/api_layers.h."""
+    def permute(self, name: str, *, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """Axis i of the output is axis axes[i] of the input."""
+    def pad2d(self, name: str, *, height: tuple[int, int], width: tuple[int, int]) -> tuple[int, ...]:
+        """Before and after; negative: cut off."""
+    def upsample2d(self, name: str, *, size: tuple[int, int], bilinear: bool) -> tuple[int, ...]: ...
+    def adaptive_pool2d(
+        self, name: str, *, kind: Literal["max", "average"], output_size: tuple[int, int]
+    ) -> tuple[int, ...]: ...
+    def prelu(self, name: str, *, alpha_shape: tuple[int, ...], alpha: int) -> tuple[int, ...]: ...
+    def normalize(
+        self, name: str, *, kind: Literal["standard", "rms", "unit"], axes: int, epsilon: float, gamma: int, beta: int
+    ) -> tuple[int, ...]:
+        """Over the last `axes` axes together."""
+    def group_norm(self, name: str, *, groups: int, epsilon: float, gamma: int, beta: int) -> tuple[int, ...]: ...
+    def noise(
+        self,
+        name: str,
+        *,
+        kind: Literal["dropout", "alpha_dropout", "gaussian_dropout", "gaussian"],
+        rate: float,
+        seed: int,
+        noise_shape: tuple[int, ...],
+        shared: bool,
+    ) -> tuple[int, ...]: ...
+    def activity(self, name: str, *, l1: float, l2: float) -> tuple[int, ...]:
+        """The identity, with a penalty in the loss."""
     def reshape(self, name: str, *, target_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Also Flatten. One entry may be -1."""
     def dropout(self, name: str, *, rate: float, seed: int) -> tuple[int, ...]:
@@ -329,7 +383,7 @@ def dense_grad_kernel(
 def activation(
     x: NDArray[Any], kind: str, out: NDArray[Any] | None = None, isa: str = "", algorithm: str = ""
 ) -> NDArray[Any]:
-    """linear, relu, sigmoid, tanh, softmax (last axis)"""
+    """linear, relu, sigmoid, tanh, softmax and log_softmax (last axis)"""
 
 def activation_grad(
     y: NDArray[Any], dy: NDArray[Any], kind: str, isa: str = "", algorithm: str = ""
@@ -453,6 +507,76 @@ def dropout(
     x: NDArray[Any],
     rate: float,
     seed: int,
+    layer: int = 0,
+    step: int = 0,
+    first_sample: int = 0,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def elementwise(
+    x: NDArray[Any], kind: str, a: float = 0.0, b: float = 0.0, c: float = 0.0, isa: str = "", algorithm: str = ""
+) -> NDArray[Any]: ...
+def elementwise_grad(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    kind: str,
+    a: float = 0.0,
+    b: float = 0.0,
+    c: float = 0.0,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def permute(x: NDArray[Any], axes: Sequence[int], isa: str = "", algorithm: str = "") -> NDArray[Any]:
+    """Axes of a sample, the batch not counted."""
+
+def resample(
+    x: NDArray[Any],
+    kind: str,
+    input_size: tuple[int, int],
+    height: tuple[int, int],
+    width: tuple[int, int],
+    transposed: bool = False,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]:
+    """kind: pad (before, after), repeat, linear or mean (size, unused), of an image of input_size."""
+
+def adaptive_max_pool(
+    x: NDArray[Any], output_size: tuple[int, int], isa: str = "", algorithm: str = ""
+) -> NDArray[Any]: ...
+def adaptive_max_pool_grad(x: NDArray[Any], dy: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def prelu(x: NDArray[Any], alpha: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[Any]: ...
+def prelu_grad(
+    x: NDArray[Any], alpha: NDArray[Any], dy: NDArray[Any], isa: str = "", algorithm: str = ""
+) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def normalize(
+    x: NDArray[Any],
+    kind: str,
+    epsilon: float,
+    gamma: NDArray[Any] | None = None,
+    beta: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]:
+    """x: (batch, outer, positions, groups, channels)"""
+
+def normalize_grad(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    kind: str,
+    epsilon: float,
+    gamma: NDArray[Any] | None = None,
+    isa: str = "",
+    algorithm: str = "",
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+def noise(
+    x: NDArray[Any],
+    kind: str,
+    rate: float,
+    seed: int,
+    noise_shape: Sequence[int],
+    shared: bool = False,
+    backward: bool = False,
     layer: int = 0,
     step: int = 0,
     first_sample: int = 0,

@@ -74,6 +74,21 @@ def pair(operation: str, argument: str, value: Any) -> tuple[int, int]:
     fail(operation, argument, "a positive integer or two of them", value)
 
 
+def integers(operation: str, argument: str, value: Any, count: int, minimum: int = 1) -> tuple[int, ...]:
+    """An integer, repeated `count` times, or a sequence of `count` of them.
+
+    >>> integers("Conv1D", "kernel_size", 3, 1), integers("UpSampling2D", "size", (2, 3), 2)
+    ((3,), (2, 3))
+    """
+    if is_integer(value) and value >= minimum:
+        return (int(value),) * count
+    entries = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(entries) == count and all(is_integer(v) and v >= minimum for v in entries):
+        return tuple(int(v) for v in entries)
+    kind = "a positive integer" if minimum > 0 else "a non-negative integer"
+    fail(operation, argument, kind + (" or two of them" if count == 2 else ""), value)
+
+
 def choice(operation: str, argument: str, value: Any, choices: Iterable[str]) -> str:
     """One of `choices`, in any case."""
     names = list(choices)

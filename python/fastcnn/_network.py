@@ -27,7 +27,7 @@ class ParameterList:
 def infer_shape(layer: Layer, input_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of one sample's output: asked from the native graph, which alone knows the geometry."""
     graph = _core.Graph(input_shape)
-    layer.describe(graph, ParameterList())
+    layer.append_to(graph, ParameterList())
     return tuple(graph.output_shape)
 
 
@@ -37,7 +37,7 @@ class BuiltNetwork:
     def __init__(self, layers: Sequence[Layer], input_shape: tuple[int, ...]) -> None:
         graph, parameters = _core.Graph(input_shape), ParameterList()
         for layer in layers:
-            layer.describe(graph, parameters)
+            layer.append_to(graph, parameters)
         self._layers = tuple(layers)
         self._modes = _modes(layers)
         self.variables = [v for v in parameters.variables if v is not None]

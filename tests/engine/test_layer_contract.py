@@ -14,6 +14,8 @@ from fastcnn import _core, layers
 
 pytestmark = pytest.mark.isa
 
+FIRST = {"data_format": "channels_first"}
+MOVING_4 = {"moving_mean": (4,), "moving_variance": (4,)}
 # (class, arguments, one sample's shape, names and shapes of the weights)
 CASES: list[tuple[type[Any], dict[str, Any], tuple[int, ...], dict[str, tuple[int, ...]]]] = [
     (layers.Conv2D, {"filters": 4, "kernel_size": 3}, (7, 6, 3), {"kernel": (3, 3, 3, 4), "bias": (4,)}),
@@ -62,6 +64,74 @@ CASES: list[tuple[type[Any], dict[str, Any], tuple[int, ...], dict[str, tuple[in
         (7,),
         {"moving_mean": (7,), "moving_variance": (7,)},
     ),
+    (layers.BatchNormalization, {"axis": 1, "center": False, "scale": False}, (4, 5), MOVING_4),
+    (layers.Conv2D, {"filters": 4, "kernel_size": 3, **FIRST}, (3, 7, 6), {"kernel": (3, 3, 3, 4), "bias": (4,)}),
+    (layers.Conv1D, {"filters": 4, "kernel_size": 3}, (7, 3), {"kernel": (3, 3, 4), "bias": (4,)}),
+    (layers.Conv1D, {"filters": 4, "kernel_size": 3, "padding": "causal"}, (7, 3), {"kernel": (3, 3, 4), "bias": (4,)}),
+    (layers.DepthwiseConv1D, {"kernel_size": 3}, (7, 3), {"kernel": (3, 3, 1), "bias": (3,)}),
+    (
+        layers.DepthwiseConv2D,
+        {"kernel_size": 3, "depth_multiplier": 2, "activation": "selu"},
+        (7, 6, 3),
+        {"kernel": (3, 3, 3, 2), "bias": (6,)},
+    ),
+    (
+        layers.SeparableConv1D,
+        {"filters": 4, "kernel_size": 3},
+        (7, 3),
+        {"depthwise_kernel": (3, 3, 1), "pointwise_kernel": (1, 3, 4), "bias": (4,)},
+    ),
+    (
+        layers.SeparableConv2D,
+        {"filters": 4, "kernel_size": 3, "use_bias": False},
+        (7, 6, 3),
+        {"depthwise_kernel": (3, 3, 3, 1), "pointwise_kernel": (1, 1, 3, 4)},
+    ),
+    (layers.Conv1DTranspose, {"filters": 4, "kernel_size": 3}, (7, 3), {"kernel": (3, 4, 3), "bias": (4,)}),
+    (
+        layers.Conv2DTranspose,
+        {"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"},
+        (4, 5, 3),
+        {"kernel": (3, 3, 2, 3), "bias": (2,)},
+    ),
+    (layers.MaxPooling1D, {"pool_size": 3, "strides": 2}, (8, 3), {}),
+    (layers.AveragePooling1D, {"padding": "same"}, (7, 3), {}),
+    (layers.MaxPooling2D, {"pool_size": 2, **FIRST}, (3, 6, 8), {}),
+    (layers.GlobalMaxPooling1D, {}, (7, 3), {}),
+    (layers.GlobalAveragePooling1D, {"keepdims": True}, (7, 3), {}),
+    (layers.GlobalAveragePooling2D, {**FIRST}, (3, 5, 4), {}),
+    (layers.AdaptiveMaxPooling1D, {"output_size": 3}, (7, 3), {}),
+    (layers.AdaptiveMaxPooling2D, {"output_size": (3, 2)}, (7, 5, 3), {}),
+    (layers.AdaptiveAveragePooling1D, {"output_size": 3}, (7, 3), {}),
+    (layers.AdaptiveAveragePooling2D, {"output_size": 3}, (7, 5, 3), {}),
+    (layers.ReLU, {"max_value": 1.0, "negative_slope": 0.2, "threshold": 0.1}, (4, 3), {}),
+    (layers.LeakyReLU, {}, (4, 3), {}),
+    (layers.ELU, {"alpha": 0.5}, (4, 3), {}),
+    (layers.PReLU, {"alpha_initializer": "ones", "shared_axes": [1]}, (4, 3), {"alpha": (1, 3)}),
+    (layers.Activation, {"activation": "mish"}, (4, 3), {}),
+    (layers.Softmax, {"axis": 1}, (4, 3), {}),
+    (layers.AlphaDropout, {"rate": 0.1, "seed": 3}, (12,), {}),
+    (layers.GaussianDropout, {"rate": 0.2, "seed": 3}, (12,), {}),
+    (layers.GaussianNoise, {"stddev": 0.1, "seed": 3}, (12,), {}),
+    (layers.SpatialDropout1D, {"rate": 0.3, "seed": 3}, (4, 3), {}),
+    (layers.SpatialDropout2D, {"rate": 0.3, "seed": 3, **FIRST}, (3, 4, 2), {}),
+    (layers.Dropout, {"rate": 0.3, "seed": 3, "noise_shape": (None, 1, 3)}, (4, 3), {}),
+    (layers.ActivityRegularization, {"l2": 0.01}, (4, 3), {}),
+    (layers.Dense, {"units": 3, "activity_regularizer": "l2"}, (6,), {"kernel": (6, 3), "bias": (3,)}),
+    (layers.Identity, {}, (4, 3), {}),
+    (layers.Permute, {"dims": (2, 1)}, (4, 3), {}),
+    (layers.RepeatVector, {"n": 3}, (5,), {}),
+    (layers.Cropping1D, {"cropping": (1, 2)}, (6, 3), {}),
+    (layers.Cropping2D, {"cropping": 1}, (5, 4, 3), {}),
+    (layers.ZeroPadding1D, {"padding": 2}, (4, 3), {}),
+    (layers.ZeroPadding2D, {"padding": (1, 2)}, (3, 2, 3), {}),
+    (layers.UpSampling1D, {"size": 3}, (4, 3), {}),
+    (layers.UpSampling2D, {"size": 2, "interpolation": "bilinear"}, (3, 2, 3), {}),
+    (layers.LayerNormalization, {"epsilon": 0.01}, (4, 3), {"gamma": (3,), "beta": (3,)}),
+    (layers.LayerNormalization, {"axis": 1, "center": False}, (5, 3), {"gamma": (5,)}),
+    (layers.GroupNormalization, {"groups": 2}, (3, 2, 4), {"gamma": (4,), "beta": (4,)}),
+    (layers.RMSNormalization, {}, (4, 3), {"scale": (3,)}),
+    (layers.UnitNormalization, {}, (4, 3), {}),
 ]  # fmt: skip
 each_case = pytest.mark.parametrize(
     ("cls", "arguments", "shape", "weights"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, *_) in enumerate(CASES)]

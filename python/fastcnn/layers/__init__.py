@@ -2,51 +2,143 @@
 
 from typing import NoReturn
 
-from fastcnn.layers.activation import Activation, ReLU, Softmax
-from fastcnn.layers.convolutional import Conv2D
+from fastcnn._identifiers import nearest_first
+from fastcnn.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
+from fastcnn.layers.convolutional import Conv1D, Conv2D
 from fastcnn.layers.dense import Dense
-from fastcnn.layers.dropout import Dropout
+from fastcnn.layers.depthwise import DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D
 from fastcnn.layers.input_layer import Input, InputLayer
 from fastcnn.layers.layer import Layer
 from fastcnn.layers.normalization import BatchNormalization
 from fastcnn.layers.pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AveragePooling1D,
     AveragePooling2D,
+    AvgPool1D,
     AvgPool2D,
+    GlobalAveragePooling1D,
     GlobalAveragePooling2D,
+    GlobalAvgPool1D,
     GlobalAvgPool2D,
+    GlobalMaxPool1D,
     GlobalMaxPool2D,
+    GlobalMaxPooling1D,
     GlobalMaxPooling2D,
+    MaxPool1D,
     MaxPool2D,
+    MaxPooling1D,
     MaxPooling2D,
 )
-from fastcnn.layers.reshaping import Flatten, Reshape
+from fastcnn.layers.regularization import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+)
+from fastcnn.layers.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
+from fastcnn.layers.resizing import Cropping1D, Cropping2D, UpSampling1D, UpSampling2D, ZeroPadding1D, ZeroPadding2D
+from fastcnn.layers.sample_normalization import (
+    GroupNormalization,
+    LayerNormalization,
+    RMSNormalization,
+    UnitNormalization,
+)
+from fastcnn.layers.transposed import Conv1DTranspose, Conv2DTranspose
 
-Convolution2D = Conv2D
+Convolution1D, Convolution2D = Conv1D, Conv2D
+Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
+SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 __all__ = [
+    "ELU",
     "Activation",
+    "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AlphaDropout",
+    "AveragePooling1D",
     "AveragePooling2D",
+    "AvgPool1D",
     "AvgPool2D",
     "BatchNormalization",
+    "Conv1D",
+    "Conv1DTranspose",
     "Conv2D",
+    "Conv2DTranspose",
+    "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
+    "Cropping1D",
+    "Cropping2D",
     "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
+    "GlobalAvgPool1D",
     "GlobalAvgPool2D",
+    "GlobalMaxPool1D",
     "GlobalMaxPool2D",
+    "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "Identity",
     "Input",
     "InputLayer",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPool1D",
     "MaxPool2D",
+    "MaxPooling1D",
     "MaxPooling2D",
+    "PReLU",
+    "Permute",
+    "RMSNormalization",
     "ReLU",
+    "RepeatVector",
     "Reshape",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
     "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "UnitNormalization",
+    "UpSampling1D",
+    "UpSampling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
 ]
+
+# What stands in for a layer that is not there, where its name does not say so.
+_INSTEAD = {
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM1D", "TimeDistributed"), "Conv1D"),
+    **dict.fromkeys(("Embedding", "EinsumDense"), "Dense"),
+    **dict.fromkeys(("MultiHeadAttention", "Attention", "AdditiveAttention"), "Conv1D"),
+    **dict.fromkeys(("Add", "Concatenate", "Average", "Multiply", "Subtract", "Dot", "Maximum", "Minimum"), "Layer"),
+    **dict.fromkeys(("Lambda", "Wrapper"), "Layer"),
+    **dict.fromkeys(("Masking", "SpectralNormalization"), "Identity"),
+}
 
 
 def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(f"fastcnn.layers has no {name!r}; it has {', '.join(__all__)}")
+    nearest = _INSTEAD.get(name) or nearest_first(name, __all__)[0]
+    raise AttributeError(
+        f"fastcnn.layers has no {name!r}; the nearest thing that it has is {nearest!r}, all of them are "
+        f"{', '.join(__all__)}"
+    )

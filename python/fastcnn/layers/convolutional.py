@@ -2,31 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from fastcnn import _core, _messages, activations, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.activation import append_activation, native_activation
-from fastcnn.layers.layer import Layer, serialize
+from fastcnn.layers.layer import Layer, read_data_format, serialize
 from fastcnn.variables import Variable
+
+_AXES = ("height", "width")
 
 
 class BaseConv(Layer):
-    """What convolutions share: window arguments, kernel and bias, activation.
+    """What convolutions share: window arguments, bias and activation. One axis is an image of height 1.
 
     See https://keras.io/api/layers/convolution_layers/.
     """
 
-    _input_axes = ("height", "width", "channels")
+    _rank: ClassVar[int]
+    _paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Any,
+        activation: Any,
+        use_bias: bool,
+        bias_initializer: Any,
+        bias_regularizer: Any,
+        bias_constraint: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        kind, rank = type(self).__name__, self._rank
+        self._input_axes = (*_AXES[2 - rank :], "channels") if rank == 2 else ("steps", "channels")
+        self.kernel_size = _messages.integers(kind, "kernel_size", kernel_size, rank)
+        self.strides = _messages.integers(kind, "strides", strides, rank)
+        self.padding = _messages.choice(kind, "padding", padding, self._paddings)
+        self.data_format = read_data_format(kind, data_format)
+        self.dilation_rate = _messages.integers(kind, "dilation_rate", dilation_rate, rank)
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            _messages.fail(kind, "dilation_rate", "1 where strides are above 1", dilation_rate)
+        self.activation = activations.get(activation)
+        self._native = native_activation(kind, activation)
+        self.use_bias = _messages.flag(kind, "use_bias", use_bias)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        _messages.only(kind, "bias_constraint", bias_constraint, (None,))
+        self.bias: Variable | None = None
+
+    def _kernel_of_depth(self) -> Variable | None:
+        """The weight whose third axis goes with the input's channels."""
+        raise NotImplementedError
+
+    def _channels_of_kernel(self, size: int) -> int:
+        """The input's channels that go with that axis."""
+        return size
+
+    def _sample_shape(self, input_shape: Any, operation: str) -> tuple[int, ...]:
+        sample = super()._sample_shape(input_shape, operation)
+        channels = self._channels_last(sample)[-1]
+        kernel = self._kernel_of_depth()
+        if kernel is not None and channels != self._channels_of_kernel(kernel.shape[self._rank]):
+            expected = f"{self._channels_of_kernel(kernel.shape[self._rank])} channels, as the layer was built for"
+            _messages.fail(self.name, "input", expected, channels)
+        return sample
+
+    def _create_bias(self, filters: int) -> None:
+        if self.use_bias:
+            self.bias = self.add_weight((filters,), self.bias_initializer, "bias", regularizer=self.bias_regularizer)
+
+    def _pair(self, values: tuple[int, ...], of_height: int = 1) -> tuple[int, int]:
+        return (values[0], values[1]) if self._rank == 2 else (of_height, values[0])
+
+    def _window(self) -> dict[str, Any]:
+        """The graph's arguments that say what a window is."""
+        return {
+            "kernel_size": self._pair(self.kernel_size),
+            "strides": self._pair(self.strides),
+            "padding": "valid" if self.padding == "causal" else self.padding,
+            "dilation_rate": self._pair(self.dilation_rate),
+        }
+
+    def _as_image(self, graph: _core.Graph, append: Callable[[], object]) -> None:
+        """Calls `append` for images, then appends the activation; pads where an output may see no later step."""
+        if self._rank == 1:
+            graph.reshape(self.name, target_shape=(1, *graph.output_shape))
+        if self.padding == "causal":
+            graph.pad2d(self.name, height=(0, 0), width=(self.dilation_rate[0] * (self.kernel_size[0] - 1), 0))
+        append()
+        append_activation(graph, self.name, self._native)
+        if self._rank == 1:
+            graph.reshape(self.name, target_shape=tuple(graph.output_shape[1:]))
+
+    def _config_of_window(self) -> dict[str, Any]:
+        return {
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": self.dilation_rate,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "bias_initializer": serialize(self.bias_initializer),
+            "bias_regularizer": serialize(self.bias_regularizer),
+        }
+
+
+class BaseFullConv(BaseConv):
+    """What Conv1D and Conv2D share."""
 
     def __init__(
         self,
         filters: int,
         kernel_size: Any,
-        strides: Any = (1, 1),
+        strides: Any = 1,
         padding: str = "valid",
         data_format: str | None = None,
-        dilation_rate: Any = (1, 1),
+        dilation_rate: Any = 1,
         groups: int = 1,
         activation: Any = None,
         use_bias: bool = True,
@@ -39,63 +136,68 @@ class BaseConv(Layer):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
+            bias_regularizer, bias_constraint, activity_regularizer=activity_regularizer, **kwargs,
+        )  # fmt: skip
         kind = type(self).__name__
         self.filters = _messages.integer(kind, "filters", filters)
-        self.kernel_size = _messages.pair(kind, "kernel_size", kernel_size)
-        self.strides = _messages.pair(kind, "strides", strides)
-        self.padding = cast(Literal["valid", "same"], _messages.choice(kind, "padding", padding, ("valid", "same")))
-        _messages.only(kind, "data_format", data_format, (None, "channels_last"))
-        self.data_format = "channels_last"
-        self.dilation_rate = _messages.pair(kind, "dilation_rate", dilation_rate)
-        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            _messages.fail(kind, "dilation_rate", "1 where strides are above 1", dilation_rate)
         self.groups = _messages.integer(kind, "groups", groups)
         if self.filters % self.groups:
             _messages.fail(kind, "filters", f"a multiple of groups ({self.groups})", filters)
-        self.activation = activations.get(activation)
-        self._activation_kind = native_activation(kind, activation)
-        self.use_bias = _messages.flag(kind, "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
         _messages.only(kind, "kernel_constraint", kernel_constraint, (None,))
-        _messages.only(kind, "bias_constraint", bias_constraint, (None,))
         self.kernel: Variable | None = None
-        self.bias: Variable | None = None
+
+    def _kernel_of_depth(self) -> Variable | None:
+        return self.kernel
+
+    def _channels_of_kernel(self, size: int) -> int:
+        return size * self.groups
 
     def _sample_shape(self, input_shape: Any, operation: str) -> tuple[int, ...]:
         sample = super()._sample_shape(input_shape, operation)
-        channels = sample[-1]
+        channels = self._channels_last(sample)[-1]
         if channels % self.groups:
             _messages.fail(self.name, "input", f"channels that are a multiple of groups ({self.groups})", channels)
-        if self.kernel is not None and channels != self.kernel.shape[2] * self.groups:
-            expected = f"{self.kernel.shape[2] * self.groups} channels, as the layer was built for"
-            _messages.fail(self.name, "input", expected, channels)
         return sample
+
+    def create_weights(self, input_shape: tuple[int, ...]) -> None:
+        """Creates kernel and bias."""
+        kernel_shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
+        self.kernel = self.add_weight(
+            kernel_shape, self.kernel_initializer, "kernel", regularizer=self.kernel_regularizer
+        )
+        self._create_bias(self.filters)
+
+    def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
+        """Appends the convolution and its activation."""
+        self._as_image(
+            graph,
+            lambda: graph.conv2d(
+                self.name,
+                filters=self.filters,
+                groups=self.groups,
+                kernel=parameters.add(self.kernel),
+                bias=parameters.add(self.bias) if self.use_bias else -1,
+                **self._window(),
+            ),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""
         return {
             **super().get_config(),
             "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": self.dilation_rate,
             "groups": self.groups,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
+            **self._config_of_window(),
             "kernel_initializer": serialize(self.kernel_initializer),
-            "bias_initializer": serialize(self.bias_initializer),
             "kernel_regularizer": serialize(self.kernel_regularizer),
-            "bias_regularizer": serialize(self.bias_regularizer),
         }
 
 
-class Conv2D(BaseConv):
+class Conv2D(BaseFullConv):
     """2D convolution over images: y = activation(x * kernel + bias).
 
     Args:
@@ -104,7 +206,7 @@ class Conv2D(BaseConv):
         strides: step of the window, one integer or two.
         padding: "valid" (no padding) or "same" (zeros, evenly on both sides; output size is input size / strides,
             rounded up).
-        data_format: None or "channels_last".
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
         dilation_rate: spacing of the window's taps, one integer or two.
         groups: number of groups that input and output channels are split into.
         activation: name or function of `fastcnn.activations`, None for none.
@@ -126,28 +228,39 @@ class Conv2D(BaseConv):
     See https://keras.io/api/layers/convolution_layers/convolution2d/.
     """
 
-    def create_weights(self, input_shape: tuple[int, ...]) -> None:
-        """Creates kernel and bias."""
-        kernel_shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
-        self.kernel = self.add_weight(
-            kernel_shape, self.kernel_initializer, "kernel", regularizer=self.kernel_regularizer
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.filters,), self.bias_initializer, "bias", regularizer=self.bias_regularizer
-            )
+    _rank = 2
 
-    def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
-        """Appends the convolution and its activation."""
-        graph.conv2d(
-            self.name,
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            groups=self.groups,
-            kernel=parameters.add(self.kernel),
-            bias=parameters.add(self.bias) if self.use_bias else -1,
-        )
-        append_activation(graph, self.name, self._activation_kind)
+
+class Conv1D(BaseFullConv):
+    """1D convolution over sequences: y = activation(x * kernel + bias).
+
+    Args:
+        filters: number of output channels.
+        kernel_size: length of the window.
+        strides: step of the window.
+        padding: "valid" (no padding), "same" (zeros, evenly on both sides) or "causal" (zeros before the first step
+            only: no output depends on later steps).
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
+        dilation_rate: spacing of the window's taps.
+        groups: number of groups that input and output channels are split into.
+        activation: name or function of `fastcnn.activations`, None for none.
+        use_bias: whether a bias is added.
+        kernel_initializer, bias_initializer: first values of the weights.
+        kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+
+    Input: (n, steps, channels). Output: (n, new steps, filters). Weights: kernel (kernel size, channels / groups,
+    filters), bias (filters,).
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> import numpy as np
+        >>> Conv1D(4, 3)(np.zeros((2, 8, 1))).shape
+        (2, 6, 4)
+
+    See https://keras.io/api/layers/convolution_layers/convolution1d/.
+    """
+
+    _rank = 1
+    _paddings = ("valid", "same", "causal")

@@ -53,7 +53,7 @@ class Dense(Layer):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = _messages.integer("Dense", "units", units)
         self.activation = activations.get(activation)
-        self._activation_kind = native_activation("Dense", activation)
+        self._native = native_activation("Dense", activation)
         self.use_bias = _messages.flag("Dense", "use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -88,7 +88,7 @@ class Dense(Layer):
         kernel = parameters.add(self.kernel)
         bias = parameters.add(self.bias) if self.use_bias else -1
         graph.dense(self.name, units=self.units, kernel=kernel, bias=bias)
-        append_activation(graph, self.name, self._activation_kind)
+        append_activation(graph, self.name, self._native)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn import _core, _messages, config, initializers, regularizers
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
@@ -49,7 +49,7 @@ class Layer:
         name: unique in a model; made from the class's name by default.
         trainable: whether the optimizer changes the layer's weights.
         dtype: None or "float32".
-        activity_regularizer: None.
+        activity_regularizer: penalty on each sample's output, its mean over the batch added to the loss, or None.
         input_shape, input_dim, batch_input_shape: one sample's shape (with the batch size first for the last), where
             the layer is a Sequential model's first.
 
@@ -58,6 +58,8 @@ class Layer:
 
     # Axes of one sample that `build` accepts, in words for the message; None: any.
     _input_axes: tuple[str, ...] | None = None
+    # Where the axes of images are what the layer was told: "channels_last" or "channels_first".
+    data_format = "channels_last"
 
     def __init__(
         self,
@@ -72,7 +74,8 @@ class Layer:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             _messages.fail(kind, "name", "a string without '/'", name)
         _messages.only(kind, "dtype", dtype, (None, "float32"))
-        _messages.only(kind, "activity_regularizer", activity_regularizer, (None,))
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self._penalty(kind)
         self._input_shape_argument = _input_shape_argument(kind, kwargs)
         for key in kwargs:
             raise ValueError(f"{kind}: {key}: unknown argument, received {_messages.show(kwargs[key])}")
@@ -98,6 +101,32 @@ class Layer:
             f"{type(self).__name__}: describe: a layer appends its operations to the native graph here; "
             "layers computed in Python are not supported"
         )
+
+    def append_to(self, graph: _core.Graph, parameters: ParameterList) -> None:
+        """Appends what `describe` does, channels last, between the axes' order outside and inside, and the penalty."""
+        first = self.data_format == "channels_first"
+        rank = len(graph.output_shape)
+        if first and rank > 1:
+            graph.permute(self.name, axes=(*range(1, rank), 0))
+        self.describe(graph, parameters)
+        rank = len(graph.output_shape)
+        if first and rank > 1:
+            graph.permute(self.name, axes=(rank - 1, *range(rank - 1)))
+        penalty = self._penalty(self.name)
+        if penalty != (0.0, 0.0):
+            graph.activity(self.name, l1=penalty[0], l2=penalty[1])
+
+    def _penalty(self, operation: str) -> tuple[float, float]:
+        regularizer = self.activity_regularizer
+        if regularizer is None:
+            return 0.0, 0.0
+        if not (hasattr(regularizer, "l1") or hasattr(regularizer, "l2")):
+            _messages.fail(operation, "activity_regularizer", "L1, L2 or L1L2", regularizer)
+        return float(getattr(regularizer, "l1", 0.0)), float(getattr(regularizer, "l2", 0.0))
+
+    def _channels_last(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        """A sample's shape as `describe` and `create_weights` see it."""
+        return (*sample[1:], sample[0]) if self.data_format == "channels_first" and len(sample) > 1 else sample
 
     def _mode(self) -> Hashable:
         """What `describe` depends on and may change after construction."""
@@ -218,7 +247,7 @@ class Layer:
         if self.built:
             return
         infer_shape(self, sample)
-        self.create_weights(sample)
+        self.create_weights(self._channels_last(sample))
         self._build_shape = sample
         self.built = True
 
@@ -236,7 +265,8 @@ class Layer:
             )
         sample = tuple(int(v) for v in entries[1:] if v is not None)
         if self._input_axes is not None and len(sample) != len(self._input_axes):
-            expected = f"a shape (batch, {', '.join(self._input_axes)})"
+            axes = self._input_axes if self.data_format == "channels_last" else ("channels", *self._input_axes[:-1])
+            expected = f"a shape (batch, {', '.join(axes)})"
             _messages.fail(self.name, "input", expected, (entries[0], *sample))
         return sample
 
@@ -276,7 +306,10 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        settings: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            settings["activity_regularizer"] = serialize(self.activity_regularizer)
+        return settings
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -303,6 +336,34 @@ def _initializer(identifier: Any) -> Callable[..., Any]:
     found = initializers.get("glorot_uniform" if identifier is None else identifier)
     assert found is not None
     return found
+
+
+def read_data_format(kind: str, value: Any) -> str:
+    """ "channels_last" or "channels_first"; None is `config.image_data_format()`."""
+    if value is None:
+        return config.image_data_format()
+    return _messages.choice(kind, "data_format", value, ("channels_last", "channels_first"))
+
+
+def sample_axes(operation: str, axis: Any, rank: int) -> tuple[int, ...]:
+    """Axes of one sample for Keras's `axis`, which counts the batch: an integer or several, in rising order."""
+    values = (axis,) if _messages.is_integer(axis) else tuple(axis) if isinstance(axis, Sequence) else ()
+    found = tuple(sorted(v - 1 if v > 0 else rank + v for v in values if _messages.is_integer(v) and v))
+    if not found or len(set(found)) != len(values) or found[0] < 0 or found[-1] >= rank:
+        _messages.fail(operation, "axis", f"axes of the input, 1 to {rank} or from the end", axis)
+    return found
+
+
+def with_trailing_axes(graph: _core.Graph, name: str, axes: Sequence[int], append: Callable[[], object]) -> None:
+    """Calls `append` while `axes` are the last ones of a sample, and puts the axes back."""
+    rank = len(graph.output_shape)
+    order = [axis for axis in range(rank) if axis not in axes] + list(axes)
+    moved = order != list(range(rank))
+    if moved:
+        graph.permute(name, axes=tuple(order))
+    append()
+    if moved:
+        graph.permute(name, axes=tuple(order.index(axis) for axis in range(rank)))
 
 
 def serialize(value: Any) -> Any:

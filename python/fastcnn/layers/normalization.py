@@ -7,7 +7,7 @@ from typing import Any
 
 from fastcnn import _core, _messages, initializers, regularizers
 from fastcnn._network import ParameterList
-from fastcnn.layers.layer import Layer, serialize
+from fastcnn.layers.layer import Layer, sample_axes, serialize, with_trailing_axes
 from fastcnn.variables import Variable
 
 
@@ -18,7 +18,7 @@ class BatchNormalization(Layer):
     `trainable` is False, they are those averages.
 
     Args:
-        axis: the channels' axis: the last one.
+        axis: the channels' axis (the batch is axis 0).
         momentum: weight of the old moving average, 0 <= momentum <= 1.
         epsilon: added to the variance, above 0.
         center: whether beta is added.
@@ -61,7 +61,7 @@ class BatchNormalization(Layer):
         super().__init__(**kwargs)
         kind = "BatchNormalization"
         if not _messages.is_integer(axis):
-            _messages.fail(kind, "axis", "an integer: the last axis (-1)", axis)
+            _messages.fail(kind, "axis", "an integer", axis)
         self.axis = int(axis)
         self.momentum = _messages.real(kind, "momentum", momentum, "a number from 0 to 1", 0.0, 1.0)
         self.epsilon = _messages.real(kind, "epsilon", epsilon, "a positive number", 1e-30)
@@ -81,20 +81,22 @@ class BatchNormalization(Layer):
         self.moving_mean: Variable | None = None
         self.moving_variance: Variable | None = None
 
+    def _channel_axis(self, rank: int) -> int:
+        return sample_axes(self.name, self.axis, rank)[0]
+
     def _sample_shape(self, input_shape: Any, operation: str) -> tuple[int, ...]:
         sample = super()._sample_shape(input_shape, operation)
         if not sample:
             _messages.fail(self.name, "input", "a shape (batch, ..., channels)", tuple(input_shape))
-        if self.axis not in (-1, len(sample)):
-            _messages.fail(self.name, "axis", f"the last axis (-1 or {len(sample)})", self.axis)
-        if self.moving_mean is not None and sample[-1] != self.moving_mean.shape[0]:
+        channels = sample[self._channel_axis(len(sample))]
+        if self.moving_mean is not None and channels != self.moving_mean.shape[0]:
             expected = f"{self.moving_mean.shape[0]} channels, as the layer was built for"
-            _messages.fail(self.name, "input", expected, sample[-1])
+            _messages.fail(self.name, "input", expected, channels)
         return sample
 
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates gamma, beta and the moving averages."""
-        shape = (input_shape[-1],)
+        shape = (input_shape[self._channel_axis(len(input_shape))],)
         if self.scale:
             self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma", regularizer=self.gamma_regularizer)
         if self.center:
@@ -109,15 +111,19 @@ class BatchNormalization(Layer):
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the normalization."""
-        graph.batch_norm(
+        arguments = {
+            "gamma": parameters.add(self.gamma) if self.scale else -1,
+            "beta": parameters.add(self.beta) if self.center else -1,
+            "moving_mean": parameters.add(self.moving_mean),
+            "moving_variance": parameters.add(self.moving_variance),
+        }
+        with_trailing_axes(
+            graph,
             self.name,
-            gamma=parameters.add(self.gamma) if self.scale else -1,
-            beta=parameters.add(self.beta) if self.center else -1,
-            moving_mean=parameters.add(self.moving_mean),
-            moving_variance=parameters.add(self.moving_variance),
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            frozen=not self.trainable,
+            [self._channel_axis(len(graph.output_shape))],
+            lambda: graph.batch_norm(
+                self.name, momentum=self.momentum, epsilon=self.epsilon, frozen=not self.trainable, **arguments
+            ),
         )
 
     def get_config(self) -> dict[str, Any]:

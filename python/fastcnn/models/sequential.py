@@ -239,7 +239,7 @@ class Sequential(TrainingMethods, Layer):
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends all layers' operations."""
         for layer in self._layers:
-            layer.describe(graph, parameters)
+            layer.append_to(graph, parameters)
 
     def _mode(self) -> Hashable:
         return tuple((id(layer), layer._mode()) for layer in self._layers)
