@@ -44,12 +44,14 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("Conv1DTranspose", {"filters": 3, "kernel_size": 3, **FIRST}, SEQUENCE),
     ("Dense", {"units": 3, "activation": "silu"}, (7,)),
     ("Dense", {"units": 3, "activation": "log_softmax", "activity_regularizer": "l1"}, (5, 7)),
+    # Keras on PyTorch averages otherwise than on TensorFlow where "same" pads one side only.
     *[
         (f"{kind}Pooling{rank}D", {"pool_size": 2, **options}, IMAGE if rank == 2 else SEQUENCE)
         for rank in (1, 2)
         for kind in ("Max", "Average")
-        for options in ({}, {"strides": 1}, {"pool_size": 3, "strides": 2, "padding": "same"}, FIRST)
+        for options in ({}, {"strides": 1}, {"pool_size": 3, "strides": 1, "padding": "same"}, FIRST)
     ],
+    ("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, IMAGE),
     *[
         (f"Global{kind}Pooling{rank}D", options, IMAGE if rank == 2 else SEQUENCE)
         for rank in (1, 2)
