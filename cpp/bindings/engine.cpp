@@ -158,8 +158,11 @@ py::array predict(const Network& network, const py::array& x, std::int64_t /*bat
     bindings::require_array({"predict", "out"}, result, py::dtype::of<float>(),
                             bindings::pattern_of(shape.cast<Shape>()));
     float* to = static_cast<float*>(result.mutable_data());
-    const py::gil_scoped_release release;
-    network.predict(input, begin, end, to);
+    {
+        const py::gil_scoped_release release;
+        network.predict(input, begin, end, to);
+    }
+    network.rethrow_host_error();
     return result;
 }
 
@@ -194,6 +197,7 @@ py::object predict_usual(const Network& network, py::handle object) {
         const py::gil_scoped_release release;
         network.predict(input, 0, input.samples, to);
     }
+    network.rethrow_host_error();
     return result;
 }
 
@@ -201,8 +205,11 @@ py::array forward_training(const Network& network, const py::array& x, std::uint
     const InputArray input = input_array("forward", x, network.graph().input_shape());
     py::array_t<float> result(batch_shape(input.samples, network.graph().output_shape()).cast<Shape>());
     float* to = result.mutable_data();
-    const py::gil_scoped_release release;
-    network.forward_training(input, step, to);
+    {
+        const py::gil_scoped_release release;
+        network.forward_training(input, step, to);
+    }
+    network.rethrow_host_error();
     return result;
 }
 

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "bindings/engine.h"
 #include "bindings/function_names.h"
+#include "bindings/host_function.h"
 
 namespace fastcnn {
 
@@ -105,6 +106,15 @@ void bind_sample_ops(py::class_<Graph>& graph) {
             },
             arg("name"), py::kw_only(), arg("kind"), arg("rate"), arg("seed"), arg("noise_shape"),
             arg("shared"))
+        .def(
+            "host",
+            [](Graph& g, const std::string& name, const py::object& layer, Shape output_shape,
+               std::vector<int> parameters) {
+                auto function = make_host_function(layer, name, g.output_shape(), output_shape);
+                return tuple(
+                    g.host(name, std::move(function), std::move(output_shape), std::move(parameters)));
+            },
+            arg("name"), py::kw_only(), arg("layer"), arg("output_shape"), arg("parameters"))
         .def(
             "activity",
             [](Graph& g, const std::string& name, float l1, float l2) {

@@ -206,6 +206,7 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
         const py::gil_scoped_release release;
         totals = trainer.train(in, limits);
     }
+    trainer.network().rethrow_host_error();
     return totals_dict(totals);
 }
 
@@ -219,6 +220,7 @@ py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y
         const py::gil_scoped_release release;
         totals = trainer.evaluate(in);
     }
+    trainer.network().rethrow_host_error();
     return totals_dict(totals);
 }
 
@@ -240,8 +242,11 @@ py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, con
         out.push_back(array.mutable_data());
         list.append(std::move(array));
     }
-    const py::gil_scoped_release release;
-    trainer.gradients(in, step, out);
+    {
+        const py::gil_scoped_release release;
+        trainer.gradients(in, step, out);
+    }
+    trainer.network().rethrow_host_error();
     return list;
 }
 
@@ -255,6 +260,7 @@ py::list profile(Trainer& trainer, const py::array& x, const py::array& y, const
         const py::gil_scoped_release release;
         found = trainer.profile(in, seconds);
     }
+    trainer.network().rethrow_host_error();
     return profile_as_list(found);
 }
 

@@ -19,6 +19,9 @@ std::array<int, 2> parameters_of(const Op& op) {
 }
 
 bool trains(const Op& op, const std::vector<bool>& trainable) {
+    if (const auto* host = std::get_if<HostOp>(&op))
+        return std::any_of(host->parameters.begin(), host->parameters.end(),
+                           [&](int parameter) { return trainable[static_cast<std::size_t>(parameter)]; });
     for (const int parameter : parameters_of(op))
         if (parameter != kAbsent && trainable[static_cast<std::size_t>(parameter)]) return true;
     return false;

@@ -14,6 +14,9 @@ namespace {
 // blocks between two barriers.
 constexpr std::int64_t kInferenceBlocks = 4096;
 constexpr std::int64_t kInferenceBlockLimit = 16;
+// Samples that a layer outside of the engine is given at once where no gradient is wanted: enough to pay for
+// the call.
+constexpr std::int64_t kHostBatch = 256;
 
 // Whether the array is the one that is needed: a kernel of sequences has no axis for the height 1.
 bool fits(const Shape& shape, const Shape& needed) {
@@ -58,6 +61,8 @@ struct PredictJob final : Job {
 
 Network::Network(Graph graph, std::vector<ParameterRef> parameters)
     : graph_(std::move(graph)), parameters_(std::move(parameters)), owners_(parameters_) {
+    for (const Node& node : graph_.nodes())
+        if (const auto* host = std::get_if<HostOp>(&node.op)) hosts_.push_back(host->function.get());
     for (const ParameterUse& use : graph_.uses()) {
         require(use.index >= 0 && use.index < static_cast<int>(parameters_.size()), use.layer, ": ", use.role,
                 ": expected a parameter index below ", parameters_.size(), ", received ", use.index);
@@ -68,13 +73,25 @@ Network::Network(Graph graph, std::vector<ParameterRef> parameters)
     }
 }
 
+bool Network::host_failed() const {
+    return std::any_of(hosts_.begin(), hosts_.end(), [](const HostFunction* host) { return host->failed(); });
+}
+
+void Network::rethrow_host_error() const {
+    for (HostFunction* host : hosts_) host->rethrow();
+}
+
+std::int64_t Network::batch_limit(std::int64_t usual) const {
+    return hosts_.empty() ? usual : std::min(usual, kHostBatch);
+}
+
 std::unique_ptr<Plan> Network::make_plan(PlanOptions options) const {
     return std::make_unique<Plan>(graph_.nodes(), graph_.input_shape(), parameters_, std::move(options));
 }
 
 std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const {
     // One sample is divided between the threads inside its steps; its plans are kept below zero.
-    const int split = samples == 1 ? std::min(thread_count(), kMaxParts) : 1;
+    const int split = samples == 1 && hosts_.empty() ? std::min(thread_count(), kMaxParts) : 1;
     const std::int64_t limit = block_limit_for(samples), key = split > 1 ? -split : limit;
     const std::lock_guard<std::mutex> guard(plans_mutex_);
     std::shared_ptr<const Plan>& plan = plans_[key];
@@ -82,7 +99,7 @@ std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const 
         PlanOptions options;
         options.mode = Mode::infer;
         options.block_limit = limit;
-        options.batch_size = split > 1 ? 1 : limit * kInferenceBlocks;
+        options.batch_size = split > 1 ? 1 : batch_limit(limit * kInferenceBlocks);
         options.split = split;
         options.trainable.assign(parameters_.size(), false);
         plan = make_plan(std::move(options));

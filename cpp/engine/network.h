@@ -50,6 +50,12 @@ class Network {
     // Predicts again and again for `seconds`.
     Profile profile(const InputArray& x, double seconds) const;
 
+    // Whether a layer outside of the engine failed in a run since; throws its error, once.
+    bool host_failed() const;
+    void rethrow_host_error() const;
+    // Samples of a batch at most: `usual`, less where layers outside of the engine take it whole.
+    std::int64_t batch_limit(std::int64_t usual) const;
+
     std::unique_ptr<Plan> make_plan(PlanOptions options) const;
     std::shared_ptr<const Plan> inference_plan(std::int64_t samples) const;
 
@@ -57,6 +63,7 @@ class Network {
     Graph graph_;
     std::vector<ParameterRef> parameters_;
     ParameterSet owners_;
+    std::vector<HostFunction*> hosts_;
     mutable std::mutex plans_mutex_;
     mutable std::map<std::int64_t, std::shared_ptr<const Plan>>
         plans_;  // by block limit, or minus the threads of one sample

@@ -126,6 +126,7 @@ void Plan::choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>
 }
 
 Plan::Cut Plan::cut_of(const FusedOp& op) const {
+    if (std::holds_alternative<HostOp>(op.op)) return Cut::wide;  // its arrays are the batch's
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
     if (op.norm) return op.norm->frozen ? Cut::none : Cut::sync;

@@ -193,6 +193,7 @@ struct Maker {
     std::unique_ptr<Step> operator()(const Conv2dTransposeOp&) const {
         return make_conv_transpose_step(in, memory);
     }
+    std::unique_ptr<Step> operator()(const HostOp&) const { return make_host_step(in, memory); }
     template <class Sample>
     std::unique_ptr<Step> operator()(const Sample& op) const {
         return make_sample_step(op, in, memory);

@@ -34,6 +34,7 @@ std::unique_ptr<Step> make_activation_step(const StepInput& in, PlanMemory& memo
 std::unique_ptr<Step> make_dropout_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_batch_norm_step(const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_conv_transpose_step(const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_host_step(const StepInput& in, PlanMemory& memory);
 // Functions of one sample, each with its row of forward and backward: see sample_steps.cpp.
 std::unique_ptr<Step> make_sample_step(const ElementwiseOp& op, const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_sample_step(const PermuteOp& op, const StepInput& in, PlanMemory& memory);

@@ -237,6 +237,7 @@ struct Trainer::TrainJob final : Job {
         switch (stage) {
             case Stage::batch:
                 if (const std::int64_t items = cursor.next()) return items;
+                if (trainer.network_->host_failed()) return 0;  // no weight changes
                 stage = Stage::update;
                 return shares;
             case Stage::update:
@@ -417,7 +418,8 @@ RunTotals Trainer::evaluate(const RunInput& in) const {
     std::shared_ptr<const Plan> plan;
     {
         const std::lock_guard<std::mutex> guard(evaluation_mutex_);
-        if (!evaluation_plan_) evaluation_plan_ = this->plan(Mode::evaluate, 16 * kEvaluationBlocks);
+        if (!evaluation_plan_)
+            evaluation_plan_ = this->plan(Mode::evaluate, network_->batch_limit(16 * kEvaluationBlocks));
         plan = evaluation_plan_;
     }
     const int threads = plan->threads_wanted(std::min(plan->options().batch_size, in.end - in.begin));

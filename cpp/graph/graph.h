@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
@@ -12,6 +13,7 @@
 
 #include "base/geometry.h"
 #include "base/shape.h"
+#include "graph/host_function.h"
 #include "graph/sample_ops.h"
 
 namespace fastcnn {
@@ -67,9 +69,15 @@ struct Conv2dTransposeOp {
     int kernel, bias;
 };
 
+// A layer that the engine does not compute: it takes the whole batch at once.
+struct HostOp {
+    std::shared_ptr<HostFunction> function;
+    std::vector<int> parameters;
+};
+
 using Op = std::variant<Conv2dOp, PoolOp, DenseOp, ActivationOp, ReshapeOp, DropoutOp, BatchNormOp,
                         Conv2dTransposeOp, ElementwiseOp, PermuteOp, ResampleOp, AdaptiveMaxOp, PReluOp,
-                        NormalizeOp, NoiseOp, ActivityOp>;
+                        NormalizeOp, NoiseOp, ActivityOp, HostOp>;
 
 struct Node {
     std::string layer;  // name of the layer that appended it
@@ -132,6 +140,8 @@ class Graph {
     const Shape& noise(const std::string& layer, NoiseKind kind, float rate, std::uint64_t seed,
                        const Shape& noise_shape, bool shared);
     const Shape& activity(const std::string& layer, float l1, float l2);
+    const Shape& host(const std::string& layer, std::shared_ptr<HostFunction> function, Shape out,
+                      std::vector<int> parameters);
 
   private:
     const Shape& append(const std::string& layer, Op op, Shape out);

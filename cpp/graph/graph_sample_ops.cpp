@@ -125,6 +125,12 @@ const Shape& Graph::activity(const std::string& layer, float l1, float l2) {
     return append(layer, ActivityOp{l1, l2}, Shape(output_shape()));
 }
 
+const Shape& Graph::host(const std::string& layer, std::shared_ptr<HostFunction> function, Shape out,
+                         std::vector<int> parameters) {
+    require(!out.empty(), layer, ": call: expected a result with an axis besides the batch, received none");
+    return append(layer, HostOp{std::move(function), std::move(parameters)}, std::move(out));
+}
+
 namespace {
 
 // The window of the convolution whose gradient this is: from the larger output to the smaller input. Padding

@@ -130,6 +130,10 @@ class Graph:
         noise_shape: tuple[int, ...],
         shared: bool,
     ) -> tuple[int, ...]: ...
+    def host(
+        self, name: str, *, layer: object, output_shape: tuple[int, ...], parameters: Sequence[int]
+    ) -> tuple[int, ...]:
+        """A layer written in Python, which answers to _host_forward and _host_backward; not kept alive."""
     def activity(self, name: str, *, l1: float, l2: float) -> tuple[int, ...]:
         """The identity, with a penalty in the loss."""
     def reshape(self, name: str, *, target_shape: tuple[int, ...]) -> tuple[int, ...]:

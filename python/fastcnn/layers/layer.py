@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -42,8 +44,10 @@ class KerasTensor:
 class Layer:
     """Base of all layers.
 
-    A subclass checks its hyper-parameters in its constructor, creates variables in `create_weights` and appends its
-    operations in `describe`.
+    A layer of your own is a subclass with `call`, which computes the output from a batch with NumPy, and, to be trained or to
+    stand above trained layers, `backward`, which gives the gradients. Variables are made in `build` by `add_weight`. The
+    native plan stops at such a layer and hands it the whole batch, so it costs what its NumPy costs; what stands before
+    and after it stays native. Neither method may assign variables.
 
     Args:
         name: unique in a model; made from the class's name by default.
@@ -53,6 +57,18 @@ class Layer:
         input_shape, input_dim, batch_input_shape: one sample's shape (with the batch size first for the last), where
             the layer is a Sequential model's first.
 
+    Example:
+        >>> import numpy as np
+        >>> class Scale(Layer):
+        ...     def build(self, input_shape):
+        ...         self.factor = self.add_weight((input_shape[-1],), "ones", "factor")
+        ...     def call(self, inputs):
+        ...         return inputs * self.factor
+        ...     def backward(self, inputs, gradient):
+        ...         return gradient * self.factor, [(gradient * inputs).reshape(-1, inputs.shape[-1]).sum(axis=0)]
+        >>> Scale()(np.array([[1.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+
     See https://keras.io/api/layers/base_layer/.
     """
 
@@ -60,6 +76,11 @@ class Layer:
     _input_axes: tuple[str, ...] | None = None
     # Where the axes of images are what the layer was told: "channels_last" or "channels_first".
     data_format = "channels_last"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__ and "call" in cls.__dict__:
+            cls.build = _built_once(cls.__dict__["build"])  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -97,10 +118,69 @@ class Layer:
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the layer's operations to `graph`, its variables to `parameters`."""
+        if not self._is_written_in_python():
+            raise NotImplementedError(f"{type(self).__name__}: call: expected a method that computes the output")
+        sample = tuple(graph.output_shape)
+        if not self.built:
+            self.build((None, *sample))
+        indices = [parameters.add(variable) for variable in self._trainable_variables]
+        graph.host(self.name, layer=self, output_shape=self._python_output_shape(sample), parameters=indices)
+
+    # --- layers written in Python --------------------------------------------------------------------------------
+
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The output for a batch; what a layer written in Python computes.
+
+        Args:
+            inputs: (n, *one sample's shape) float32 array.
+            training: whether a training step is being made, where the method has such an argument.
+
+        Returns:
+            (n, *output shape) array.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: call: not a layer written in Python")
+
+    def backward(self, inputs: Any, gradient: Any) -> Any:
+        """Gradients of a layer written in Python.
+
+        Args:
+            inputs: what `call` was given.
+            gradient: of the loss by what it returned.
+
+        Returns:
+            The loss's gradient by `inputs`; or a pair of it and a list of those by the trainable variables, in the order in
+            which they were added.
+        """
         raise NotImplementedError(
-            f"{type(self).__name__}: describe: a layer appends its operations to the native graph here; "
-            "layers computed in Python are not supported"
+            f"{type(self).__name__}: backward: expected a method that gives the gradients, which training needs"
         )
+
+    def _is_written_in_python(self) -> bool:
+        return type(self).call is not Layer.call
+
+    def _python_output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        if type(self).compute_output_shape is not Layer.compute_output_shape:
+            found = tuple(self.compute_output_shape((None, *sample)))
+        else:
+            found = np.shape(self._host_forward(np.zeros((1, *sample), np.float32), False))
+        return tuple(int(n) for n in found[1:] if n is not None)
+
+    def _host_forward(self, inputs: NDArray[np.float32], training: bool) -> Any:
+        takes_training = "training" in inspect.signature(self.call).parameters
+        return self.call(inputs, training=training) if takes_training else self.call(inputs)
+
+    def _host_backward(self, inputs: NDArray[np.float32], gradient: NDArray[np.float32]) -> tuple[Any, list[Any]]:
+        found = self.backward(inputs, gradient)
+        by_inputs, by_variables = found if isinstance(found, tuple) else (found, [])
+        variables = self._trainable_variables
+        if len(by_variables) != len(variables):
+            _messages.fail(f"{self.name}.backward", "gradients", f"{len(variables)} of variables", len(by_variables))
+        arrays = [np.asarray(array, np.float32) for array in by_variables]
+        for variable, array in zip(variables, arrays):
+            if array.shape != variable.shape:
+                expected = f"shape {variable.shape} for {variable.name}"
+                _messages.fail(f"{self.name}.backward", "gradients", expected, array.shape)
+        return by_inputs, arrays
 
     def append_to(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends what `describe` does, channels last, between the axes' order outside and inside, and the penalty."""
@@ -141,6 +221,8 @@ class Layer:
         name: str = "variable",
         trainable: bool = True,
         regularizer: Any = None,
+        dtype: Any = None,
+        constraint: Any = None,
     ) -> Variable:
         """Creates a variable of this layer.
 
@@ -150,7 +232,11 @@ class Layer:
             name: short name, such as "kernel".
             trainable: whether the optimizer changes it.
             regularizer: name, configuration or `Regularizer`, or None.
+            dtype: None or "float32".
+            constraint: None.
         """
+        _messages.only(f"{self.name}.add_weight", "dtype", dtype, (None, "float32"))
+        _messages.only(f"{self.name}.add_weight", "constraint", constraint, (None,))
         value = _initializer(initializer)(tuple(shape), dtype="float32")
         path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
         variable = Variable(value, name=name, path=path, trainable=trainable, regularizer=regularizers.get(regularizer))
@@ -246,7 +332,8 @@ class Layer:
         sample = self._sample_shape(input_shape, "build")
         if self.built:
             return
-        infer_shape(self, sample)
+        if not self._is_written_in_python():
+            infer_shape(self, sample)
         self.create_weights(self._channels_last(sample))
         self._build_shape = sample
         self.built = True
@@ -330,6 +417,20 @@ def _input_shape_argument(kind: str, kwargs: dict[str, Any]) -> tuple[int, ...] 
     if (value := kwargs.pop("input_shape", None)) is not None:
         found = _messages.shape(kind, "input_shape", value)
     return found
+
+
+def _built_once(build: Callable[..., Any]) -> Callable[..., None]:
+    """A subclass's `build` that runs once and says afterwards that the layer is built."""
+
+    @functools.wraps(build)
+    def wrapped(self: Layer, input_shape: Shape) -> None:
+        sample = self._sample_shape(input_shape, "build")
+        if not self.built:
+            build(self, tuple(input_shape))
+            self._build_shape = sample
+            self.built = True
+
+    return wrapped
 
 
 def _initializer(identifier: Any) -> Callable[..., Any]:

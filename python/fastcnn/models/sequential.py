@@ -124,12 +124,14 @@ class Sequential(TrainingMethods, Layer):
     def _change(self, layers: list[Layer], input_layer: InputLayer | None) -> None:
         """Takes over `layers`, building what is not built; nothing changes where they do not fit."""
         shapes: list[tuple[int, ...]] = []
+        for layer in layers:
+            if not layer.built:
+                layer._path_prefix = "/".join(part for part in (self._path_prefix, self.name) if part)
         if input_layer is not None and layers:
             shapes = _infer(layers, input_layer.sample_shape)
             before = input_layer.sample_shape
             for layer, after in zip(layers, shapes):
                 if not layer.built:
-                    layer._path_prefix = "/".join(part for part in (self._path_prefix, self.name) if part)
                     layer.build((None, *before))
                 before = after
         self._layers, self._input_layer, self._shapes = layers, input_layer, shapes

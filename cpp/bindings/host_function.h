@@ -1,0 +1,19 @@
+// Layers written in Python.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <pybind11/pybind11.h>
+
+#include "base/shape.h"
+#include "graph/host_function.h"
+
+namespace fastcnn {
+
+// The layer answers to _host_forward(x, training) with y, and to _host_backward(x, dy) with (dx, gradients).
+// It is not kept alive: whoever holds the graph holds the layer.
+std::shared_ptr<HostFunction> make_host_function(const pybind11::object& layer, std::string name, Shape in,
+                                                 Shape out);
+
+}  // namespace fastcnn

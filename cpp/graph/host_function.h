@@ -1,0 +1,35 @@
+// A layer that is computed outside of the engine, by a program in another language.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace fastcnn {
+
+// A batch; sample s of an array `a` is at a + s * a_stride. Backward only: dy, dx (null: not wanted) and a
+// gradient for each of the layer's parameters (null: not wanted), all to be overwritten.
+struct HostBatch {
+    std::int64_t count = 0;
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+    const float* dy = nullptr;
+    std::int64_t dy_stride = 0;
+    float* dx = nullptr;
+    std::int64_t dx_stride = 0;
+    std::vector<float*> gradients;
+};
+
+// Called by any thread, between two phases of a plan, and never throws: where it fails it keeps the error.
+class HostFunction {
+  public:
+    virtual ~HostFunction() = default;
+    virtual void forward(const HostBatch& batch, bool training) noexcept = 0;
+    virtual void backward(const HostBatch& batch) noexcept = 0;
+    virtual bool failed() const noexcept = 0;
+    // Throws the error that was kept, once.
+    virtual void rethrow() = 0;
+};
+
+}  // namespace fastcnn
