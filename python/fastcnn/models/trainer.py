@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 
 from fastcnn import _messages
 from fastcnn.callbacks import History
-from fastcnn.data import arrays
+from fastcnn.data import arrays, batches
 from fastcnn.models import loops
 from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
+from fastcnn.models.data_methods import DataMethods, batch_size_of, feed_of, steps_of
 from fastcnn.variables import Structure
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from fastcnn.variables import Variable
 
 
-class TrainingMethods:
+class TrainingMethods(DataMethods):
     """What `Sequential` can do with data. One thread trains at a time; any number may predict."""
 
     stop_training: bool
@@ -40,7 +43,6 @@ class TrainingMethods:
         def trainable_weights(self) -> list[Variable]: ...
         def build(self, input_shape: Any = None) -> None: ...
         def _build_for(self, sample: tuple[int, ...]) -> None: ...
-        def _output_for(self, sample: tuple[int, ...]) -> tuple[int, ...]: ...
 
         _usual: Callable[[Any], NDArray[np.float32] | None]
         _usual_version: int
@@ -156,19 +158,22 @@ class TrainingMethods:
         """Trains the model.
 
         Args:
-            x: (n, *input shape) array of any real dtype; read in place.
-            y: labels, one row a sample.
-            batch_size: samples a step; 32 by default.
+            x: (n, *input shape) array of any real dtype, read in place (a pandas frame and a torch tensor too); or
+                something that yields batches (x, y) or (x, y, sample_weight): a generator, a `utils.PyDataset`,
+                a torch DataLoader, any iterable.
+            y: labels, one row a sample; None where `x` yields batches.
+            batch_size: samples a step; 32 by default. Batches come as they are.
             epochs: number of the last epoch.
             verbose: "auto" or 1 a progress bar, 2 a line an epoch, 0 nothing.
             callbacks: a callback or a list of them.
             validation_split: share of the samples, the last ones, that is measured and not trained on.
-            validation_data: (x, y) or (x, y, sample_weight) to measure after each epoch.
-            shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches.
+            validation_data: (x, y) or (x, y, sample_weight), or something that yields batches, to measure after each epoch.
+            shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches. Of what yields
+                batches, a `PyDataset` alone follows it.
             class_weight: {class: weight}.
             sample_weight: (n,) weights.
             initial_epoch: number of epochs done before.
-            steps_per_epoch: steps an epoch; all data by default.
+            steps_per_epoch: steps an epoch; all data by default. The next epoch goes on where the last one ended.
             validation_steps: batches to measure; all by default.
             validation_batch_size: `batch_size` by default.
             validation_freq: every how many epochs to measure, or a list of epochs.
@@ -197,64 +202,71 @@ class TrainingMethods:
             frequency = _validation_epochs(validation_freq)
             if shuffle != "batch":
                 shuffle = _messages.flag("fit", "shuffle", shuffle)
-            inputs = arrays.as_inputs("fit", x)
-            labels = arrays.as_array("fit", "y", y)
-            weights = None if sample_weight is None else arrays.as_array("fit", "sample_weight", sample_weight)
-            # All lengths agree before the split may hide that they do not.
-            full = self._dataset("fit", compiled, inputs, labels, weights, class_weight)
-            train, validation = full, None
-            if validation_data is not None:
-                validation = self._validation(compiled, validation_data, inputs.shape[1:])
-            elif validation_split:
-                parts = arrays.split("fit", validation_split, *_columns(full))
-                train, validation = (_dataset_of(columns) for columns in parts)
-                if class_weight is not None and validation is not None:
-                    validation = arrays.Dataset(validation.x, validation.y, validation.labels, None)
-            steps_per_epoch = _steps("fit", "steps_per_epoch", steps_per_epoch)
-            size = _batch_size("fit", "batch_size", batch_size, len(train), steps_per_epoch)
-            order = loops.EpochOrder(len(train), size, steps_per_epoch, shuffle)
-            chosen = batch_size if validation_batch_size is None else validation_batch_size
-            validation_size = _batch_size("fit", "validation_batch_size", chosen, 0, None)
-            validation_count = _steps("fit", "validation_steps", validation_steps)
-            network = self._network_for_data("fit", inputs)
-            trainer = self._trainer_for(network, compiled)
-            runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=order.steps)
-            self.stop_training = False
-            logs: dict[str, float] = {}
-            runner.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
-                runner.on_epoch_begin(epoch)
-                # A callback may have frozen layers or moved variables since the last epoch.
-                trainer = self._trainer_for(self._current_network(), compiled)
-                logs = loops.train_epoch(trainer, train, order, runner, lambda: self.stop_training)
-                if validation is not None and frequency(epoch + 1):
-                    measured = self._measure(trainer, validation, validation_size, validation_count, runner)
-                    logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
-                runner.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
-            runner.on_train_end(logs)
-            return _history(runner, self)
+            steps = steps_of("fit", "steps_per_epoch", steps_per_epoch)
+            validation_steps = steps_of("fit", "validation_steps", validation_steps)
+            if validation_batch_size is not None:
+                validation_batch_size = _messages.integer("fit", "validation_batch_size", validation_batch_size)
+            rest: Any = None  # what validation_split takes off
+            if batches.yields_batches(x, y):
+                if validation_split:
+                    _messages.fail("fit", "validation_split", "0 where x yields batches", validation_split)
+                work = self._batch_work("fit", compiled, x, y, sample_weight, class_weight, steps, bool(shuffle))
+            else:
+                work, rest = self._array_work(
+                    compiled, x, y, sample_weight, class_weight, validation_split if validation_data is None else 0.0,
+                    batch_size, steps, shuffle,
+                )  # fmt: skip
+            validation = None
+            try:
+                size = batch_size if validation_batch_size is None else validation_batch_size
+                if validation_data is not None or rest is not None:
+                    sample = work.inputs.shape[1:]
+                    validation = self._validation(compiled, validation_data, rest, size, validation_steps, sample)
+                trainer = self._trainer_for(self._network_for_data("fit", work.inputs), compiled)
+                runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=work.steps)
+                return self._fit(trainer, compiled, work, validation, range(initial_epoch, epochs), frequency, runner)
+            finally:
+                work.close()
+                if validation is not None:
+                    validation.close()
 
-    def _measure(
-        self, trainer: NativeTrainer, data: arrays.Dataset, batch_size: int, steps: int | None, runner: Any
-    ) -> dict[str, float]:
-        """Evaluates during fit: the same callbacks, no bar."""
-        count = math.ceil(len(data) / batch_size)
-        self.stop_evaluating = False
-        runner.on_test_begin()
-        logs = loops.evaluate(
-            trainer, data, batch_size, min(steps or count, count), runner, lambda: self.stop_evaluating
-        )
-        runner.on_test_end(dict(sorted(logs.items())))
-        return logs
-
-    def _validation(self, compiled: Compiled, data: Any, sample: tuple[int, ...]) -> arrays.Dataset:
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            _messages.fail("fit", "validation_data", "(x, y) or (x, y, sample_weight)", type(data).__name__)
-        inputs = arrays.as_inputs("fit: validation_data", data[0])
-        weights = data[2] if len(data) == 3 else None
-        return self._dataset("fit: validation_data", compiled, inputs, data[1], weights, None, sample)
+    def _fit(
+        self,
+        trainer: NativeTrainer,
+        compiled: Compiled,
+        work: loops.Work,
+        validation: loops.Work | None,
+        epochs: range,
+        frequency: Callable[[int], bool],
+        runner: Any,
+    ) -> Any:
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        runner.on_train_begin()
+        for epoch in epochs:
+            runner.on_epoch_begin(epoch)
+            # A callback may have frozen layers or moved variables since the last epoch.
+            trainer = self._trainer_for(self._current_network(), compiled)
+            measured = work.run(trainer, callbacks=runner, stopped=lambda: self.stop_training)
+            if work.ended():
+                warnings.warn(
+                    f"fit: x: expected batches for {epochs.stop - epochs.start} epochs, received a source that ran out "
+                    f"of data after {epoch - epochs.start}: training ends",
+                    stacklevel=3,
+                )
+                break
+            logs = measured
+            if validation is not None and frequency(epoch + 1):
+                self.stop_evaluating = False
+                runner.on_test_begin()
+                measured = validation.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
+                runner.on_test_end(dict(sorted(measured.items())))
+                logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
+            runner.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        runner.on_train_end(logs)
+        return _history(runner, self)
 
     # --- evaluate and predict ------------------------------------------------------------------------------------
 
@@ -272,7 +284,7 @@ class TrainingMethods:
         """Measures loss and metrics, in inference mode.
 
         Args:
-            x, y, sample_weight: data as for `fit`.
+            x, y, sample_weight: data as for `fit`, arrays or something that yields batches.
             batch_size: samples a step; 32 by default.
             verbose: as for `fit`.
             steps: batches to measure; all by default.
@@ -288,16 +300,21 @@ class TrainingMethods:
         with self._training_lock:
             compiled = self._require_compiled("evaluate")
             level = _verbosity("evaluate", verbose)
-            inputs = arrays.as_inputs("evaluate", x)
-            data = self._dataset("evaluate", compiled, inputs, y, sample_weight, None)
-            size = _batch_size("evaluate", "batch_size", batch_size, len(data), steps)
-            count = math.ceil(len(data) / size)
-            count = min(_steps("evaluate", "steps", steps) or count, count)
-            trainer = self._trainer_for(self._network_for_data("evaluate", inputs), compiled)
-            runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
-            self.stop_evaluating = False
-            runner.on_test_begin()
-            logs = loops.evaluate(trainer, data, size, count, runner, lambda: self.stop_evaluating)
+            count = steps_of("evaluate", "steps", steps)
+            if batches.yields_batches(x, y):
+                work = self._batch_work("evaluate", compiled, x, y, sample_weight, None, count, False)
+            else:
+                inputs = arrays.as_inputs("evaluate", x)
+                data = self._dataset("evaluate", compiled, inputs, y, sample_weight, None)
+                work = loops.measuring(
+                    data, batch_size_of("evaluate", "batch_size", batch_size, len(data), count), count
+                )
+            with contextlib.closing(work):
+                trainer = self._trainer_for(self._network_for_data("evaluate", work.inputs), compiled)
+                runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=work.steps)
+                self.stop_evaluating = False
+                runner.on_test_begin()
+                logs = work.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
             ordered = dict(sorted(logs.items()))
             runner.on_test_end(ordered)
             return ordered if return_dict else _flat(logs)
@@ -313,7 +330,8 @@ class TrainingMethods:
         """The model's outputs, in inference mode.
 
         Args:
-            x: (n, *input shape) array of any real dtype; read in place.
+            x: (n, *input shape) array of any real dtype, read in place; or something that yields batches, of which labels
+                are passed over.
             batch_size: samples a step; 32 by default.
             verbose: as for `fit`.
             steps: batches to predict; all by default.
@@ -330,10 +348,12 @@ class TrainingMethods:
             if outputs is not None:
                 return outputs
         level = _verbosity("predict", verbose)
+        if batches.yields_batches(x):
+            return self._predict_batches(x, level, steps_of("predict", "steps", steps), callbacks)
         inputs = arrays.as_inputs("predict", x)
-        size = _batch_size("predict", "batch_size", batch_size, len(inputs), steps)
+        size = batch_size_of("predict", "batch_size", batch_size, len(inputs), steps)
         count = math.ceil(len(inputs) / size)
-        count = min(_steps("predict", "steps", steps) or count, count)
+        count = min(steps_of("predict", "steps", steps) or count, count)
         network = self._network_for_data("predict", inputs)
         if not level and callbacks is None and count == 1:
             return network.native.predict(inputs, size, 0, min(size, len(inputs)))
@@ -343,6 +363,25 @@ class TrainingMethods:
         outputs = loops.predict(network, inputs, size, count, runner, lambda: self.stop_predicting)
         runner.on_predict_end()
         return outputs
+
+    def _predict_batches(self, x: Any, level: int, steps: int | None, callbacks: Any) -> NDArray[np.float32]:
+        """`predict` of what yields batches; labels among them are passed over."""
+        feed = feed_of("predict", x, None, None, steps, False)
+
+        def prepare(x: Any) -> NDArray[Any]:
+            inputs = arrays.as_inputs("predict", x)
+            if self._input_layer is not None:
+                arrays.check_input_shape("predict", inputs, self._input_layer.sample_shape)
+            return inputs
+
+        with contextlib.closing(feed):
+            network = self._network_for_data("predict", prepare(feed.peek()[0]))
+            runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=feed.steps)
+            self.stop_predicting = False
+            runner.on_predict_begin()
+            outputs = loops.predict_batches(network, feed, prepare, runner, lambda: self.stop_predicting)
+            runner.on_predict_end()
+            return outputs
 
     def _predict_usual(self, x: Any) -> NDArray[np.float32] | None:
         """The outputs of one batch that needs no checks, None for all others."""
@@ -428,49 +467,12 @@ class TrainingMethods:
             _messages.fail(operation, "loss", "a loss given to compile()", None)
         return self._compiled
 
-    def _dataset(
-        self,
-        operation: str,
-        compiled: Compiled,
-        x: NDArray[Any],
-        y: Any,
-        sample_weight: Any,
-        class_weight: Any,
-        sample: tuple[int, ...] | None = None,
-    ) -> arrays.Dataset:
-        """Checked data for this model, which may not be built yet; builds nothing."""
-        if self._input_layer is not None:
-            sample = self._input_layer.sample_shape
-        sample = x.shape[1:] if sample is None else sample
-        arrays.check_input_shape(operation, x, sample)
-        output_shape = self._output_for(sample)
-        compiled.check_output(output_shape)
-        return arrays.prepare(operation, x, y, sample_weight, class_weight, output_shape, compiled.loss_kind)
-
     def _trainer_for(self, network: BuiltNetwork, compiled: Compiled) -> NativeTrainer:
         """The trainer, made again where network, compile or the trained variables changed."""
         trainable = self.trainable_weights
         if self._trainer is None or not self._trainer.serves(network, compiled, trainable):
             self._trainer = NativeTrainer(network, compiled, trainable, self._trainer)
         return self._trainer
-
-
-def _columns(data: arrays.Dataset) -> tuple[Any, ...]:
-    return data.x, data.y, data.labels, data.sample_weight
-
-
-def _dataset_of(columns: Sequence[Any]) -> arrays.Dataset:
-    return arrays.Dataset(*columns)
-
-
-def _batch_size(operation: str, argument: str, value: Any, samples: int, steps: Any) -> int:
-    if value is not None:
-        return _messages.integer(operation, argument, value)
-    return math.ceil(samples / _messages.integer(operation, "steps", steps)) if steps is not None else 32
-
-
-def _steps(operation: str, argument: str, value: Any) -> int | None:
-    return None if value is None else _messages.integer(operation, argument, value)
 
 
 def _verbosity(operation: str, value: Any) -> int:
