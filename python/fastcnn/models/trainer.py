@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from fastcnn import _messages
 from fastcnn.callbacks import History
 from fastcnn.data import arrays, batches
 from fastcnn.models import loops
-from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
+from fastcnn.models.compile_config import described
+from fastcnn.models.compiled import Compiled, Logs, NativeTrainer, StoppedTrainer
 from fastcnn.models.data_methods import DataMethods, batch_size_of, feed_of, steps_of
 from fastcnn.variables import Structure
 
@@ -52,10 +53,15 @@ class TrainingMethods(DataMethods):
 
     def _init_training(self) -> None:
         self._compiled: Compiled | None = None
-        self._trainer: NativeTrainer | None = None
+        self._trainer: NativeTrainer | StoppedTrainer | None = None
+        self._execution: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
         self._training_lock = threading.RLock()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
+
+    def _pickled_training(self) -> dict[str, Any]:
+        """What of the attributes above a pickle holds in another form."""
+        return {"_trainer": StoppedTrainer.of(self._trainer), "history": None}
 
     # --- compile -------------------------------------------------------------------------------------------------
 
@@ -93,14 +99,53 @@ class TrainingMethods(DataMethods):
         See https://keras.io/api/models/model_training_apis/.
         """
         _messages.only("compile", "loss_weights", loss_weights, (None,))
-        _messages.integer("compile", "steps_per_execution", steps_per_execution)
-        if isinstance(loss, (list, tuple, dict)):
+        execution = {
+            "run_eagerly": _messages.flag("compile", "run_eagerly", run_eagerly),
+            "steps_per_execution": _messages.integer("compile", "steps_per_execution", steps_per_execution),
+            "jit_compile": jit_compile != "auto" and _messages.flag("compile", "jit_compile", jit_compile),
+        }
+        if execution["run_eagerly"] and execution["jit_compile"]:
+            _messages.fail("compile", "jit_compile", "False where run_eagerly is True", jit_compile)
+        if isinstance(loss, (list, tuple)) or (isinstance(loss, Mapping) and "class_name" not in loss):
             _messages.fail("compile", "loss", "one loss: the model has one output", loss)
         with self._training_lock:
             shape = None
             if self.built and self._input_layer is not None:
                 shape = self._output_for(self._input_layer.sample_shape)
             self._compiled = Compiled(optimizer, loss, metrics, weighted_metrics, shape)
+            self._execution = execution
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was given, as plain data; empty before. Functions are there by name."""
+        if self._compiled is None:
+            return {}
+        arguments = {name: described(value) for name, value in self._compiled.arguments.items()}
+        return {**arguments, "loss_weights": None, **self._execution}
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compiles the model as `get_compile_config()`'s dictionary says.
+
+        Raises:
+            ValueError: not such a dictionary, or names that are not known.
+        """
+        if not isinstance(config, Mapping) or "optimizer" not in config:
+            _messages.fail("compile_from_config", "config", "a dictionary of get_compile_config()", config)
+        self.compile(**config)
+
+    @property
+    def run_eagerly(self) -> bool:
+        """What `compile` was given; without effect."""
+        return bool(self._execution["run_eagerly"])
+
+    @property
+    def steps_per_execution(self) -> int:
+        """What `compile` was given; without effect."""
+        return int(self._execution["steps_per_execution"])
+
+    @property
+    def jit_compile(self) -> bool:
+        """What `compile` was given ("auto" is False); without effect: all code is compiled."""
+        return bool(self._execution["jit_compile"])
 
     @property
     def compiled(self) -> bool:
@@ -470,9 +515,10 @@ class TrainingMethods(DataMethods):
     def _trainer_for(self, network: BuiltNetwork, compiled: Compiled) -> NativeTrainer:
         """The trainer, made again where network, compile or the trained variables changed."""
         trainable = self.trainable_weights
-        if self._trainer is None or not self._trainer.serves(network, compiled, trainable):
-            self._trainer = NativeTrainer(network, compiled, trainable, self._trainer)
-        return self._trainer
+        trainer = self._trainer
+        if not isinstance(trainer, NativeTrainer) or not trainer.serves(network, compiled, trainable):
+            trainer = self._trainer = NativeTrainer(network, compiled, trainable, trainer)
+        return trainer
 
 
 def _verbosity(operation: str, value: Any) -> int:
