@@ -174,3 +174,16 @@ def test_compile_config_round_trip():
         other.compile_from_config({})
     with pytest.raises(ValueError, match="jit_compile: expected False where run_eagerly is True"):
         other.compile(run_eagerly=True, jit_compile=True)
+
+
+def test_unpickled_arrays_are_data_like_others():
+    # Their dtype is another object than NumPy's own.
+    x, y = by_pickle(X), by_pickle(Y)
+    assert x.dtype is not X.dtype
+    a, b = model_of(), model_of()
+    a.fit(X, Y, sample_weight=Y, shuffle=False, verbose=0)
+    b.fit(x, y, sample_weight=y, shuffle=False, verbose=0)
+    for one, other in zip(a.get_weights(), b.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    kernel = np.ones((3, 3, 1, 2), np.float32)
+    np.testing.assert_array_equal(keras.ops.conv2d(x, by_pickle(kernel)), keras.ops.conv2d(X, kernel))

@@ -6,7 +6,7 @@
 5
 """
 
-from typing import NoReturn
+from typing import Any
 
 from fastcnn import (
     activations,
@@ -90,6 +90,10 @@ _ABSENT = {
 }
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name == "wrappers":  # imports scikit-learn: only when somebody wants it
+        import importlib
+
+        return importlib.import_module("fastcnn.wrappers")
     reason = f": {_ABSENT[name]}" if name in _ABSENT else ""
     raise AttributeError(f"fastcnn has no attribute {name!r}{reason}")
