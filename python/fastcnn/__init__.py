@@ -20,6 +20,7 @@ from fastcnn import (
     models,
     ops,
     optimizers,
+    preprocessing,
     random,
     regularizers,
     utils,
@@ -60,6 +61,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "show_config",
@@ -84,7 +86,6 @@ _ABSENT = {
     "backend": "there is one backend, the native one; see fastcnn.config and fastcnn.ops",
     "applications": "there are no pretrained models",
     "saving": "use Sequential.save_weights and Sequential.load_weights",
-    "preprocessing": "use NumPy arrays",
     "mixed_precision": "all computing is in float32",
     "constraints": "constraints are not supported",
 }
