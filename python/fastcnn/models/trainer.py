@@ -58,10 +58,32 @@ class TrainingMethods(DataMethods):
         self._training_lock = threading.RLock()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
+        self._initial_epoch: int | None = None  # a callback's, for the fit that runs
 
     def _pickled_training(self) -> dict[str, Any]:
         """What of the attributes above a pickle holds in another form."""
         return {"_trainer": StoppedTrainer.of(self._trainer), "history": None}
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's steps and slots, in the order of the trained variables; {"iterations": 0, "slots": {}} before."""
+        with self._training_lock:
+            stopped = StoppedTrainer.of(self._trainer)
+            return {"iterations": 0, "slots": {}} if stopped is None else stopped.get_state()
+
+    def _restore_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `_optimizer_state` returned.
+
+        Raises:
+            ValueError: the slots are not those of the trained variables.
+        """
+        with self._training_lock:
+            compiled = self._require_compiled("fit")
+            trainer = self._trainer_for(self._current_network(), compiled)
+            slots = sorted(trainer.native.get_state()["slots"])
+            if sorted(state["slots"]) != slots:
+                _messages.fail("fit", "optimizer state", f"the slots {slots}", sorted(state["slots"]))
+            trainer.native.set_state(state)
+            compiled.optimizer.iterations = state["iterations"]
 
     # --- compile -------------------------------------------------------------------------------------------------
 
@@ -287,7 +309,10 @@ class TrainingMethods(DataMethods):
     ) -> Any:
         self.stop_training = False
         logs: dict[str, float] = {}
+        self._initial_epoch = None
         runner.on_train_begin()
+        if self._initial_epoch is not None:
+            epochs = range(self._initial_epoch, epochs.stop)
         for epoch in epochs:
             runner.on_epoch_begin(epoch)
             # A callback may have frozen layers or moved variables since the last epoch.

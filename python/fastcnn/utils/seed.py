@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,27 @@ def local_seed(seed: int) -> Iterator[None]:
         yield
     finally:
         _own.streams = before
+
+
+def get_shuffle_state() -> dict[str, Any]:
+    """The state of the generator for shuffling, as numbers and arrays of numbers."""
+    state = numpy_generator().bit_generator.state
+    return {**{k: v for k, v in state.items() if k not in ("bit_generator", "state")}, **state["state"]}
+
+
+def set_shuffle_state(values: Mapping[str, Any]) -> None:
+    """Goes on from what `get_shuffle_state` returned.
+
+    >>> state = get_shuffle_state()
+    >>> first = numpy_generator().permutation(5)
+    >>> set_shuffle_state(state)
+    >>> bool((numpy_generator().permutation(5) == first).all())
+    True
+    """
+    inner = {name: np.asarray(values[name], np.uint64) for name in ("counter", "key")}
+    numbers = {name: int(values[name]) for name in ("buffer_pos", "has_uint32", "uinteger")}
+    buffer = np.asarray(values["buffer"], np.uint64)
+    numpy_generator().bit_generator.state = {"bit_generator": "Philox", "state": inner, "buffer": buffer, **numbers}
 
 
 def next_seed() -> int:
