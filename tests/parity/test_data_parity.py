@@ -1,5 +1,8 @@
 """Data utilities against Keras: pictures, folders, padding, splitting."""
 
+import inspect
+from functools import reduce
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,27 @@ from fastcnn.data import resizing
 pytestmark = pytest.mark.parity
 keras = pytest.importorskip("keras")
 RNG = np.random.default_rng(0)
+
+
+NAMES = [
+    *(f"utils.{name}" for name in fastcnn.utils.__all__),
+    *(f"wrappers.{name}" for name in ("SKLearnClassifier", "SKLearnRegressor", "SKLearnTransformer")),
+    "models.clone_model",
+    "preprocessing.image.smart_resize",
+    *(f"Sequential.{name}" for name in ("compile", "fit", "evaluate", "predict", "train_on_batch", "test_on_batch")),
+    *(f"Sequential.{name}" for name in ("predict_on_batch", "get_compile_config", "compile_from_config")),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_have_keras_s_names_order_and_defaults(name):
+    signatures = []
+    for package in (keras, fastcnn):
+        function = reduce(getattr, name.split("."), package)
+        parameters = inspect.signature(function).parameters.values()
+        signatures.append({p.name: p.default for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)})
+    assert list(signatures[1]) == list(signatures[0])
+    assert signatures[1] == signatures[0]
 
 
 @pytest.mark.parametrize("method", ["bilinear", "nearest"])
@@ -124,3 +148,71 @@ def test_folder_s_files_labels_and_split(tmp_path):
         paths, labels = dataset_utils.get_training_or_validation_split(paths, labels, 0.3, subset)
         assert found.file_paths == paths
         np.testing.assert_array_equal(found.labels, labels)
+
+
+SOURCES = {
+    "generator": lambda x, y, package: ((x[i : i + 8], y[i : i + 8]) for _ in range(3) for i in range(0, 40, 8)),
+    "PyDataset": lambda x, y, package: dataset_class(package)(x, y),
+    "DataLoader": lambda x, y, package: loader(x, y),
+}
+
+
+def dataset_class(package):
+    class Batches(package.utils.PyDataset):
+        def __init__(self, x, y):
+            super().__init__()
+            self.x, self.y = x, y
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return self.x[8 * index : 8 * index + 8], self.y[8 * index : 8 * index + 8]
+
+    return Batches
+
+
+def loader(x, y):
+    data = pytest.importorskip("torch.utils.data")
+    torch = pytest.importorskip("torch")
+    return data.DataLoader(data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=8)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SOURCES)
+def test_fit_on_batches(name):
+    """Three epochs of the same batches give the same losses; evaluate and predict agree."""
+    x = RNG.normal(size=(40, 4)).astype(np.float32)
+    y = (x[:, :1] > 0).astype(np.float32)
+    weights = [RNG.normal(size=(4, 1)).astype(np.float32), np.zeros(1, np.float32)]
+    results = []
+    for package in (keras, fastcnn):
+        model = package.Sequential([package.Input((4,)), package.layers.Dense(1, activation="sigmoid")])
+        model.compile(package.optimizers.SGD(0.5), "binary_crossentropy", metrics=["accuracy"])
+        model.set_weights(weights)
+        make = SOURCES[name]
+        record = model.fit(make(x, y, package), epochs=3, steps_per_epoch=5, shuffle=False, verbose=0)
+        measured = model.evaluate(make(x, y, package), steps=3, verbose=0)
+        predicted = model.predict(make(x, y, package), steps=2, verbose=0)
+        results.append((record.history, record.params["steps"], measured, predicted))
+    theirs, ours = results
+    assert list(ours[0]) == list(theirs[0]) and ours[1] == theirs[1]
+    for key in theirs[0]:
+        np.testing.assert_allclose(ours[0][key], theirs[0][key], rtol=1e-5)
+    np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-5)
+    np.testing.assert_allclose(ours[3], theirs[3], rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "arguments",
+    [{"y": np.zeros((8, 1))}, {"sample_weight": np.ones(8)}, {"validation_split": 0.2}],
+)
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_batches_do_not_go_with_is_refused_alike(name, arguments):
+    x, y = np.zeros((40, 4), np.float32), np.zeros((40, 1), np.float32)
+    for package in (keras, fastcnn):
+        model = package.Sequential([package.Input((4,)), package.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError):
+            model.fit(SOURCES[name](x, y, package), verbose=0, **arguments)

@@ -50,7 +50,7 @@ def as_array(operation: str, argument: str, value: Any) -> NDArray[Any]:
         raise ValueError(
             f"{operation}: {argument}: expected an array, received {_messages.show(value)} ({error})"
         ) from error
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         _messages.fail(operation, argument, "an array of real numbers", _messages.Text(f"dtype {array.dtype}"))
