@@ -165,7 +165,7 @@ class BatchFeed:
             warnings.warn(
                 f"{self.operation}: steps: expected a source of at least {self._steps} batches an epoch, received "
                 f"{taken} before it ran out of data",
-                stacklevel=5,
+                stacklevel=7,  # the caller of fit
             )
 
 

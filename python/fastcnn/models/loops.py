@@ -123,7 +123,7 @@ class EpochOrder:
             warnings.warn(
                 f"fit: steps_per_epoch: expected at most the {self.passes} batches of the data, received {self.steps}: "
                 f"the epoch ends after {steps} steps",
-                stacklevel=4,
+                stacklevel=5,
             )
         self._step = (first + steps) % self.passes
         return first * self.batch_size, steps

@@ -17,8 +17,9 @@ from fastcnn.callbacks import History
 from fastcnn.data import arrays, batches
 from fastcnn.models import loops
 from fastcnn.models.compile_config import described
-from fastcnn.models.compiled import Compiled, Logs, NativeTrainer, StoppedTrainer
-from fastcnn.models.data_methods import DataMethods, batch_size_of, feed_of, steps_of
+from fastcnn.models.compiled import Compiled, NativeTrainer, StoppedTrainer
+from fastcnn.models.data_methods import batch_size_of, feed_of, steps_of
+from fastcnn.models.one_batch import OneBatchMethods, flat
 from fastcnn.variables import Structure
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from fastcnn.variables import Variable
 
 
-class TrainingMethods(DataMethods):
+class TrainingMethods(OneBatchMethods):
     """What `Sequential` can do with data. One thread trains at a time; any number may predict."""
 
     stop_training: bool
@@ -387,7 +388,7 @@ class TrainingMethods(DataMethods):
                 logs = work.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
             ordered = dict(sorted(logs.items()))
             runner.on_test_end(ordered)
-            return ordered if return_dict else _flat(logs)
+            return ordered if return_dict else flat(logs)
 
     def predict(
         self,
@@ -459,75 +460,6 @@ class TrainingMethods(DataMethods):
             return None
         return self._usual(x)
 
-    # --- one batch -----------------------------------------------------------------------------------------------
-
-    def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
-    ) -> Any:
-        """Takes one step on one batch.
-
-        Args:
-            x, y, sample_weight, class_weight: the batch, as for `fit`.
-            return_dict: whether the result is {name: value}.
-
-        Returns:
-            [loss, metric, ...] of the batch before the step; the loss alone where there are no metrics.
-
-        Raises:
-            ValueError: data that do not fit; nothing changed.
-        """
-        with self._training_lock:
-            data, trainer = self._batch("train_on_batch", x, y, sample_weight, class_weight)
-            logs, outputs = self._batch_logs(trainer, data)
-            sums = trainer.native.train(
-                data.x, data.y, data.sample_weight, None, 0, len(data), len(data), trainer.begin(), 1, math.inf, outputs
-            )
-            trainer.end()
-            return _batch_result(logs, sums, data, outputs, return_dict)
-
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Measures one batch, in inference mode.
-
-        Args:
-            x, y, sample_weight: the batch, as for `fit`.
-            return_dict: whether the result is {name: value}.
-
-        Returns:
-            [loss, metric, ...]; the loss alone where there are no metrics.
-
-        Raises:
-            ValueError: data that do not fit.
-        """
-        with self._training_lock:
-            data, trainer = self._batch("test_on_batch", x, y, sample_weight, None)
-            logs, outputs = self._batch_logs(trainer, data)
-            sums = trainer.native.evaluate(data.x, data.y, data.sample_weight, 0, len(data), len(data), outputs)
-            return _batch_result(logs, sums, data, outputs, return_dict)
-
-    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
-        """The outputs of one batch, in inference mode: (n, *output shape) float32."""
-        inputs = arrays.as_inputs("predict_on_batch", x)
-        return self._network_for_data("predict_on_batch", inputs).native.predict(inputs, len(inputs))
-
-    def _profile_training(self, x: Any, y: Any, sample_weight: Any, seconds: float) -> list[dict[str, Any]]:
-        """The native times of one training batch, without the optimizer."""
-        with self._training_lock:
-            data, trainer = self._batch("profile", x, y, sample_weight, None)
-            return trainer.native.profile(data.x, data.y, data.sample_weight, seconds)
-
-    def _batch(
-        self, operation: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
-    ) -> tuple[arrays.Dataset, NativeTrainer]:
-        compiled = self._require_compiled(operation)
-        inputs = arrays.as_inputs(operation, x)
-        data = self._dataset(operation, compiled, inputs, y, sample_weight, class_weight)
-        return data, self._trainer_for(self._network_for_data(operation, inputs), compiled)
-
-    def _batch_logs(self, trainer: NativeTrainer, data: arrays.Dataset) -> tuple[Logs, NDArray[np.float32] | None]:
-        logs = Logs(trainer.metrics)
-        shape = (len(data), *trainer.network.output_shape)
-        return logs, np.empty(shape, np.float32) if logs.needs_outputs else None
-
     # --- shared --------------------------------------------------------------------------------------------------
 
     def _require_compiled(self, operation: str) -> Compiled:
@@ -567,17 +499,3 @@ def _history(runner: Any, model: Any) -> Any:
         if isinstance(callback, History):
             model.history = callback
     return model.history
-
-
-def _flat(logs: dict[str, float]) -> Any:
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def _batch_result(
-    logs: Logs, sums: Any, data: arrays.Dataset, outputs: NDArray[np.float32] | None, return_dict: bool
-) -> Any:
-    logs.add(sums)
-    if outputs is not None:
-        logs.add_outputs(data, slice(None), outputs, len(data))
-    return logs.sorted() if return_dict else _flat(logs.values())
