@@ -22,6 +22,8 @@ from fastcnn.models import Sequential
 from fastcnn.models.compile_config import copied
 from fastcnn.utils.seed import local_seed
 
+_ROWS = 1024  # of one part
+
 
 class FastCNNClassifier(ClassifierMixin, BaseEstimator):
     """A small convolutional network for images (or rows of features), from start to end.
@@ -168,19 +170,28 @@ class FastCNNClassifier(ClassifierMixin, BaseEstimator):
             _messages.fail("FastCNNClassifier", "image_shape", expected, self.image_shape)
         return shape
 
-    def _set_scale(self, X: NDArray[Any]) -> None:
+    def _values(self, X: NDArray[Any]) -> NDArray[Any]:
+        """X with what is scaled alike along the last axis: channels of images, otherwise features."""
         _, width, channels = self._image_shape
-        values, axes = (X, (0,)) if width == channels == 1 else (X.reshape(len(X), -1, channels), (0, 1))
+        return X if width == channels == 1 else X.reshape(len(X), -1, channels)
+
+    def _set_scale(self, X: NDArray[Any]) -> None:
+        values = self._values(X)
+        axes = tuple(range(values.ndim - 1))
         self._mean = values.mean(axis=axes, dtype=np.float64)
-        deviation = values.std(axis=axes, dtype=np.float64)
+        # A part at a time: the data may be bytes, and eight times as large in double precision.
+        parts = (values[begin : begin + _ROWS] - self._mean for begin in range(0, len(values), _ROWS))
+        squares = np.sum([np.square(part).sum(axis=axes) for part in parts], axis=0)
+        deviation = np.sqrt(squares / (values.size / values.shape[-1]))
         # What hardly varies beside its own size is constant but for rounding.
         self._scale = np.where(deviation > 1e-7 * np.abs(self._mean), 1 / np.maximum(deviation, 1e-300), 1.0)
 
     def _images(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """Standardised float32 images."""
-        _, width, channels = self._image_shape
-        values = X if width == channels == 1 else X.reshape(len(X), -1, channels)
-        images: NDArray[np.float32] = ((values - self._mean) * self._scale).astype(np.float32)
+        values = self._values(X)
+        images = np.empty(values.shape, np.float32)
+        np.subtract(values, self._mean, out=images, casting="same_kind")
+        np.multiply(images, self._scale, out=images, casting="same_kind")
         return images.reshape(len(X), *self._image_shape)
 
     def _class_weights(self, y: NDArray[Any]) -> NDArray[np.float64]:
