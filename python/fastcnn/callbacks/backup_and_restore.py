@@ -75,7 +75,7 @@ class BackupAndRestore(Callback):
                 continue
             try:
                 values = _read(path)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
                 if path == self._path and os.path.exists(previous):
                     continue
                 raise OSError(
@@ -139,19 +139,30 @@ class BackupAndRestore(Callback):
     def _restore(self, path: str, values: dict[str, NDArray[Any]]) -> None:
         """Takes over all of a backup; nothing changes where it does not fit."""
         model = self.model
-        weights = [values[f"weight/{i}"] for i in range(sum(name.startswith("weight/") for name in values))]
+        weights = _numbered(values, "weight/")
         shapes = [value.shape for value in weights]
         if shapes != [variable.shape for variable in model.weights]:
             expected = f"a backup of this model, with {len(model.weights)} weights of its shapes"
             _messages.fail("BackupAndRestore", "backup_dir", expected, _messages.Text(f"{path!r} with {shapes}"))
-        slots: dict[str, list[NDArray[Any]]] = {}
-        for name in sorted((n for n in values if n.startswith("slot/")), key=lambda n: int(n.rsplit("/", 1)[1])):
-            slots.setdefault(name.split("/")[1], []).append(values[name])
+        prefix = "shuffle/"
+        shuffle = {name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)}
+        if set(shuffle) != set(get_shuffle_state()):
+            found = _messages.Text(f"{path!r} with {sorted(shuffle)}")
+            _messages.fail("BackupAndRestore", "backup_dir", "a backup with the shuffling generator's state", found)
+        names = sorted({name.split("/")[1] for name in values if name.startswith("slot/")})
+        slots = {name: _numbered(values, f"slot/{name}/") for name in names}
         model._restore_optimizer_state({"iterations": int(values["iterations"]), "slots": slots})
         model.set_weights(weights)
-        prefix = "shuffle/"
-        set_shuffle_state({name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)})
+        set_shuffle_state(shuffle)
         model._initial_epoch = int(values["epoch"])
+
+
+def _numbered(values: dict[str, NDArray[Any]], prefix: str) -> list[NDArray[Any]]:
+    """prefix + "0", prefix + "1" and so on, as far as they are there."""
+    found: list[NDArray[Any]] = []
+    while f"{prefix}{len(found)}" in values:
+        found.append(values[f"{prefix}{len(found)}"])
+    return found
 
 
 def _read(path: str) -> dict[str, NDArray[Any]]:
