@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from sidebyside import cases
+from sidebyside.comparison import Compare
+
+PAIR = ("fastcnn", "torch")
 
 
-@pytest.mark.parametrize("framework", ["fastcnn", "torch"])
+@pytest.mark.parametrize("framework", PAIR)
 @pytest.mark.parametrize("case", cases.CONVOLUTIONS, ids=lambda case: case.name)
-def test_convolution(case: cases.Convolution, framework: str, compare: Callable[[cases.Case, str], None]) -> None:
-    compare(case, framework)
+def test_convolution(case: cases.Convolution, framework: str, compare: Compare) -> None:
+    compare(case, framework, PAIR)

@@ -1,15 +1,14 @@
-"""The README's network on one image, and on many in batches of 256."""
+"""The networks' inference: one image, and many in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from sidebyside import cases
+from sidebyside.comparison import Compare
 from sidebyside.frameworks import FRAMEWORKS
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("case", cases.INFERENCES, ids=lambda case: case.name)
-def test_inference(case: cases.Inference, framework: str, compare: Callable[[cases.Case, str], None]) -> None:
-    compare(case, framework)
+def test_inference(case: cases.Inference, framework: str, compare: Compare) -> None:
+    compare(case, framework, list(FRAMEWORKS))

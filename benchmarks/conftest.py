@@ -8,14 +8,13 @@ hands its times to pytest-benchmark through `worker_clock`, a clock that stands 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sidebyside import cases
-from sidebyside.comparison import OURS, Comparison, Result, rounds_for
-from sidebyside.frameworks import FRAMEWORKS
+from sidebyside.comparison import OURS, Compare, Comparison, Result, rounds_for
 
 _FOLDER = Path(__file__).parent
 _RESULTS = pytest.StashKey[dict[str, Result]]()
@@ -31,9 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("side by side")
     group.addoption("--quick", action="store_true", help="a tenth of the training epoch, fewer rounds")
     group.addoption("--compare-threads", type=int, default=2, help="threads of each framework (default: 2)")
-    group.addoption(
-        "--compare-summary", type=Path, help="JSON file for rates and ratios, as benchmarks/compare.py writes it"
-    )
+    group.addoption("--compare-summary", type=Path, help="JSON file for the rates and ratios of the cases that ran")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,28 +51,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def comparison(request: pytest.FixtureRequest) -> Iterator[Comparison]:
     """The workers. Writes the summary when everything has been measured."""
     config = request.config
-    samples = max(cases.TRAINING.samples, *(case.samples for case in cases.INFERENCES))
-    with Comparison(list(FRAMEWORKS), config.getoption("compare_threads"), samples) as workers:
+    with Comparison(config.getoption("compare_threads")) as workers:
         yield workers
         path = config.getoption("compare_summary")
         if path is not None:
-            summary = workers.summary(list(config.stash[_RESULTS].values()))
+            summary = {
+                "versions": workers.versions(),
+                "data": workers.data,
+                "threads": workers.threads,
+                "cases": [result.to_json() for result in config.stash[_RESULTS].values()],
+            }
             path.write_text(json.dumps(summary, indent=1) + "\n")
 
 
 @pytest.fixture
-def compare(
-    request: pytest.FixtureRequest, benchmark: Any, comparison: Comparison
-) -> Callable[[cases.Case, str], None]:
-    """Hands one framework's times of a case to pytest-benchmark, measuring the case where it has not been yet."""
+def compare(request: pytest.FixtureRequest, benchmark: Any, comparison: Comparison) -> Compare:
+    """Hands one framework's times of a case to pytest-benchmark, measuring all of them where that has not been done yet."""
     results = request.config.stash[_RESULTS]
     quick = request.config.getoption("quick")
 
-    def hand_on(case: cases.Case, framework: str) -> None:
-        if framework in comparison.absent:
-            pytest.skip(comparison.absent[framework])
+    def hand_on(case: cases.Case, framework: str, frameworks: Sequence[str]) -> None:
         if case.name not in results:
-            results[case.name] = comparison.run(case, rounds_for(case, quick))
+            results[case.name] = comparison.run(case, frameworks, rounds_for(case, quick))
         result = results[case.name]
         if framework in result.missing:
             pytest.skip(result.missing[framework])

@@ -15,19 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sidebyside.verdicts import HEADER, verdicts
+from sidebyside.contestants import OURS
+from sidebyside.verdicts import HEADER, NAMES, number, verdicts
 
 _FOLDER = Path(__file__).resolve().parent
 _ROOT = _FOLDER.parent
 _NOTHING = "No figures are recorded for this version yet."
-
-NAMES = {
-    "fastcnn": "fastcnn",
-    "torch": "PyTorch",
-    "keras-tensorflow": "Keras on TensorFlow",
-    "jax": "JAX",
-    "onnxruntime": "onnxruntime",
-}
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -37,11 +30,6 @@ def load(name: str) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(path.read_text())
     return content
-
-
-def number(value: float) -> str:
-    """A rate with as many digits as mean something."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -68,36 +56,6 @@ def circumstances(results: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
         f"Python {machine['python']}{threads}; {versions}{data}; {results['date']}."
     )
-
-
-def whole_network(results: dict[str, Any]) -> str:
-    """Rates of training and inference, a row a framework; and the ratios."""
-    entries = [entry for entry in results["cases"] if entry["case"]["class"] != "Convolution"]
-    present = [name for name in NAMES if any(name in entry["frameworks"] for entry in entries)]
-    rates, ratios = [], []
-    for entry in entries:
-        measured = entry["frameworks"]
-        cells = (number(measured[name]["rate"]) if name in measured else "" for name in present)
-        rates.append([entry["title"], *cells])
-        ratios.append([entry["title"], *(ratio(entry, name) for name in present if name != "fastcnn")])
-    parts = [
-        "Samples per second, medians:",
-        table(["", *(NAMES[name] for name in present)], rates),
-    ]
-    if len(present) > 1:
-        parts += [
-            "How many times fastcnn is as fast, medians of the rounds' ratios:",
-            table(["", *(NAMES[name] for name in present if name != "fastcnn")], ratios),
-        ]
-    variants = [
-        f"- {NAMES[name]}, {entry['title']}: {details['variant']}"
-        for entry in entries
-        for name, details in entry["frameworks"].items()
-        if name != "fastcnn" and details["variant"]
-    ]
-    if variants:
-        parts += ["The variants the peers were fastest with:", "\n".join(variants)]
-    return "\n\n".join(parts)
 
 
 def convolutions(results: dict[str, Any]) -> str:
@@ -138,13 +96,6 @@ def targets_section(results: dict[str, Any] | None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def speed_section(results: dict[str, Any] | None) -> str:
-    """Everything about speed."""
-    if results is None:
-        return _NOTHING
-    return "\n\n".join(part for part in (circumstances(results), whole_network(results), convolutions(results)) if part)
-
-
 def accuracy_section(results: dict[str, Any] | None) -> str:
     """Mean test accuracies, a row a task."""
     if results is None:
@@ -167,18 +118,28 @@ def accuracy_section(results: dict[str, Any] | None) -> str:
 
 
 def ratios_for_readme(results: dict[str, Any] | None) -> str:
-    """The ratios alone, for the front page."""
+    """The ratios of whole networks, for the front page."""
     if results is None:
         return _NOTHING
-    entries = [entry for entry in results["cases"] if entry["case"]["class"] != "Convolution"]
+    entries = [
+        entry
+        for entry in results["measurements"].values()
+        if entry.get("case", {}).get("class") in ("Training", "Inference") and OURS in entry["frameworks"]
+        if not any(peer.startswith(OURS) for peer in entry["ratios"])
+    ]
     peers = [name for name in NAMES if any(name in entry["ratios"] for entry in entries)]
     if not peers:
         return _NOTHING
-    rows = [[entry["title"], *(ratio(entry, name) for name in peers)] for entry in entries]
-    header = ["fastcnn is ... times as fast as", *(NAMES[name] for name in peers)]
-    machine = results["machine"]
-    text = f"On {machine['processor']}, {results['threads']} threads each; the README's network, float32."
-    return table(header, rows) + f"\n\n{text} How this is measured: [docs/performance.md](docs/performance.md)."
+    rows = [
+        [entry["title"], number(entry["frameworks"][OURS]["rate"]), *(ratio(entry, name) for name in peers)]
+        for entry in entries
+    ]
+    header = ["", "fastcnn, samples/s", *(f"times {NAMES[name]}" for name in peers)]
+    text = (
+        f"On {results['machine']['processor']}, {entries[0]['taken']['threads']} threads each, float32; mission: the network "
+        "above. How this is measured, and what falls short: [docs/performance.md](docs/performance.md)."
+    )
+    return table(header, rows) + "\n\n" + text
 
 
 def replace(path: Path, marker: str, text: str) -> tuple[str, str]:
@@ -196,12 +157,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is not up to date")
     check = parser.parse_args().check
-    speed, accuracy, targets = load("comparison.json"), load("accuracy.json"), load("targets.json")
+    accuracy, targets = load("accuracy.json"), load("targets.json")
     sections = [
-        (_ROOT / "docs" / "performance.md", "measured speed", speed_section(speed)),
         (_ROOT / "docs" / "performance.md", "measured targets", targets_section(targets)),
         (_ROOT / "docs" / "performance.md", "measured accuracy", accuracy_section(accuracy)),
-        (_ROOT / "README.md", "measured ratios", ratios_for_readme(speed)),
+        (_ROOT / "README.md", "measured ratios", ratios_for_readme(targets)),
     ]
     stale = []
     for path, marker, text in sections:

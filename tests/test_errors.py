@@ -167,7 +167,7 @@ FIT = [
     ),
     (
         lambda m: m.fit(X, Y, validation_data=X),
-        "fit: validation_data: expected (x, y) or (x, y, sample_weight), received 'ndarray'",
+        "fit: validation_data: expected (x, y), (x, y, sample_weight) or something that yields them, received ndarray",
     ),
     (
         lambda m: m.fit(X, Y, validation_data=(X, Y[:3])),

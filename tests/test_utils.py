@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastcnn
 from fastcnn import _identifiers, _naming, random, utils
 from fastcnn.utils.io import print_message
 from fastcnn.utils.numerical import match_ranks
@@ -246,3 +247,72 @@ def test_a_shorter_line_leaves_nothing_of_the_longer_one(capsys: pytest.CaptureF
 def test_both_kinds_of_names_at_once() -> None:
     with pytest.raises(ValueError, match=r"^Progbar: stateless_metrics: expected None where stateful_metrics is given"):
         utils.Progbar(3, stateful_metrics=["a"], stateless_metrics=["b"])
+
+
+# --- split_dataset and drawings -------------------------------------------------------------------------------------
+
+
+def test_split_dataset_of_arrays_and_of_samples():
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(10)
+    (a, b), (c, d) = utils.split_dataset((x, y), left_size=6)
+    np.testing.assert_array_equal(np.concatenate([a, c]), x)
+    assert b.tolist() == list(range(6)) and d.tolist() == [6, 7, 8, 9] and np.shares_memory(a, x)
+    (a, b), (c, d) = utils.split_dataset((x, y), left_size=3, right_size=2, shuffle=True, seed=1)
+    assert len(b) == 3 and len(d) == 2 and not set(b.tolist()) & set(d.tolist()) and (a[:, 0] == 2 * b).all()
+    assert utils.split_dataset(y, left_size=3, shuffle=True, seed=1)[0].tolist() == b.tolist()
+    utils.set_random_seed(4)
+    first = utils.split_dataset(y, left_size=3, shuffle=True)[0].tolist()
+    utils.set_random_seed(4)
+    assert utils.split_dataset(y, left_size=3, shuffle=True)[0].tolist() == first
+
+    class Samples:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return index * 10
+
+    left, right = utils.split_dataset(Samples(), right_size=0.25)
+    assert list(left) == [0, 10, 20] and len(right) == 1 and right[0] == 30
+
+
+@pytest.mark.parametrize("dataset", [3, "text", [1, 2, 3], [], iter([])])
+def test_split_dataset_refuses_what_has_no_samples(dataset):
+    with pytest.raises(TypeError, match="split_dataset: dataset: expected an array"):
+        utils.split_dataset(dataset, left_size=0.5)
+
+
+def drawn_model():
+    inner = fastcnn.Sequential([fastcnn.layers.MaxPooling2D(2), fastcnn.layers.Flatten()], name="inner")
+    layers = [fastcnn.layers.Conv2D(4, 3, activation="relu", name="conv"), inner, fastcnn.layers.Dense(1, name="out")]
+    model = fastcnn.Sequential([fastcnn.Input((8, 8, 1)), *layers])
+    layers[0].trainable = False
+    return model
+
+
+def test_model_to_dot_shows_what_is_asked_for():
+    pytest.importorskip("pydot")
+    plain = utils.model_to_dot(drawn_model()).to_string()
+    assert plain.count("->") == 2 and "<b>conv</b> (Conv2D)" in plain and "Input shape" not in plain
+    shown = dict.fromkeys(
+        ("show_shapes", "show_dtype", "show_layer_activations", "show_trainable", "expand_nested"), True
+    )
+    full = utils.model_to_dot(drawn_model(), **shown, rankdir="LR").to_string()
+    assert full.count("->") == 3 and "subgraph cluster_inner" in full and "rankdir=LR" in full
+    for text in ("Output shape: <b>(None, 6, 6, 4)</b>", "dtype: <b>float32</b>", "Activation: <b>relu</b>"):
+        assert text in full
+    assert full.count("Non-trainable") == 1 and full.count("<b>Trainable</b>") == 1
+    with pytest.raises(ValueError, match="model_to_dot: model: expected a built model"):
+        utils.model_to_dot(fastcnn.Sequential([fastcnn.layers.Dense(1)]))
+
+
+def test_plot_model_writes_or_says_what_is_missing(tmp_path, monkeypatch):
+    pytest.importorskip("pydot")
+    import shutil
+
+    if shutil.which("dot"):
+        utils.plot_model(drawn_model(), tmp_path / "model.svg", show_shapes=True)
+        assert "<svg" in (tmp_path / "model.svg").read_text()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImportError, match="plot_model: Graphviz: expected its program dot"):
+        utils.plot_model(drawn_model())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,9 @@ from sidebyside.workers import AbsentError, Worker
 
 # Images of the largest case on 28x28x1.
 _SAMPLES = 16_384
+
+# A case, the framework whose times are asked for, and all that take turns at the case.
+Compare = Callable[[cases.Case, str, Sequence[str]], None]
 
 
 def rounds_for(case: cases.Case, quick: bool) -> int:

@@ -62,9 +62,14 @@ inline bool readable_in_place(const py::array& array) {
     return (array.flags() & py::array::c_style) && (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_);
 }
 
+// Whether `array` holds elements of `dtype`. An unpickled array has a dtype object of its own.
+inline bool has_dtype(const py::array& array, const py::dtype& dtype) {
+    return array.dtype().is(dtype) || array.dtype().equal(dtype);
+}
+
 // Throws unless `array` has this dtype (of this machine's byte order), is C-contiguous and aligned.
 inline void require_dtype(const Argument& argument, const py::array& array, const py::dtype& dtype) {
-    require(array.dtype().is(dtype) && readable_in_place(array), argument.operation, ": ", argument.name,
+    require(has_dtype(array, dtype) && readable_in_place(array), argument.operation, ": ", argument.name,
             ": expected a C-contiguous ", py::str(dtype).cast<std::string>(), " array, received ",
             describe(array));
 }
@@ -72,7 +77,7 @@ inline void require_dtype(const Argument& argument, const py::array& array, cons
 // The same, and the shape fits; an axis of any size holds at least one element.
 inline void require_array(const Argument& argument, const py::array& array, const py::dtype& dtype,
                           const Pattern& pattern) {
-    require(array.dtype().is(dtype) && readable_in_place(array) && matches(shape_of(array), pattern),
+    require(has_dtype(array, dtype) && readable_in_place(array) && matches(shape_of(array), pattern),
             argument.operation, ": ", argument.name, ": expected a C-contiguous ",
             py::str(dtype).cast<std::string>(), " array of shape ", to_string(pattern), ", received ",
             describe(array));

@@ -6,7 +6,7 @@
 5
 """
 
-from typing import NoReturn
+from typing import Any
 
 from fastcnn import (
     activations,
@@ -20,6 +20,7 @@ from fastcnn import (
     models,
     ops,
     optimizers,
+    preprocessing,
     random,
     regularizers,
     utils,
@@ -60,6 +61,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "show_config",
@@ -84,12 +86,15 @@ _ABSENT = {
     "backend": "there is one backend, the native one; see fastcnn.config and fastcnn.ops",
     "applications": "there are no pretrained models",
     "saving": "use Sequential.save_weights and Sequential.load_weights",
-    "preprocessing": "use NumPy arrays",
     "mixed_precision": "all computing is in float32",
     "constraints": "constraints are not supported",
 }
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name == "wrappers":  # imports scikit-learn: only when somebody wants it
+        import importlib
+
+        return importlib.import_module("fastcnn.wrappers")
     reason = f": {_ABSENT[name]}" if name in _ABSENT else ""
     raise AttributeError(f"fastcnn has no attribute {name!r}{reason}")

@@ -115,6 +115,19 @@ class Variable:
         # ascontiguousarray gives a scalar one axis: the reshape takes it away again.
         return np.ascontiguousarray(array, dtype=np.float32).reshape(self._shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and deep copies: the numbers instead of the place where they live."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_binding", "_owner")}
+        return {**state, "value": self.numpy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        self._binding = (_core.Parameters([state["_shape"]]), 0)
+        self._owner = None
+        value = state.pop("value")
+        self.__dict__.update(state)
+        self.assign(value)
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         view = self.value
         if dtype is not None and np.dtype(dtype) != view.dtype:

@@ -1,5 +1,6 @@
 """Callbacks: code that runs while a model trains, is evaluated or predicts. https://keras.io/api/callbacks/"""
 
+from fastcnn.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
 from fastcnn.callbacks.callback import Callback as Callback
 from fastcnn.callbacks.callback_list import CallbackList as CallbackList
 from fastcnn.callbacks.csv_logger import CSVLogger as CSVLogger
@@ -10,9 +11,12 @@ from fastcnn.callbacks.learning_rate import LearningRateScheduler as LearningRat
 from fastcnn.callbacks.learning_rate import ReduceLROnPlateau as ReduceLROnPlateau
 from fastcnn.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from fastcnn.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
+from fastcnn.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from fastcnn.callbacks.tensorboard import TensorBoard as TensorBoard
 from fastcnn.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -23,5 +27,7 @@ __all__ = [
     "ModelCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

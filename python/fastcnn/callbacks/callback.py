@@ -36,6 +36,10 @@ class Callback:
         self.params: dict[str, Any] | None = None
         self._model: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and deep copies: all but the model, which `fit` gives again."""
+        return {**self.__dict__, "_model": None}
+
     def set_params(self, params: dict[str, Any]) -> None:
         """Takes the run's parameters."""
         self.params = params

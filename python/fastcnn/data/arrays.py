@@ -43,11 +43,14 @@ def as_array(operation: str, argument: str, value: Any) -> NDArray[Any]:
         _messages.fail(operation, argument, "an array", None)
     try:
         array = value if type(value) is np.ndarray else np.asarray(value)
+        if array.dtype.kind == "O" and hasattr(value, "iloc"):
+            # A pandas frame of columns of several types; missing entries become NaN.
+            array = value.to_numpy(dtype=np.float64, na_value=np.nan)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{operation}: {argument}: expected an array, received {_messages.show(value)} ({error})"
         ) from error
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         _messages.fail(operation, argument, "an array of real numbers", _messages.Text(f"dtype {array.dtype}"))

@@ -111,6 +111,10 @@ class Layer:
         self._own_network: tuple[tuple[int, ...], BuiltNetwork] | None = None
         self._training_calls = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and deep copies: all but the native network, which is made again when it is needed."""
+        return {**self.__dict__, "_own_network": None}
+
     # --- what a subclass says ------------------------------------------------------------------------------------
 
     def create_weights(self, input_shape: tuple[int, ...]) -> None:

@@ -91,6 +91,9 @@ class Compiled:
         if found is None:
             _messages.fail("compile", "optimizer", "the name of an optimizer or an object of fastcnn.optimizers", None)
         self.optimizer = found
+        self.arguments = {
+            "optimizer": found, "loss": loss, "metrics": metric_list, "weighted_metrics": weighted_metrics
+        }  # fmt: skip
         self.loss = None if loss is None else losses.get(loss)
         self.loss_config: dict[str, Any] | None = None if self.loss is None else self.loss.native()
         self._identifiers = [(m, False) for m in _as_list("metrics", metric_list)]
@@ -158,7 +161,11 @@ class NativeTrainer:
     """
 
     def __init__(
-        self, network: BuiltNetwork, compiled: Compiled, trainable: Sequence[Any], previous: NativeTrainer | None
+        self,
+        network: BuiltNetwork,
+        compiled: Compiled,
+        trainable: Sequence[Any],
+        previous: NativeTrainer | StoppedTrainer | None,
     ) -> None:
         self.network = network
         self.compiled = compiled
@@ -201,7 +208,7 @@ class NativeTrainer:
     def _trained(self) -> list[Any]:
         return [v for v, flag in zip(self.network.variables, self.flags) if flag]
 
-    def _take_state(self, previous: NativeTrainer) -> None:
+    def _take_state(self, previous: NativeTrainer | StoppedTrainer) -> None:
         """Goes on with another trainer's optimizer state; variables that it did not train start from zero."""
         state, fresh = previous.native.get_state(), self.native.get_state()
         place = {id(v): i for i, v in enumerate(previous._trained())}
@@ -214,6 +221,38 @@ class NativeTrainer:
                     values[i] = old[place[id(variable)]]
         fresh["iterations"] = state["iterations"]
         self.native.set_state(fresh)
+
+
+class StoppedTrainer:
+    """The optimizer's state without the network: what a pickled model keeps until it is trained again."""
+
+    def __init__(self, compiled: Compiled, trained: Sequence[Any], state: dict[str, Any]) -> None:
+        self.compiled = compiled
+        self._variables = list(trained)
+        self._state = state
+
+    @classmethod
+    def of(cls, trainer: NativeTrainer | StoppedTrainer | None) -> StoppedTrainer | None:
+        """`trainer` as it is now; None where there is none."""
+        if trainer is None:
+            return None
+        return cls(trainer.compiled, trainer._trained(), trainer.native.get_state())
+
+    @property
+    def native(self) -> StoppedTrainer:
+        """Stands for the native trainer whose state this is."""
+        return self
+
+    def get_state(self) -> dict[str, Any]:
+        """The native trainer's `get_state()` at that time."""
+        return self._state
+
+    def serves(self, network: BuiltNetwork, compiled: Compiled, trainable: Sequence[Any]) -> bool:
+        """Never: there is nothing to run."""
+        return False
+
+    def _trained(self) -> list[Any]:
+        return self._variables
 
 
 def trainable_flags(network: BuiltNetwork, trainable: Sequence[Any]) -> list[bool]:

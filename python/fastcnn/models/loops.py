@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,11 +21,42 @@ from numpy.typing import NDArray
 from fastcnn._network import BuiltNetwork
 from fastcnn.callbacks import Callback, CallbackList
 from fastcnn.data.arrays import Dataset
+from fastcnn.data.batches import Batch, BatchFeed
 from fastcnn.models.compiled import Logs, NativeTrainer
 from fastcnn.utils.seed import numpy_generator
 
 SLICE = 0.04  # seconds of one native call
 _OUTPUT_FLOATS = 1 << 20  # outputs kept for metrics written in Python, per call
+
+
+@dataclass
+class Work:
+    """What `fit` or `evaluate` run again and again: an epoch, or a measurement.
+
+    inputs: all samples or the first batch's; the model is built for them. steps: of one run, where known.
+    run: (trainer, callbacks=, stopped=) -> logs. feed: where the batches come from; None for arrays.
+    """
+
+    inputs: NDArray[Any]
+    steps: int | None
+    run: Callable[..., dict[str, float]]
+    feed: BatchFeed | None = None
+
+    def ended(self) -> bool:
+        """Whether the last run found no data."""
+        return self.feed is not None and self.feed.ended
+
+    def close(self) -> None:
+        """Ends the feed's workers."""
+        if self.feed is not None:
+            self.feed.close()
+
+
+def measuring(data: Dataset, batch_size: int, steps: int | None) -> Work:
+    """The measurement of the first `steps` batches of arrays."""
+    count = math.ceil(len(data) / batch_size)
+    count = count if steps is None else min(steps, count)
+    return Work(data.x, count, partial(evaluate, data=data, batch_size=batch_size, steps=count))
 
 
 class Slices:
@@ -89,7 +123,7 @@ class EpochOrder:
             warnings.warn(
                 f"fit: steps_per_epoch: expected at most the {self.passes} batches of the data, received {self.steps}: "
                 f"the epoch ends after {steps} steps",
-                stacklevel=4,
+                stacklevel=5,
             )
         self._step = (first + steps) % self.passes
         return first * self.batch_size, steps
@@ -193,6 +227,86 @@ def predict(
         done += count
         callbacks.on_predict_batch_end(done - 1, {"outputs": outputs[begin:end]})
     return outputs[:end]
+
+
+# --- data that come as batches: one native call each ---------------------------------------------------------------
+
+
+def _batches(feed: BatchFeed, stopped: Callable[[], bool]) -> Iterator[tuple[int, Batch]]:
+    """The epoch's batches with their numbers, until the loop is told to stop."""
+    with closing(feed.epoch()) as epoch:
+        for step, batch in enumerate(epoch):
+            yield step, batch
+            if stopped():
+                return
+
+
+def train_batches(
+    trainer: NativeTrainer,
+    feed: BatchFeed,
+    prepare: Callable[..., Dataset],
+    callbacks: Any,
+    stopped: Callable[[], bool],
+) -> dict[str, float]:
+    """Runs one epoch of batches; returns its logs. `prepare` checks and converts (x, y, sample_weight)."""
+    logs = Logs(trainer.metrics)
+    for step, batch in _batches(feed, stopped):
+        callbacks.on_train_batch_begin(step)
+        data = prepare(*batch)
+        feed.size = max(feed.size, len(data))
+        outputs = np.empty((len(data), *trainer.network.output_shape), np.float32) if logs.needs_outputs else None
+        rate = trainer.begin()
+        try:
+            sums = trainer.native.train(
+                data.x, data.y, data.sample_weight, None, 0, len(data), feed.size, rate, 1, math.inf, outputs
+            )
+        finally:
+            trainer.end()
+        logs.add(sums)
+        if outputs is not None:
+            logs.add_outputs(data, slice(None), outputs, len(data))
+        callbacks.on_train_batch_end(step, logs.sorted())
+    return logs.sorted()
+
+
+def evaluate_batches(
+    trainer: NativeTrainer,
+    feed: BatchFeed,
+    prepare: Callable[..., Dataset],
+    callbacks: Any,
+    stopped: Callable[[], bool],
+) -> dict[str, float]:
+    """Loss and metrics of one epoch of batches in inference mode, the loss first."""
+    logs = Logs(trainer.metrics)
+    for step, batch in _batches(feed, stopped):
+        callbacks.on_test_batch_begin(step)
+        data = prepare(*batch)
+        feed.size = max(feed.size, len(data))
+        outputs = np.empty((len(data), *trainer.network.output_shape), np.float32) if logs.needs_outputs else None
+        logs.add(trainer.native.evaluate(data.x, data.y, data.sample_weight, 0, len(data), feed.size, outputs))
+        if outputs is not None:
+            logs.add_outputs(data, slice(None), outputs, len(data))
+        callbacks.on_test_batch_end(step, logs.sorted())
+    feed.restart()
+    return logs.values()
+
+
+def predict_batches(
+    network: BuiltNetwork,
+    feed: BatchFeed,
+    prepare: Callable[[Any], NDArray[Any]],
+    callbacks: Any,
+    stopped: Callable[[], bool],
+) -> NDArray[np.float32]:
+    """Outputs of one epoch of batches in inference mode; `prepare` checks and converts x."""
+    found = []
+    for step, (x, _, _) in _batches(feed, stopped):
+        callbacks.on_predict_batch_begin(step)
+        inputs = prepare(x)
+        feed.size = max(feed.size, len(inputs))
+        found.append(network.native.predict(inputs, feed.size, 0, len(inputs)))
+        callbacks.on_predict_batch_end(step, {"outputs": found[-1]})
+    return np.concatenate(found)
 
 
 def callback_list(callbacks: Any, model: Any, add_history: bool, **params: Any) -> Any:

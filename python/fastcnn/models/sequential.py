@@ -68,6 +68,20 @@ class Sequential(TrainingMethods, Layer):
         if not trainable:
             self.trainable = trainable
 
+    # --- copies and pickles --------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._training_lock:
+            state = {**super().__getstate__(), **self._pickled_training()}
+        for name in ("_network", "_usual", "_usual_version", "_structure_lock", "_training_lock"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._network, self._usual, self._usual_version = None, _none, -1
+        self._structure_lock, self._training_lock = threading.RLock(), threading.RLock()
+
     # --- structure -----------------------------------------------------------------------------------------------
 
     def add(self, layer: Any, rebuild: bool = True) -> None:

@@ -131,7 +131,7 @@ def _totals(model: Sequential) -> list[str]:
     fixed = _count(model.non_trainable_weights)
     trainer = model._trainer
     optimizer = 0
-    if trainer is not None and trainer.native.iterations:
+    if trainer is not None and model.optimizer.iterations:
         slots = trainer.native.get_state()["slots"].values()
         # As Keras counts them: the slots, the step count and the learning rate.
         optimizer = 2 + sum(int(array.size) for arrays in slots for array in arrays)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +14,12 @@ from numpy.typing import NDArray
 
 from fastcnn import _messages
 from fastcnn.callbacks import History
-from fastcnn.data import arrays
+from fastcnn.data import arrays, batches
 from fastcnn.models import loops
-from fastcnn.models.compiled import Compiled, Logs, NativeTrainer
+from fastcnn.models.compile_config import described
+from fastcnn.models.compiled import Compiled, NativeTrainer, StoppedTrainer
+from fastcnn.models.data_methods import batch_size_of, feed_of, steps_of
+from fastcnn.models.one_batch import OneBatchMethods, flat
 from fastcnn.variables import Structure
 
 if TYPE_CHECKING:
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from fastcnn.variables import Variable
 
 
-class TrainingMethods:
+class TrainingMethods(OneBatchMethods):
     """What `Sequential` can do with data. One thread trains at a time; any number may predict."""
 
     stop_training: bool
@@ -40,7 +45,6 @@ class TrainingMethods:
         def trainable_weights(self) -> list[Variable]: ...
         def build(self, input_shape: Any = None) -> None: ...
         def _build_for(self, sample: tuple[int, ...]) -> None: ...
-        def _output_for(self, sample: tuple[int, ...]) -> tuple[int, ...]: ...
 
         _usual: Callable[[Any], NDArray[np.float32] | None]
         _usual_version: int
@@ -50,10 +54,37 @@ class TrainingMethods:
 
     def _init_training(self) -> None:
         self._compiled: Compiled | None = None
-        self._trainer: NativeTrainer | None = None
+        self._trainer: NativeTrainer | StoppedTrainer | None = None
+        self._execution: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
         self._training_lock = threading.RLock()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
+        self._initial_epoch: int | None = None  # a callback's, for the fit that runs
+
+    def _pickled_training(self) -> dict[str, Any]:
+        """What of the attributes above a pickle holds in another form."""
+        return {"_trainer": StoppedTrainer.of(self._trainer), "history": None}
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's steps and slots, in the order of the trained variables; {"iterations": 0, "slots": {}} before."""
+        with self._training_lock:
+            stopped = StoppedTrainer.of(self._trainer)
+            return {"iterations": 0, "slots": {}} if stopped is None else stopped.get_state()
+
+    def _restore_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `_optimizer_state` returned.
+
+        Raises:
+            ValueError: the slots are not those of the trained variables.
+        """
+        with self._training_lock:
+            compiled = self._require_compiled("fit")
+            trainer = self._trainer_for(self._current_network(), compiled)
+            slots = sorted(trainer.native.get_state()["slots"])
+            if sorted(state["slots"]) != slots:
+                _messages.fail("fit", "optimizer state", f"the slots {slots}", sorted(state["slots"]))
+            trainer.native.set_state(state)
+            compiled.optimizer.iterations = state["iterations"]
 
     # --- compile -------------------------------------------------------------------------------------------------
 
@@ -91,14 +122,53 @@ class TrainingMethods:
         See https://keras.io/api/models/model_training_apis/.
         """
         _messages.only("compile", "loss_weights", loss_weights, (None,))
-        _messages.integer("compile", "steps_per_execution", steps_per_execution)
-        if isinstance(loss, (list, tuple, dict)):
+        execution = {
+            "run_eagerly": _messages.flag("compile", "run_eagerly", run_eagerly),
+            "steps_per_execution": _messages.integer("compile", "steps_per_execution", steps_per_execution),
+            "jit_compile": jit_compile != "auto" and _messages.flag("compile", "jit_compile", jit_compile),
+        }
+        if execution["run_eagerly"] and execution["jit_compile"]:
+            _messages.fail("compile", "jit_compile", "False where run_eagerly is True", jit_compile)
+        if isinstance(loss, (list, tuple)) or (isinstance(loss, Mapping) and "class_name" not in loss):
             _messages.fail("compile", "loss", "one loss: the model has one output", loss)
         with self._training_lock:
             shape = None
             if self.built and self._input_layer is not None:
                 shape = self._output_for(self._input_layer.sample_shape)
             self._compiled = Compiled(optimizer, loss, metrics, weighted_metrics, shape)
+            self._execution = execution
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was given, as plain data; empty before. Functions are there by name."""
+        if self._compiled is None:
+            return {}
+        arguments = {name: described(value) for name, value in self._compiled.arguments.items()}
+        return {**arguments, "loss_weights": None, **self._execution}
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compiles the model as `get_compile_config()`'s dictionary says.
+
+        Raises:
+            ValueError: not such a dictionary, or names that are not known.
+        """
+        if not isinstance(config, Mapping) or "optimizer" not in config:
+            _messages.fail("compile_from_config", "config", "a dictionary of get_compile_config()", config)
+        self.compile(**config)
+
+    @property
+    def run_eagerly(self) -> bool:
+        """What `compile` was given; without effect."""
+        return bool(self._execution["run_eagerly"])
+
+    @property
+    def steps_per_execution(self) -> int:
+        """What `compile` was given; without effect."""
+        return int(self._execution["steps_per_execution"])
+
+    @property
+    def jit_compile(self) -> bool:
+        """What `compile` was given ("auto" is False); without effect: all code is compiled."""
+        return bool(self._execution["jit_compile"])
 
     @property
     def compiled(self) -> bool:
@@ -156,19 +226,22 @@ class TrainingMethods:
         """Trains the model.
 
         Args:
-            x: (n, *input shape) array of any real dtype; read in place.
-            y: labels, one row a sample.
-            batch_size: samples a step; 32 by default.
+            x: (n, *input shape) array of any real dtype, read in place (a pandas frame and a torch tensor too); or
+                something that yields batches (x, y) or (x, y, sample_weight): a generator, a `utils.PyDataset`,
+                a torch DataLoader, any iterable.
+            y: labels, one row a sample; None where `x` yields batches.
+            batch_size: samples a step; 32 by default. Batches come as they are.
             epochs: number of the last epoch.
             verbose: "auto" or 1 a progress bar, 2 a line an epoch, 0 nothing.
             callbacks: a callback or a list of them.
             validation_split: share of the samples, the last ones, that is measured and not trained on.
-            validation_data: (x, y) or (x, y, sample_weight) to measure after each epoch.
-            shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches.
+            validation_data: (x, y) or (x, y, sample_weight), or something that yields batches, to measure after each epoch.
+            shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches. Of what yields
+                batches, a `PyDataset` alone follows it.
             class_weight: {class: weight}.
             sample_weight: (n,) weights.
             initial_epoch: number of epochs done before.
-            steps_per_epoch: steps an epoch; all data by default.
+            steps_per_epoch: steps an epoch; all data by default. The next epoch goes on where the last one ended.
             validation_steps: batches to measure; all by default.
             validation_batch_size: `batch_size` by default.
             validation_freq: every how many epochs to measure, or a list of epochs.
@@ -197,64 +270,74 @@ class TrainingMethods:
             frequency = _validation_epochs(validation_freq)
             if shuffle != "batch":
                 shuffle = _messages.flag("fit", "shuffle", shuffle)
-            inputs = arrays.as_inputs("fit", x)
-            labels = arrays.as_array("fit", "y", y)
-            weights = None if sample_weight is None else arrays.as_array("fit", "sample_weight", sample_weight)
-            # All lengths agree before the split may hide that they do not.
-            full = self._dataset("fit", compiled, inputs, labels, weights, class_weight)
-            train, validation = full, None
-            if validation_data is not None:
-                validation = self._validation(compiled, validation_data, inputs.shape[1:])
-            elif validation_split:
-                parts = arrays.split("fit", validation_split, *_columns(full))
-                train, validation = (_dataset_of(columns) for columns in parts)
-                if class_weight is not None and validation is not None:
-                    validation = arrays.Dataset(validation.x, validation.y, validation.labels, None)
-            steps_per_epoch = _steps("fit", "steps_per_epoch", steps_per_epoch)
-            size = _batch_size("fit", "batch_size", batch_size, len(train), steps_per_epoch)
-            order = loops.EpochOrder(len(train), size, steps_per_epoch, shuffle)
-            chosen = batch_size if validation_batch_size is None else validation_batch_size
-            validation_size = _batch_size("fit", "validation_batch_size", chosen, 0, None)
-            validation_count = _steps("fit", "validation_steps", validation_steps)
-            network = self._network_for_data("fit", inputs)
-            trainer = self._trainer_for(network, compiled)
-            runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=order.steps)
-            self.stop_training = False
-            logs: dict[str, float] = {}
-            runner.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
-                runner.on_epoch_begin(epoch)
-                # A callback may have frozen layers or moved variables since the last epoch.
-                trainer = self._trainer_for(self._current_network(), compiled)
-                logs = loops.train_epoch(trainer, train, order, runner, lambda: self.stop_training)
-                if validation is not None and frequency(epoch + 1):
-                    measured = self._measure(trainer, validation, validation_size, validation_count, runner)
-                    logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
-                runner.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
-            runner.on_train_end(logs)
-            return _history(runner, self)
+            steps = steps_of("fit", "steps_per_epoch", steps_per_epoch)
+            validation_steps = steps_of("fit", "validation_steps", validation_steps)
+            if validation_batch_size is not None:
+                validation_batch_size = _messages.integer("fit", "validation_batch_size", validation_batch_size)
+            rest: Any = None  # what validation_split takes off
+            if batches.yields_batches(x, y):
+                if validation_split:
+                    _messages.fail("fit", "validation_split", "0 where x yields batches", validation_split)
+                work = self._batch_work("fit", compiled, x, y, sample_weight, class_weight, steps, bool(shuffle))
+            else:
+                work, rest = self._array_work(
+                    compiled, x, y, sample_weight, class_weight, validation_split if validation_data is None else 0.0,
+                    batch_size, steps, shuffle,
+                )  # fmt: skip
+            validation = None
+            try:
+                size = batch_size if validation_batch_size is None else validation_batch_size
+                if validation_data is not None or rest is not None:
+                    sample = work.inputs.shape[1:]
+                    validation = self._validation(compiled, validation_data, rest, size, validation_steps, sample)
+                trainer = self._trainer_for(self._network_for_data("fit", work.inputs), compiled)
+                runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=work.steps)
+                return self._fit(trainer, compiled, work, validation, range(initial_epoch, epochs), frequency, runner)
+            finally:
+                work.close()
+                if validation is not None:
+                    validation.close()
 
-    def _measure(
-        self, trainer: NativeTrainer, data: arrays.Dataset, batch_size: int, steps: int | None, runner: Any
-    ) -> dict[str, float]:
-        """Evaluates during fit: the same callbacks, no bar."""
-        count = math.ceil(len(data) / batch_size)
-        self.stop_evaluating = False
-        runner.on_test_begin()
-        logs = loops.evaluate(
-            trainer, data, batch_size, min(steps or count, count), runner, lambda: self.stop_evaluating
-        )
-        runner.on_test_end(dict(sorted(logs.items())))
-        return logs
-
-    def _validation(self, compiled: Compiled, data: Any, sample: tuple[int, ...]) -> arrays.Dataset:
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            _messages.fail("fit", "validation_data", "(x, y) or (x, y, sample_weight)", type(data).__name__)
-        inputs = arrays.as_inputs("fit: validation_data", data[0])
-        weights = data[2] if len(data) == 3 else None
-        return self._dataset("fit: validation_data", compiled, inputs, data[1], weights, None, sample)
+    def _fit(
+        self,
+        trainer: NativeTrainer,
+        compiled: Compiled,
+        work: loops.Work,
+        validation: loops.Work | None,
+        epochs: range,
+        frequency: Callable[[int], bool],
+        runner: Any,
+    ) -> Any:
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        self._initial_epoch = None
+        runner.on_train_begin()
+        if self._initial_epoch is not None:
+            epochs = range(self._initial_epoch, epochs.stop)
+        for epoch in epochs:
+            runner.on_epoch_begin(epoch)
+            # A callback may have frozen layers or moved variables since the last epoch.
+            trainer = self._trainer_for(self._current_network(), compiled)
+            measured = work.run(trainer, callbacks=runner, stopped=lambda: self.stop_training)
+            if work.ended():
+                warnings.warn(
+                    f"fit: x: expected batches for {epochs.stop - epochs.start} epochs, received a source that ran out "
+                    f"of data after {epoch - epochs.start}: training ends",
+                    stacklevel=3,
+                )
+                break
+            logs = measured
+            if validation is not None and frequency(epoch + 1):
+                self.stop_evaluating = False
+                runner.on_test_begin()
+                measured = validation.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
+                runner.on_test_end(dict(sorted(measured.items())))
+                logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
+            runner.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        runner.on_train_end(logs)
+        return _history(runner, self)
 
     # --- evaluate and predict ------------------------------------------------------------------------------------
 
@@ -272,7 +355,7 @@ class TrainingMethods:
         """Measures loss and metrics, in inference mode.
 
         Args:
-            x, y, sample_weight: data as for `fit`.
+            x, y, sample_weight: data as for `fit`, arrays or something that yields batches.
             batch_size: samples a step; 32 by default.
             verbose: as for `fit`.
             steps: batches to measure; all by default.
@@ -288,19 +371,24 @@ class TrainingMethods:
         with self._training_lock:
             compiled = self._require_compiled("evaluate")
             level = _verbosity("evaluate", verbose)
-            inputs = arrays.as_inputs("evaluate", x)
-            data = self._dataset("evaluate", compiled, inputs, y, sample_weight, None)
-            size = _batch_size("evaluate", "batch_size", batch_size, len(data), steps)
-            count = math.ceil(len(data) / size)
-            count = min(_steps("evaluate", "steps", steps) or count, count)
-            trainer = self._trainer_for(self._network_for_data("evaluate", inputs), compiled)
-            runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=count)
-            self.stop_evaluating = False
-            runner.on_test_begin()
-            logs = loops.evaluate(trainer, data, size, count, runner, lambda: self.stop_evaluating)
+            count = steps_of("evaluate", "steps", steps)
+            if batches.yields_batches(x, y):
+                work = self._batch_work("evaluate", compiled, x, y, sample_weight, None, count, False)
+            else:
+                inputs = arrays.as_inputs("evaluate", x)
+                data = self._dataset("evaluate", compiled, inputs, y, sample_weight, None)
+                work = loops.measuring(
+                    data, batch_size_of("evaluate", "batch_size", batch_size, len(data), count), count
+                )
+            with contextlib.closing(work):
+                trainer = self._trainer_for(self._network_for_data("evaluate", work.inputs), compiled)
+                runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=work.steps)
+                self.stop_evaluating = False
+                runner.on_test_begin()
+                logs = work.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
             ordered = dict(sorted(logs.items()))
             runner.on_test_end(ordered)
-            return ordered if return_dict else _flat(logs)
+            return ordered if return_dict else flat(logs)
 
     def predict(
         self,
@@ -313,7 +401,8 @@ class TrainingMethods:
         """The model's outputs, in inference mode.
 
         Args:
-            x: (n, *input shape) array of any real dtype; read in place.
+            x: (n, *input shape) array of any real dtype, read in place; or something that yields batches, of which labels
+                are passed over.
             batch_size: samples a step; 32 by default.
             verbose: as for `fit`.
             steps: batches to predict; all by default.
@@ -330,10 +419,12 @@ class TrainingMethods:
             if outputs is not None:
                 return outputs
         level = _verbosity("predict", verbose)
+        if batches.yields_batches(x):
+            return self._predict_batches(x, level, steps_of("predict", "steps", steps), callbacks)
         inputs = arrays.as_inputs("predict", x)
-        size = _batch_size("predict", "batch_size", batch_size, len(inputs), steps)
+        size = batch_size_of("predict", "batch_size", batch_size, len(inputs), steps)
         count = math.ceil(len(inputs) / size)
-        count = min(_steps("predict", "steps", steps) or count, count)
+        count = min(steps_of("predict", "steps", steps) or count, count)
         network = self._network_for_data("predict", inputs)
         if not level and callbacks is None and count == 1:
             return network.native.predict(inputs, size, 0, min(size, len(inputs)))
@@ -344,80 +435,30 @@ class TrainingMethods:
         runner.on_predict_end()
         return outputs
 
+    def _predict_batches(self, x: Any, level: int, steps: int | None, callbacks: Any) -> NDArray[np.float32]:
+        """`predict` of what yields batches; labels among them are passed over."""
+        feed = feed_of("predict", x, None, None, steps, False)
+
+        def prepare(x: Any) -> NDArray[Any]:
+            inputs = arrays.as_inputs("predict", x)
+            if self._input_layer is not None:
+                arrays.check_input_shape("predict", inputs, self._input_layer.sample_shape)
+            return inputs
+
+        with contextlib.closing(feed):
+            network = self._network_for_data("predict", prepare(feed.peek()[0]))
+            runner = loops.callback_list(callbacks, self, False, verbose=level, epochs=1, steps=feed.steps)
+            self.stop_predicting = False
+            runner.on_predict_begin()
+            outputs = loops.predict_batches(network, feed, prepare, runner, lambda: self.stop_predicting)
+            runner.on_predict_end()
+            return outputs
+
     def _predict_usual(self, x: Any) -> NDArray[np.float32] | None:
         """The outputs of one batch that needs no checks, None for all others."""
         if type(x) is not np.ndarray or x.ndim < 2 or len(x) > 32 or self._usual_version != Structure.version:
             return None
         return self._usual(x)
-
-    # --- one batch -----------------------------------------------------------------------------------------------
-
-    def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
-    ) -> Any:
-        """Takes one step on one batch.
-
-        Args:
-            x, y, sample_weight, class_weight: the batch, as for `fit`.
-            return_dict: whether the result is {name: value}.
-
-        Returns:
-            [loss, metric, ...] of the batch before the step; the loss alone where there are no metrics.
-
-        Raises:
-            ValueError: data that do not fit; nothing changed.
-        """
-        with self._training_lock:
-            data, trainer = self._batch("train_on_batch", x, y, sample_weight, class_weight)
-            logs, outputs = self._batch_logs(trainer, data)
-            sums = trainer.native.train(
-                data.x, data.y, data.sample_weight, None, 0, len(data), len(data), trainer.begin(), 1, math.inf, outputs
-            )
-            trainer.end()
-            return _batch_result(logs, sums, data, outputs, return_dict)
-
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Measures one batch, in inference mode.
-
-        Args:
-            x, y, sample_weight: the batch, as for `fit`.
-            return_dict: whether the result is {name: value}.
-
-        Returns:
-            [loss, metric, ...]; the loss alone where there are no metrics.
-
-        Raises:
-            ValueError: data that do not fit.
-        """
-        with self._training_lock:
-            data, trainer = self._batch("test_on_batch", x, y, sample_weight, None)
-            logs, outputs = self._batch_logs(trainer, data)
-            sums = trainer.native.evaluate(data.x, data.y, data.sample_weight, 0, len(data), len(data), outputs)
-            return _batch_result(logs, sums, data, outputs, return_dict)
-
-    def predict_on_batch(self, x: Any) -> NDArray[np.float32]:
-        """The outputs of one batch, in inference mode: (n, *output shape) float32."""
-        inputs = arrays.as_inputs("predict_on_batch", x)
-        return self._network_for_data("predict_on_batch", inputs).native.predict(inputs, len(inputs))
-
-    def _profile_training(self, x: Any, y: Any, sample_weight: Any, seconds: float) -> list[dict[str, Any]]:
-        """The native times of one training batch, without the optimizer."""
-        with self._training_lock:
-            data, trainer = self._batch("profile", x, y, sample_weight, None)
-            return trainer.native.profile(data.x, data.y, data.sample_weight, seconds)
-
-    def _batch(
-        self, operation: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
-    ) -> tuple[arrays.Dataset, NativeTrainer]:
-        compiled = self._require_compiled(operation)
-        inputs = arrays.as_inputs(operation, x)
-        data = self._dataset(operation, compiled, inputs, y, sample_weight, class_weight)
-        return data, self._trainer_for(self._network_for_data(operation, inputs), compiled)
-
-    def _batch_logs(self, trainer: NativeTrainer, data: arrays.Dataset) -> tuple[Logs, NDArray[np.float32] | None]:
-        logs = Logs(trainer.metrics)
-        shape = (len(data), *trainer.network.output_shape)
-        return logs, np.empty(shape, np.float32) if logs.needs_outputs else None
 
     # --- shared --------------------------------------------------------------------------------------------------
 
@@ -428,49 +469,13 @@ class TrainingMethods:
             _messages.fail(operation, "loss", "a loss given to compile()", None)
         return self._compiled
 
-    def _dataset(
-        self,
-        operation: str,
-        compiled: Compiled,
-        x: NDArray[Any],
-        y: Any,
-        sample_weight: Any,
-        class_weight: Any,
-        sample: tuple[int, ...] | None = None,
-    ) -> arrays.Dataset:
-        """Checked data for this model, which may not be built yet; builds nothing."""
-        if self._input_layer is not None:
-            sample = self._input_layer.sample_shape
-        sample = x.shape[1:] if sample is None else sample
-        arrays.check_input_shape(operation, x, sample)
-        output_shape = self._output_for(sample)
-        compiled.check_output(output_shape)
-        return arrays.prepare(operation, x, y, sample_weight, class_weight, output_shape, compiled.loss_kind)
-
     def _trainer_for(self, network: BuiltNetwork, compiled: Compiled) -> NativeTrainer:
         """The trainer, made again where network, compile or the trained variables changed."""
         trainable = self.trainable_weights
-        if self._trainer is None or not self._trainer.serves(network, compiled, trainable):
-            self._trainer = NativeTrainer(network, compiled, trainable, self._trainer)
-        return self._trainer
-
-
-def _columns(data: arrays.Dataset) -> tuple[Any, ...]:
-    return data.x, data.y, data.labels, data.sample_weight
-
-
-def _dataset_of(columns: Sequence[Any]) -> arrays.Dataset:
-    return arrays.Dataset(*columns)
-
-
-def _batch_size(operation: str, argument: str, value: Any, samples: int, steps: Any) -> int:
-    if value is not None:
-        return _messages.integer(operation, argument, value)
-    return math.ceil(samples / _messages.integer(operation, "steps", steps)) if steps is not None else 32
-
-
-def _steps(operation: str, argument: str, value: Any) -> int | None:
-    return None if value is None else _messages.integer(operation, argument, value)
+        trainer = self._trainer
+        if not isinstance(trainer, NativeTrainer) or not trainer.serves(network, compiled, trainable):
+            trainer = self._trainer = NativeTrainer(network, compiled, trainable, trainer)
+        return trainer
 
 
 def _verbosity(operation: str, value: Any) -> int:
@@ -494,17 +499,3 @@ def _history(runner: Any, model: Any) -> Any:
         if isinstance(callback, History):
             model.history = callback
     return model.history
-
-
-def _flat(logs: dict[str, float]) -> Any:
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
-
-
-def _batch_result(
-    logs: Logs, sums: Any, data: arrays.Dataset, outputs: NDArray[np.float32] | None, return_dict: bool
-) -> Any:
-    logs.add(sums)
-    if outputs is not None:
-        logs.add_outputs(data, slice(None), outputs, len(data))
-    return logs.sorted() if return_dict else _flat(logs.values())

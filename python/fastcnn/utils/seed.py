@@ -6,7 +6,11 @@ separate streams, so that drawing a seed more (another layer) does not change th
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +28,14 @@ def _streams(seed: int | None) -> tuple[np.random.Philox, np.random.Generator]:
 
 # Made at the first use: numpy.random takes longer to import than the rest of fastcnn's Python.
 _current: tuple[np.random.Philox, np.random.Generator] | None = None
+_own = threading.local()  # a thread's streams inside `local_seed`
 
 
 def _streams_in_use() -> tuple[np.random.Philox, np.random.Generator]:
     global _current
+    own: tuple[np.random.Philox, np.random.Generator] | None = getattr(_own, "streams", None)
+    if own is not None:
+        return own
     if _current is None:
         _current = _streams(None)
     return _current
@@ -66,6 +74,45 @@ def set_random_seed(seed: int) -> None:
     python_random.seed(value)
     np.random.seed(value)  # noqa: NPY002 (users draw from it)
     _current = _streams(value)
+
+
+@contextlib.contextmanager
+def local_seed(seed: int) -> Iterator[None]:
+    """Inside, this thread draws from streams of that seed; the global ones and other threads' stay as they are.
+
+    >>> def drawn():
+    ...     with local_seed(3):
+    ...         return next_seed()
+    >>> drawn() == drawn()
+    True
+    """
+    before = getattr(_own, "streams", None)
+    _own.streams = _streams(seed)
+    try:
+        yield
+    finally:
+        _own.streams = before
+
+
+def get_shuffle_state() -> dict[str, Any]:
+    """The state of the generator for shuffling, as numbers and arrays of numbers."""
+    state = numpy_generator().bit_generator.state
+    return {**{k: v for k, v in state.items() if k not in ("bit_generator", "state")}, **state["state"]}
+
+
+def set_shuffle_state(values: Mapping[str, Any]) -> None:
+    """Goes on from what `get_shuffle_state` returned.
+
+    >>> state = get_shuffle_state()
+    >>> first = numpy_generator().permutation(5)
+    >>> set_shuffle_state(state)
+    >>> bool((numpy_generator().permutation(5) == first).all())
+    True
+    """
+    inner = {name: np.asarray(values[name], np.uint64) for name in ("counter", "key")}
+    numbers = {name: int(values[name]) for name in ("buffer_pos", "has_uint32", "uinteger")}
+    buffer = np.asarray(values["buffer"], np.uint64)
+    numpy_generator().bit_generator.state = {"bit_generator": "Philox", "state": inner, "buffer": buffer, **numbers}
 
 
 def next_seed() -> int:

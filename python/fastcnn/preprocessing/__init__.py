@@ -1,0 +1,7 @@
+"""Keras's older places of the functions that prepare data; `fastcnn.utils` has them too."""
+
+from fastcnn.preprocessing import image as image
+from fastcnn.preprocessing import sequence as sequence
+from fastcnn.utils import image_dataset_from_directory as image_dataset_from_directory
+
+__all__ = ["image", "image_dataset_from_directory", "sequence"]

@@ -1,0 +1,24 @@
+"""The examples that need no download run from start to end."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "needs", "shown"),
+    [
+        ("shirts_with_callbacks", None, "test accuracy: 0."),
+        ("cross_validation", "sklearn", "Cross-validation: 0.8"),
+        ("image_folder", "PIL", "Using 480 files for validation."),
+    ],
+)
+def test_example(project_root, name, needs, shown):
+    if needs is not None:
+        pytest.importorskip(needs)
+    path = project_root / "examples" / f"{name}.py"
+    result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0, result.stderr
+    assert shown in result.stdout
