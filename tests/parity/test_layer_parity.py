@@ -262,3 +262,32 @@ def test_wrong_arguments_raise_kerass_type_of_error(name: str, arguments: dict[s
         getattr(keras.layers, name)(**arguments)
     with pytest.raises(theirs.type, match="expected .*, received"):
         getattr(fastcnn.layers, name)(**arguments)
+
+
+FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("relu", {"negative_slope": 0.1, "max_value": 1.0, "threshold": 0.3}),
+    ("leaky_relu", {"negative_slope": 0.4}),
+    ("elu", {"alpha": 0.5}),
+    ("celu", {"alpha": 0.5}),
+    ("gelu", {"approximate": True}),
+    ("hard_shrink", {"threshold": 0.2}),
+    ("soft_shrink", {"threshold": 0.2}),
+    ("squareplus", {"b": 2}),
+    ("threshold", {"threshold": 0.1, "default_value": 3.0}),
+    ("softmax", {"axis": 1}),
+    ("log_softmax", {"axis": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), FUNCTIONS)
+def test_activation_functions_with_arguments(name: str, arguments: dict[str, Any]) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32) * 2
+    expected = getattr(keras.activations, name)(torch.tensor(x), **arguments).numpy()
+    np.testing.assert_allclose(getattr(fastcnn.activations, name)(x, **arguments), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_activations_by_name_are_kerass() -> None:
+    for name in dir(keras.activations):
+        if name in ("glu", "sparsemax", "get", "serialize", "deserialize") or name.startswith("_"):
+            continue
+        assert fastcnn.activations.get(name).__name__ == keras.activations.get(name).__name__, name
