@@ -124,7 +124,7 @@ def test_an_epoch_of_training(network: Any) -> None:
 
 def test_nested_models_have_kerass_shapes_weights_and_lists() -> None:
     ours, theirs = pair(nested)
-    assert [layer.name for layer in ours.layers][0] == "features"
+    assert ours.layers[0].name == "features"
     assert ours.output_shape == theirs.output_shape and ours.count_params() == theirs.count_params()
     assert [v.shape for v in ours.weights] == [tuple(v.shape) for v in theirs.weights]
     assert ours.get_layer("features").output_shape[1:] == tuple(theirs.get_layer("features").output_shape[1:])
