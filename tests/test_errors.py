@@ -93,6 +93,12 @@ def message_of(action):
     return str(caught.value)
 
 
+def test_noise_that_divides_by_what_is_kept_refuses_to_drop_all():
+    for layer in (layers.AlphaDropout(1.0, name="noise"), layers.GaussianDropout(1.0, name="noise")):
+        with pytest.raises(ValueError, match=r"^noise: rate: expected a number below 1, received 1\.0$"):
+            layer(np.ones((2, 3)), training=True)
+
+
 @pytest.mark.parametrize(("make", "message"), CONSTRUCTORS)
 def test_constructor_refuses(make, message):
     assert re.sub(r"^sequential(_\d+)?:", "net:", message_of(make)) == message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import Any
 
@@ -20,6 +21,14 @@ class Structure:
     def changed(cls) -> None:
         """A variable moved, or a layer or model would describe itself differently."""
         cls.version += 1
+
+
+class _Running(threading.local):
+    python_layer = False
+
+
+# Whether this thread computes a layer written in Python for a native plan, which holds the variables' locks.
+Running = _Running()
 
 
 class Variable:
@@ -101,7 +110,13 @@ class Variable:
 
         Raises:
             ValueError: another shape, or not numbers.
+            RuntimeError: called by a layer written in Python while a model runs it.
         """
+        if Running.python_layer:
+            raise RuntimeError(
+                f"{self.path}.assign: expected no call from a layer's call() or backward(), which run while the model's "
+                "weights are in use"
+            )
         parameters, index = self._binding
         parameters.assign(index, self._checked(value))
 

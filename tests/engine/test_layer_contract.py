@@ -272,6 +272,21 @@ def test_training_steps_lower_the_loss(cls: Any, arguments: Any, shape: Any, wei
 
 
 @each_case
+def test_training_gives_the_same_bits_on_any_number_of_threads(
+    cls: Any, arguments: Any, shape: Any, weights: Any
+) -> None:
+    x, y = inputs((int(np.prod(shape)),), 48), inputs((2,), 48)
+    found = []
+    for threads in (1, 2, 4):
+        _core.set_num_threads(threads)
+        model = between_dense(make(cls, arguments), shape)
+        model.fit(x, y, batch_size=32, epochs=2, verbose=0)
+        found.append([*model.get_weights(), model.predict(x, verbose=0), np.float64(model.evaluate(x, y, verbose=0))])
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other))
+
+
+@each_case
 def test_weights_go_out_and_in(cls: Any, arguments: Any, shape: Any, weights: Any, tmp_path: Path) -> None:
     """By set_weights, and through a file; a wrong list changes nothing."""
     source, target = (keras.Sequential([keras.Input(shape), cls(**arguments)]) for _ in range(2))

@@ -134,6 +134,24 @@ def test_gradient_of_the_layers_below_agrees_with_finite_differences() -> None:
     assert (losses[0] - losses[1]) / (2 * h) == pytest.approx(float((gradient**2).sum()), rel=2e-2)
 
 
+def test_weights_are_made_once_where_another_class_builds_them() -> None:
+    class Base(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.weight = self.add_weight((input_shape[-1],), "ones", "weight")
+
+    class Derived(Base):
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.weight
+
+    for built_first in (False, True):
+        layer = Derived()
+        if built_first:
+            layer.build((None, 3))
+        layer(np.ones((2, 3)))
+        layer(np.ones((2, 3)))
+        assert layer.built and [v.name for v in layer.weights] == ["weight"]
+
+
 def test_called_alone_built_and_configured() -> None:
     layer = Shift(name="mine")
     x = np.arange(6, dtype=np.float64).reshape(2, 3)
@@ -203,6 +221,20 @@ def test_without_backward_it_predicts_and_training_says_what_is_missing() -> Non
     made.layers[0].trainable = False
     made.compile(optimizer="sgd", loss="mse")
     made.fit(x, y, verbose=0)  # nothing below it is trained: no gradient is asked for
+
+
+def test_assigning_a_variable_in_a_call_is_refused_and_does_not_hang() -> None:
+    class Counting(Shift):
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            self.offset.assign(self.offset.numpy() + 1)
+            return inputs
+
+    layer = Shift()
+    made = model(layer)
+    made.layers[2].__class__ = Counting
+    with pytest.raises(RuntimeError, match=r"offset\.assign: expected no call from a layer's call\(\)"):
+        made.predict(data()[0], verbose=0)
+    layer.offset.assign(np.ones(3))  # outside it works
 
 
 def test_wrong_gradients_are_refused() -> None:

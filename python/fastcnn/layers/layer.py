@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastcnn import _core, _messages, config, initializers, regularizers
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
-from fastcnn.variables import Structure, Variable
+from fastcnn.variables import Running, Structure, Variable
 
 Shape = Sequence[int | None]
 
@@ -47,7 +48,7 @@ class Layer:
     A layer of your own is a subclass with `call`, which computes the output from a batch with NumPy, and, to be trained or to
     stand above trained layers, `backward`, which gives the gradients. Variables are made in `build` by `add_weight`. The
     native plan stops at such a layer and hands it the whole batch, so it costs what its NumPy costs; what stands before
-    and after it stays native. Neither method may assign variables.
+    and after it stays native. Neither method may assign variables: the plan that calls them holds their locks.
 
     Args:
         name: unique in a model; made from the class's name by default.
@@ -79,7 +80,7 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "build" in cls.__dict__ and "call" in cls.__dict__:
+        if "build" in cls.__dict__ and not hasattr(cls, "fit"):  # a model builds its layers
             cls.build = _built_once(cls.__dict__["build"])  # type: ignore[method-assign]
 
     def __init__(
@@ -171,10 +172,12 @@ class Layer:
 
     def _host_forward(self, inputs: NDArray[np.float32], training: bool) -> Any:
         takes_training = "training" in inspect.signature(self.call).parameters
-        return self.call(inputs, training=training) if takes_training else self.call(inputs)
+        with _python_layer():
+            return self.call(inputs, training=training) if takes_training else self.call(inputs)
 
     def _host_backward(self, inputs: NDArray[np.float32], gradient: NDArray[np.float32]) -> tuple[Any, list[Any]]:
-        found = self.backward(inputs, gradient)
+        with _python_layer():
+            found = self.backward(inputs, gradient)
         by_inputs, by_variables = found if isinstance(found, tuple) else (found, [])
         variables = self._trainable_variables
         if len(by_variables) != len(variables):
@@ -421,6 +424,15 @@ def _input_shape_argument(kind: str, kwargs: dict[str, Any]) -> tuple[int, ...] 
     if (value := kwargs.pop("input_shape", None)) is not None:
         found = _messages.shape(kind, "input_shape", value)
     return found
+
+
+@contextlib.contextmanager
+def _python_layer() -> Iterator[None]:
+    before, Running.python_layer = Running.python_layer, True
+    try:
+        yield
+    finally:
+        Running.python_layer = before
 
 
 def _built_once(build: Callable[..., Any]) -> Callable[..., None]:

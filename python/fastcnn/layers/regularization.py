@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -64,6 +65,8 @@ class BaseDropout(RandomLayer):
         if self._kind == "dropout" and shape == sample and not shared:
             graph.dropout(self.name, rate=self.rate, seed=seed)
         elif self.rate > 0.0:
+            if self._kind != "dropout" and self.rate == 1.0:
+                _messages.fail(self.name, "rate", "a number below 1", self.rate)
             whole = tuple(size if n is None else n for n, size in zip(shape, sample))
             graph.noise(self.name, kind=self._kind, rate=self._strength(), seed=seed, noise_shape=whole, shared=shared)
 
@@ -169,7 +172,7 @@ class GaussianDropout(BaseDropout):
     _kind = "gaussian_dropout"
 
     def _strength(self) -> float:
-        return float("inf") if self.rate == 1.0 else (self.rate / (1.0 - self.rate)) ** 0.5
+        return math.sqrt(self.rate / (1.0 - self.rate))
 
 
 class SpatialDropout1D(BaseDropout):
