@@ -237,6 +237,14 @@ def test_assigning_a_variable_in_a_call_is_refused_and_does_not_hang() -> None:
     layer.offset.assign(np.ones(3))  # outside it works
 
 
+def test_a_native_layers_call_cannot_be_replaced_unnoticed() -> None:
+    with pytest.raises(TypeError, match="Doubled: call: expected a subclass of Layer"):
+
+        class Doubled(layers.Dense):
+            def call(self, inputs: Any) -> Any:
+                return 2 * inputs
+
+
 def test_wrong_gradients_are_refused() -> None:
     class Wrong(Shift):
         def call(self, inputs: Any, training: bool = False) -> Any:

@@ -80,6 +80,11 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "call" in cls.__dict__ and cls.describe is not Layer.describe:
+            raise TypeError(
+                f"{cls.__name__}: call: expected a subclass of Layer, received one of a layer that computes natively and "
+                "would not call it; hold that layer as an attribute and call it inside"
+            )
         if "build" in cls.__dict__ and not hasattr(cls, "fit"):  # a model builds its layers
             cls.build = _built_once(cls.__dict__["build"])  # type: ignore[method-assign]
 
