@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fastcnn._lazy import Lazy
+
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     """Returns the known names, those that look like `name` first (letter case ignored), the others in order."""
@@ -36,7 +38,8 @@ class Registry:
     Args:
         module: the module's public name, such as `losses`; it opens the error sentences.
         kind: what one object is called, such as `loss`.
-        objects: name -> class or function. All names are accepted.
+        objects: name -> class or function, or `Lazy` for one whose module is imported when it is wanted. All names are
+            accepted.
         shown: the names that error sentences list; all of `objects` by default.
         fold_case: whether letter case is ignored (optimizers).
     """
@@ -69,13 +72,14 @@ class Registry:
         if custom_objects and name in custom_objects:
             return custom_objects[name]
         try:
-            return self._objects[self._key(name)]
+            found = self._objects[self._key(name)]
         except KeyError:
             names = listing(nearest_first(name, self._shown))
             raise ValueError(
                 f"{self.module}.{operation}: identifier: expected the name of {self._a_kind}, one of {names}, "
                 f"received {name!r}"
             ) from None
+        return found.load() if isinstance(found, Lazy) else found
 
     def serialize(self, value: Any) -> dict[str, Any]:
         """Returns `{"class_name": ..., "config": ...}` for an object with `get_config`."""
