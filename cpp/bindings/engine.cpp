@@ -2,13 +2,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <map>
 #include <mutex>
 #include <shared_mutex>
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/engine.h"
+#include "bindings/function_names.h"
 #include "engine/network.h"
 
 namespace fastcnn {
@@ -16,19 +16,6 @@ namespace fastcnn {
 using bindings::Argument;
 
 namespace {
-
-ActivationName activation_of(const std::string& layer, const std::string& kind) {
-    static const std::map<std::string, ActivationName> names = {
-        {"linear", ActivationName::linear},   {"relu", ActivationName::relu},
-        {"sigmoid", ActivationName::sigmoid}, {"tanh", ActivationName::tanh},
-        {"softmax", ActivationName::softmax}, {"log_softmax", ActivationName::log_softmax}};
-    const auto found = names.find(kind);
-    require(
-        found != names.end(), layer,
-        ": activation: expected 'linear', 'relu', 'sigmoid', 'tanh', 'softmax' or 'log_softmax', received '",
-        kind, "'");
-    return found->second;
-}
 
 void check_index(const Parameters& p, int index) {
     require(index >= 0 && index < p.count(), "Parameters: index: expected an integer below ", p.count(),
@@ -67,6 +54,7 @@ void bind_graph(py::module_& module) {
     py::class_<Graph> graph(module, "Graph");
     graph.def(py::init<Shape>(), py::arg("input_shape"))
         .def_property_readonly("output_shape", [tuple](const Graph& g) { return tuple(g.output_shape()); })
+        .def("operations", operations_of)
         .def(
             "conv2d",
             [tuple](Graph& g, const std::string& name, std::int64_t filters, Pair kernel_size, Pair strides,

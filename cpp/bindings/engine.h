@@ -25,6 +25,9 @@ py::list profile_as_list(const Profile& profile);
 Padding padding_of(const std::string& layer, const std::string& name);
 bool is_average(const std::string& layer, const std::string& kind);
 
+// What Graph.operations() returns.
+py::list operations_of(const Graph& graph);
+
 // The graph's operations on single samples.
 void bind_sample_ops(py::class_<Graph>& graph);
 void bind_trainer(py::module_& module);

@@ -51,6 +51,10 @@ class Graph:
     def __init__(self, input_shape: tuple[int, ...]) -> None: ...
     @property
     def output_shape(self) -> tuple[int, ...]: ...
+    def operations(self) -> list[dict[str, Any]]:
+        """What was appended, a dict each: kind, layer, input_shape and output_shape (of one sample), parameters (index by role,
+        absent ones left out), attributes (numbers, strings, tuples; a window of one axis is a dict of size, stride,
+        dilation, inputs, outputs, pad_begin, pad_end; the taps of one are a dict of inputs and the arrays begin, index, weight)."""
     def conv2d(
         self,
         name: str,

@@ -390,7 +390,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: graph(8).activation("act", kind="gelu"),
-        "act: activation: expected 'linear', 'relu', 'sigmoid', 'tanh', 'softmax' or 'log_softmax', received 'gelu'",
+        "act: kind: expected one of 'linear', 'relu', 'sigmoid', 'tanh', 'softmax', 'log_softmax', received 'gelu'",
     ),
     (
         lambda: graph(8).reshape("flat", target_shape=(3, -1)),
