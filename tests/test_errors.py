@@ -45,7 +45,8 @@ CONSTRUCTORS = [
     (lambda: layers.Dense(4, colour=3), "Dense: colour: unknown argument, received 3"),
     (
         lambda: layers.Dense(4, dtype="float16"),
-        "Dense: dtype: expected None or 'float32' (fastcnn supports no other), received 'float16'",
+        "Dense: dtype: expected 'float32', 'mixed_bfloat16' or 'mixed_float16': variables are float32 in fastcnn, "
+        "received 'float16'",
     ),
     (
         lambda: layers.Dense(4, input_shape=(-3,)),
@@ -347,12 +348,14 @@ def test_unbuilt_model_cannot_save_or_count():
     ("name", "sentence"),
     [
         ("Model", "fastcnn has no attribute 'Model': models are Sequential; there is no functional API"),
-        ("nonsense", "fastcnn has no attribute 'nonsense'"),
+        ("nonsense", f"fastcnn has no attribute 'nonsense': it has {', '.join((*keras.__all__, *keras._WHEN_ASKED))}"),
+        ("Sequental", "fastcnn has no attribute 'Sequental'; the nearest thing that it has is 'Sequential'"),
+        ("__path_to_nowhere__", "fastcnn has no attribute '__path_to_nowhere__'"),
     ],
 )
 def test_names_of_keras_that_are_not_there(name, sentence):
     with pytest.raises(AttributeError) as caught:
         getattr(keras, name)
     assert str(caught.value) == sentence
-    with pytest.raises(AttributeError, match=r"has no 'LSTM'; the nearest thing that it has is 'Conv1D', "):
+    with pytest.raises(AttributeError, match=r"has no attribute 'LSTM'; the nearest thing that it has is 'Conv1D'"):
         _ = layers.LSTM

@@ -191,11 +191,13 @@ def test_channels_first_is_converted_at_the_edges_only():
 def test_what_is_not_there_names_the_nearest_thing():
     for name, nearest in {
         "LSTM": "Conv1D",
-        "MaxPooling3D": "MaxPooling1D",
+        "MaxPooling3D": "MaxPooling2D",
         "Lambda": "Layer",
         "conv2d": "Conv2D",
     }.items():
-        with pytest.raises(AttributeError, match=f"has no '{name}'; the nearest thing that it has is '{nearest}'"):
+        with pytest.raises(
+            AttributeError, match=f"has no attribute '{name}'; the nearest thing that it has is '{nearest}'"
+        ):
             getattr(layers, name)
 
 

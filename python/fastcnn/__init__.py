@@ -13,6 +13,7 @@ from fastcnn import (
     callbacks,
     config,
     datasets,
+    dtype_policies,
     initializers,
     layers,
     losses,
@@ -26,12 +27,15 @@ from fastcnn import (
     utils,
 )
 from fastcnn._core import __version__
+from fastcnn._lazy import nothing_called
 from fastcnn.config import show_config
 from fastcnn.layers.input_layer import Input
 from fastcnn.layers.layer import KerasTensor, Layer
 from fastcnn.models.sequential import Sequential
 from fastcnn.variables import Variable
 
+DTypePolicy = dtype_policies.DTypePolicy
+FloatDTypePolicy = dtype_policies.FloatDTypePolicy
 Initializer = initializers.Initializer
 Loss = losses.Loss
 Metric = metrics.Metric
@@ -39,6 +43,8 @@ Optimizer = optimizers.Optimizer
 Regularizer = regularizers.Regularizer
 
 __all__ = [
+    "DTypePolicy",
+    "FloatDTypePolicy",
     "Initializer",
     "Input",
     "KerasTensor",
@@ -54,6 +60,7 @@ __all__ = [
     "callbacks",
     "config",
     "datasets",
+    "dtype_policies",
     "initializers",
     "layers",
     "losses",
@@ -86,15 +93,20 @@ _ABSENT = {
     "backend": "there is one backend, the native one; see fastcnn.config and fastcnn.ops",
     "applications": "there are no pretrained models",
     "saving": "use Sequential.save_weights and Sequential.load_weights",
-    "mixed_precision": "all computing is in float32",
     "constraints": "constraints are not supported",
 }
 
 
+# Modules that are imported when somebody asks for them.
+_WHEN_ASKED = ("mixed_precision", "wrappers")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "wrappers":  # imports scikit-learn: only when somebody wants it
+    if name in _WHEN_ASKED:
         import importlib
 
-        return importlib.import_module("fastcnn.wrappers")
-    reason = f": {_ABSENT[name]}" if name in _ABSENT else ""
-    raise AttributeError(f"fastcnn has no attribute {name!r}{reason}")
+        return importlib.import_module(f"fastcnn.{name}")
+    return _absent(name)
+
+
+_absent = nothing_called("fastcnn", (*__all__, *_WHEN_ASKED), _ABSENT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Lazy:
@@ -52,3 +52,29 @@ def attach(
         return value
 
     return find
+
+
+def nothing_called(
+    package: str, names: Iterable[str], instead: Mapping[str, str] | None = None
+) -> Callable[[str], NoReturn]:
+    """The `__getattr__` of a module, or its `otherwise`, that says what there is in place of a name that is not there.
+
+    Args:
+        package: the module's own `__name__`.
+        names: what it has; the nearest to the name in question is named.
+        instead: a name that is not there -> the name that stands in for it, or a sentence.
+    """
+    known = list(names)
+
+    def refuse(name: str) -> NoReturn:
+        sentence = f"{package} has no attribute {name!r}"
+        if not name.startswith("_"):  # what looks modules over asks for many such names
+            import difflib
+
+            folded = {each.casefold(): each for each in reversed(known)}
+            near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, 1)]
+            hint = (instead or {}).get(name) or (near[0] if near else "it has " + ", ".join(known))
+            sentence += f"; the nearest thing that it has is {hint!r}" if hint in known else f": {hint}"
+        raise AttributeError(sentence)
+
+    return refuse

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from fastcnn import _core, _messages
+from fastcnn.dtype_policies import dtype_policy as dtype_policy
+from fastcnn.dtype_policies import set_dtype_policy as set_dtype_policy
+
+
+class _State:
+    """The settings that Python keeps; C++ keeps those of threads and kernels."""
+
+    image_data_format = "channels_last"
+    interactive_logging = True
+    traceback_filtering = True
+    max_epochs: int | None = None
+    max_steps_per_epoch: int | None = None
+
+
+def backend() -> str:
+    """The name of the backend: there is one.
+
+    >>> backend()
+    'fastcnn'
+    """
+    return "fastcnn"
 
 
 def floatx() -> str:
@@ -16,6 +38,17 @@ def floatx() -> str:
     return "float32"
 
 
+def set_floatx(value: str) -> None:
+    """Accepts "float32", which weights and activations are.
+
+    >>> set_floatx("float32")
+
+    Raises:
+        ValueError: another type.
+    """
+    _messages.only("set_floatx", "value", value, ("float32",))
+
+
 def epsilon() -> float:
     """The small number that keeps probabilities away from 0 and 1.
 
@@ -25,13 +58,144 @@ def epsilon() -> float:
     return 1e-7
 
 
+def set_epsilon(value: float) -> None:
+    """Accepts 1e-7, which native losses are compiled with.
+
+    >>> set_epsilon(1e-7)
+
+    Raises:
+        ValueError: another number.
+    """
+    _messages.only("set_epsilon", "value", value, (1e-7,))
+
+
 def image_data_format() -> str:
-    """The order of an image's axes.
+    """The order of an image's axes where a layer or function is given none.
 
     >>> image_data_format()
     'channels_last'
     """
-    return "channels_last"
+    return _State.image_data_format
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets the order of an image's axes for layers made from now on that are given none.
+
+    Args:
+        data_format: "channels_last" or "channels_first".
+
+    Raises:
+        ValueError: another word; nothing changed.
+
+    Example:
+        >>> set_image_data_format("channels_last")
+
+    See https://keras.io/api/utils/config_utils/
+    """
+    choices = ("channels_last", "channels_first")
+    _State.image_data_format = _messages.choice("set_image_data_format", "data_format", data_format, choices)
+
+
+def enable_interactive_logging() -> None:
+    """Has progress and messages written to standard output, as they are at first.
+
+    >>> enable_interactive_logging()
+    """
+    _State.interactive_logging = True
+
+
+def disable_interactive_logging() -> None:
+    """Has progress and messages go to the logger "fastcnn" (level INFO); `verbose="auto"` is then a line an epoch.
+
+    >>> disable_interactive_logging()
+    >>> is_interactive_logging_enabled()
+    False
+    >>> enable_interactive_logging()
+    """
+    _State.interactive_logging = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether progress and messages are written to standard output.
+
+    >>> is_interactive_logging_enabled()
+    True
+    """
+    return _State.interactive_logging
+
+
+def enable_traceback_filtering() -> None:
+    """Accepted for Keras's sake: there are no frames of a framework to filter."""
+    _State.traceback_filtering = True
+
+
+def disable_traceback_filtering() -> None:
+    """Accepted for Keras's sake: tracebacks are whole anyway."""
+    _State.traceback_filtering = False
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """What was asked for last.
+
+    >>> is_traceback_filtering_enabled()
+    True
+    """
+    return _State.traceback_filtering
+
+
+def max_epochs() -> int | None:
+    """The most epochs that `fit` makes, or None.
+
+    >>> max_epochs() is None
+    True
+    """
+    return _from_environment(_State.max_epochs, "KERAS_MAX_EPOCHS")
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Limits the epochs of every `fit`, for a quick trial of a long program; None lifts the limit.
+
+    The environment variable ``KERAS_MAX_EPOCHS`` does the same.
+
+    >>> set_max_epochs(2)
+    >>> max_epochs()
+    2
+    >>> set_max_epochs(None)
+    """
+    _State.max_epochs = None if max_epochs is None else _messages.integer("set_max_epochs", "max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """The most steps that `fit`, `evaluate` and `predict` make in an epoch, or None.
+
+    >>> max_steps_per_epoch() is None
+    True
+    """
+    return _from_environment(_State.max_steps_per_epoch, "KERAS_MAX_STEPS_PER_EPOCH")
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Limits the steps of every epoch, for a quick trial of a long program; None lifts the limit.
+
+    The environment variable ``KERAS_MAX_STEPS_PER_EPOCH`` does the same.
+
+    >>> set_max_steps_per_epoch(10)
+    >>> max_steps_per_epoch()
+    10
+    >>> set_max_steps_per_epoch(None)
+    """
+    if max_steps_per_epoch is not None:
+        _messages.integer("set_max_steps_per_epoch", "max_steps_per_epoch", max_steps_per_epoch)
+    _State.max_steps_per_epoch = max_steps_per_epoch
+
+
+def _from_environment(value: int | None, variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if value is not None or not text:
+        return value
+    if not text.isdecimal() or int(text) < 1:
+        _messages.fail("config", variable, "a positive integer", text)
+    return int(text)
 
 
 def enable_winograd() -> None:

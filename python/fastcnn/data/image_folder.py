@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcnn import _messages
+from fastcnn import _messages, config
 from fastcnn.data.py_dataset import ordered
 from fastcnn.data.resizing import METHODS, fit_image
 from fastcnn.utils.image import in_mode, pillow
@@ -161,7 +161,7 @@ def image_dataset_from_directory(
         follow_links: whether links to folders are followed.
         crop_to_aspect_ratio: whether pictures of other proportions are cropped instead of stretched.
         pad_to_aspect_ratio: whether they are padded with zeros instead.
-        data_format: "channels_last" (the default) or "channels_first".
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
         format: accepted as in Keras, without effect.
         verbose: whether the number of files is printed.
 
@@ -185,14 +185,14 @@ def image_dataset_from_directory(
         labels = label_mode = None
     _check(labels, label_mode, class_names, validation_split, subset, shuffle, seed, format)
     color_mode = _messages.choice(_OPERATION, "color_mode", color_mode, _CHANNELS)
+    chosen = config.image_data_format() if data_format is None else data_format
     decoding = Decoding(
         size=_messages.pair(_OPERATION, "image_size", image_size),
         color_mode=color_mode,
         interpolation=_messages.choice(_OPERATION, "interpolation", interpolation, METHODS),
         crop=_messages.flag(_OPERATION, "crop_to_aspect_ratio", crop_to_aspect_ratio),
         pad=_messages.flag(_OPERATION, "pad_to_aspect_ratio", pad_to_aspect_ratio),
-        channels_first=data_format is not None
-        and _messages.choice(_OPERATION, "data_format", data_format, ("channels_last", "channels_first"))
+        channels_first=_messages.choice(_OPERATION, "data_format", chosen, ("channels_last", "channels_first"))
         == "channels_first",
     )
     if decoding.crop and decoding.pad:

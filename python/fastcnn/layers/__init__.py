@@ -1,8 +1,6 @@
 """The layers of a Sequential model. See https://keras.io/api/layers/."""
 
-from typing import NoReturn
-
-from fastcnn._identifiers import nearest_first
+from fastcnn._lazy import nothing_called
 from fastcnn.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from fastcnn.layers.convolutional import Conv1D, Conv2D
 from fastcnn.layers.dense import Dense
@@ -136,9 +134,4 @@ _INSTEAD = {
 }
 
 
-def __getattr__(name: str) -> NoReturn:
-    nearest = _INSTEAD.get(name) or nearest_first(name, __all__)[0]
-    raise AttributeError(
-        f"fastcnn.layers has no {name!r}; the nearest thing that it has is {nearest!r}, all of them are "
-        f"{', '.join(__all__)}"
-    )
+__getattr__ = nothing_called(__name__, __all__, _INSTEAD)

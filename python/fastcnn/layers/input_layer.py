@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastcnn import _core, _messages
+from fastcnn import _core, _messages, config
 from fastcnn._network import ParameterList
 from fastcnn.layers.layer import KerasTensor, Layer
 
@@ -55,8 +55,13 @@ class InputLayer(Layer):
             batch_size = _messages.integer("InputLayer", "batch_size", batch_size)
         self.batch_shape: tuple[int | None, ...] = (batch_size, *sample)
         self.sample_shape = sample
-        self.dtype = str(dtype or "float32")
+        self._dtype = config.floatx() if dtype is None else str(dtype)
         self.built = True
+
+    @property
+    def dtype(self) -> str:
+        """The data's type."""
+        return self._dtype
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Nothing is computed."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn import _core, _messages, config, initializers, regularizers
+from fastcnn import _core, _messages, config, dtype_policies, initializers, regularizers
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
@@ -53,7 +53,8 @@ class Layer:
     Args:
         name: unique in a model; made from the class's name by default.
         trainable: whether the optimizer changes the layer's weights.
-        dtype: None or "float32".
+        dtype: number format: "float32", "mixed_bfloat16", "mixed_float16" (see `fastcnn.dtype_policies`), a `DTypePolicy`, its
+            configuration, or None for `config.dtype_policy()`.
         activity_regularizer: penalty on each sample's output, its mean over the batch added to the loss, or None.
         input_shape, input_dim, batch_input_shape: one sample's shape (with the batch size first for the last), where
             the layer is a Sequential model's first.
@@ -100,7 +101,7 @@ class Layer:
         kind = type(self).__name__
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             _messages.fail(kind, "name", "a string without '/'", name)
-        _messages.only(kind, "dtype", dtype, (None, "float32"))
+        self._dtype_policy = dtype_policies.for_layer(kind, "dtype", dtype)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._penalty(kind)
         self._input_shape_argument = _input_shape_argument(kind, kwargs)
@@ -108,7 +109,6 @@ class Layer:
             raise ValueError(f"{kind}: {key}: unknown argument, received {_messages.show(kwargs[key])}")
         self._trainable = _messages.flag(kind, "trainable", trainable)
         self.name = name or auto_name(kind)
-        self.dtype = "float32"
         self.built = False
         self._trainable_variables: list[Variable] = []
         self._non_trainable_variables: list[Variable] = []
@@ -247,7 +247,7 @@ class Layer:
             dtype: None or "float32".
             constraint: None.
         """
-        _messages.only(f"{self.name}.add_weight", "dtype", dtype, (None, "float32"))
+        dtype_policies.for_layer(f"{self.name}.add_weight", "dtype", dtype)
         _messages.only(f"{self.name}.add_weight", "constraint", constraint, (None,))
         value = _initializer(initializer)(tuple(shape), dtype="float32")
         path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
@@ -296,6 +296,39 @@ class Layer:
         Structure.changed()
         for variable in self._trainable_variables:
             variable.trainable = self._trainable
+
+    # --- number formats ------------------------------------------------------------------------------------------
+
+    @property
+    def dtype_policy(self) -> dtype_policies.DTypePolicy:
+        """The layer's policy; settable."""
+        return self._dtype_policy
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: Any) -> None:
+        self._dtype_policy = dtype_policies.for_layer(self.name, "dtype_policy", value)
+
+    @property
+    def dtype(self) -> str:
+        """The variables' dtype."""
+        return self._dtype_policy.variable_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The same as `dtype`."""
+        return self._dtype_policy.variable_dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """What the policy says; the computation itself is in float32."""
+        return self._dtype_policy.compute_dtype
+
+    @property
+    def input_dtype(self) -> str:
+        """The same as `compute_dtype`."""
+        return self._dtype_policy.compute_dtype
+
+    # --- weights' values -----------------------------------------------------------------------------------------
 
     def count_params(self) -> int:
         """The number of weights' elements.
@@ -405,7 +438,11 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""
-        settings: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        settings: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": dtype_policies.serialize(self._dtype_policy),
+        }
         if self.activity_regularizer is not None:
             settings["activity_regularizer"] = serialize(self.activity_regularizer)
         return settings

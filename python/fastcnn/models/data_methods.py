@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from fastcnn import _messages
+from fastcnn import _messages, config
 from fastcnn.data import arrays, batches
 from fastcnn.models import loops
 
@@ -119,5 +120,10 @@ def batch_size_of(operation: str, argument: str, value: Any, samples: int, steps
 
 
 def steps_of(operation: str, argument: str, value: Any) -> int | None:
-    """A positive number of steps, or None."""
-    return None if value is None else _messages.integer(operation, argument, value)
+    """A positive number of steps, at most `config.max_steps_per_epoch()`, or None."""
+    steps = None if value is None else _messages.integer(operation, argument, value)
+    limit = config.max_steps_per_epoch()
+    if limit is None or (steps is not None and steps <= limit):
+        return steps
+    warnings.warn(f"{operation}: {argument}: {limit}, as config.max_steps_per_epoch() says", stacklevel=3)
+    return limit

@@ -528,5 +528,4 @@ def _layer_from(entry: Any, custom_objects: Mapping[str, type[Layer]]) -> Layer:
     known.update(Sequential=Sequential, **custom_objects)
     if name not in known:
         _messages.fail("Sequential.from_config", "class_name", "a layer of fastcnn.layers or custom_objects", name)
-    config = {key: value for key, value in entry["config"].items() if key != "dtype" or name == "InputLayer"}
-    return known[name].from_config(config)  # type: ignore[no-any-return]
+    return known[name].from_config(dict(entry["config"]))  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcnn import _messages
+from fastcnn import _messages, config
 from fastcnn.callbacks import History
 from fastcnn.data import arrays, batches
 from fastcnn.models import loops
@@ -264,7 +264,7 @@ class TrainingMethods(OneBatchMethods):
         """
         with self._training_lock:
             compiled = self._require_compiled("fit")
-            epochs = _messages.integer("fit", "epochs", epochs, minimum=0)
+            epochs = _limited_epochs(_messages.integer("fit", "epochs", epochs, minimum=0))
             initial_epoch = _messages.integer("fit", "initial_epoch", initial_epoch, minimum=0)
             level = _verbosity("fit", verbose)
             frequency = _validation_epochs(validation_freq)
@@ -478,8 +478,18 @@ class TrainingMethods(OneBatchMethods):
         return trainer
 
 
+def _limited_epochs(epochs: int) -> int:
+    """`epochs`, or what `config.set_max_epochs` allows."""
+    limit = config.max_epochs()
+    if limit is None or epochs <= limit:
+        return epochs
+    warnings.warn(f"fit: epochs: {limit} instead of {epochs}, as config.max_epochs() says", stacklevel=3)
+    return limit
+
+
 def _verbosity(operation: str, value: Any) -> int:
-    level = 1 if isinstance(value, str) and value == "auto" else value
+    automatic = 1 if config.is_interactive_logging_enabled() else 2
+    level = automatic if isinstance(value, str) and value == "auto" else value
     if not isinstance(level, (int, np.integer, np.bool_)) or level not in (0, 1, 2):
         _messages.fail(operation, "verbose", "'auto', 0, 1 or 2", value)
     return int(level)

@@ -9,7 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn import _messages
+from fastcnn import _messages, config
 
 Floats: TypeAlias = NDArray[np.float32]
 IntOrPair: TypeAlias = int | Sequence[int]
@@ -85,8 +85,9 @@ def padding_name(operation: str, value: str) -> Padding:
 
 def channels_last(operation: str, data_format: str | None) -> None:
     """Refuses any other data format."""
-    if data_format not in (None, "channels_last"):
-        _messages.fail(operation, "data_format", "'channels_last'", data_format)
+    chosen = config.image_data_format() if data_format is None else data_format
+    if chosen != "channels_last":
+        _messages.fail(operation, "data_format", "'channels_last'", chosen)
 
 
 def axis_index(operation: str, axis: int, rank: int) -> int:

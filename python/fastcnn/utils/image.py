@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastcnn import _messages
+from fastcnn import _messages, config
 from fastcnn.data.resizing import METHODS, crop_box, resize
 
 _MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
@@ -103,7 +103,7 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: DTypeLike | No
 
     Args:
         img: the image, or an array of two or three axes.
-        data_format: "channels_last" (the default) or "channels_first".
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
         dtype: float32 by default.
 
     Returns:
@@ -134,7 +134,7 @@ def array_to_img(
 
     Args:
         x: (height, width, channels) array with 1, 3 or 4 channels.
-        data_format: "channels_last" (the default) or "channels_first".
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
         scale: whether the least value becomes 0 and the largest 255.
         dtype: of the arithmetic, float32 by default.
 
@@ -182,7 +182,7 @@ def save_img(
     Args:
         path: a path or a binary file.
         x: (height, width, channels) array with 1, 3 or 4 channels.
-        data_format: "channels_last" (the default) or "channels_first".
+        data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
         file_format: such as "png"; from the path's ending by default.
         scale: whether the least value becomes 0 and the largest 255.
         **kwargs: arguments for Pillow's `save`.
@@ -243,8 +243,5 @@ def smart_resize(
 
 
 def _channels_first(operation: str, data_format: str | None) -> bool:
-    if data_format is None:
-        return False
-    return (
-        _messages.choice(operation, "data_format", data_format, ("channels_last", "channels_first")) != "channels_last"
-    )
+    chosen = config.image_data_format() if data_format is None else data_format
+    return _messages.choice(operation, "data_format", chosen, ("channels_last", "channels_first")) != "channels_last"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from fastcnn import config
+
 
 def can_print(text: str) -> bool:
     """Returns whether standard output can write the text. A stream without an encoding (`StringIO`) can write all."""
@@ -20,6 +22,11 @@ def print_message(message: str, line_break: bool = True) -> None:
     Characters that the stream cannot write become question marks. Nothing is written where there is no standard output
     (`pythonw`).
     """
+    if not config.is_interactive_logging_enabled():
+        import logging
+
+        logging.getLogger("fastcnn").info(message)
+        return
     stream = sys.stdout
     if stream is None:
         return
