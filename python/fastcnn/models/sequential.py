@@ -146,7 +146,7 @@ class Sequential(TrainingMethods, Layer):
             before = input_layer.sample_shape
             for layer, after in zip(layers, shapes):
                 if not layer.built:
-                    layer.build((None, *before))
+                    layer.build((input_layer.batch_shape[0], *before))
                 before = after
         self._layers, self._input_layer, self._shapes = layers, input_layer, shapes
         self.built = bool(shapes)
@@ -174,13 +174,13 @@ class Sequential(TrainingMethods, Layer):
                     _messages.fail(f"{self.name}.build", "input_shape", "(batch size or None, *sample shape)", None)
                 self._maybe_build()
                 return
-            self._build_for(Layer._sample_shape(self, input_shape, "build"))
+            self._build_for(Layer._sample_shape(self, input_shape, "build"), input_shape[0])
 
-    def _build_for(self, sample: tuple[int, ...]) -> None:
+    def _build_for(self, sample: tuple[int, ...], batch_size: int | None = None) -> None:
         """Builds for samples of that shape; a model that knows its shape must agree."""
         with self._structure_lock:
             if self._input_layer is None:
-                self._change(self._layers, InputLayer(sample))
+                self._change(self._layers, InputLayer(sample, batch_size))
             elif self._input_layer.sample_shape != sample:
                 expected = f"the model's input shape {self._input_layer.batch_shape}"
                 _messages.fail(f"{self.name}.build", "input_shape", expected, (None, *sample))
@@ -401,13 +401,25 @@ class Sequential(TrainingMethods, Layer):
         Args:
             line_length: width in characters; 88 by default, or the terminal's if that is less.
             positions: where the columns end, as shares of the width.
-            print_fn: receives the text instead of standard output.
+            print_fn: receives the whole text at once instead of standard output.
             expand_nested: whether a model inside the model shows its layers.
             show_trainable: whether a column tells which layers are trained.
-            layer_range: names of the first and last layer to show.
+            layer_range: names of the first and last layer to show, as regular expressions.
+
+        Raises:
+            ValueError: no room for the columns, or no such layers.
+
+        Example:
+            >>> import fastcnn as keras
+            >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,), name="last")], name="tiny")
+            >>> lines = []
+            >>> model.summary(print_fn=lines.append)
+            >>> print(lines[0].splitlines()[-4])
+             Total params: 5 (20.00 B)
+
+        See https://keras.io/api/models/model/#summary-method
         """
-        text = summaries.render(self, line_length, positions, expand_nested, show_trainable, layer_range)
-        (print_fn or print)(text)
+        summaries.print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     def explain(self, batch_size: int = 32, training: bool = True) -> list[dict[str, Any]]:
         """Prints the native plan: each step's fused layers, kernel, instruction set, memory and work.

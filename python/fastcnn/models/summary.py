@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastcnn import _messages
+from fastcnn import _messages, config
+from fastcnn.utils.io import print_message
 
 if TYPE_CHECKING:
     from fastcnn.layers import Layer
@@ -14,33 +16,53 @@ if TYPE_CHECKING:
     from fastcnn.variables import Variable
 
 
-def render(
+def print_summary(
     model: Sequential,
     line_length: int | None,
     positions: Sequence[float] | None,
+    print_fn: Callable[[str], Any] | None,
     expand_nested: bool,
     show_trainable: bool,
     layer_range: Sequence[str] | None,
-) -> str:
-    """The text that `Sequential.summary` prints."""
-    header = ["Layer (type)", "Output Shape", "Param #"]
-    shares = list(positions or [0.45, 0.80, 1.0])
+) -> None:
+    """What `Sequential.summary` does: the table through rich, in colours on a terminal, to `print_fn` as plain text."""
+    import rich.console  # when somebody asks for a summary: importing it takes longer than importing fastcnn
+    import rich.table
+
+    header, justify = ["Layer (type)", "Output Shape", "Param #"], ["left", "left", "right"]
+    ends = list(positions or [0.45, 0.80, 1.0])
     width = 88
     if show_trainable:
         header.append("Trainable")
+        justify.append("center")
         width += 12
-        if positions is None:
-            shares = [0.9 * share for share in shares] + [1.0]
+        ends = [0.9 * end for end in ends] + [1.0]
     width = line_length or min(width, _terminal_columns() - 4)
-    if len(shares) != len(header):
-        _messages.fail("summary", "positions", f"{len(header)} numbers", positions)
-    ends = [int(share * width) if share <= 1 else int(share) for share in shares]
-    widths = [end - begin for begin, end in zip([0, *ends], ends)]
-    widths[1] -= 1  # for the last border
-    if min(widths) < 6:
-        _messages.fail("summary", "line_length", "room for at least 6 characters a column", width)
-    rows = _rows(model, expand_nested, show_trainable, layer_range)
-    return "\n".join([f'Model: "{model.name}"', *_table(header, rows, widths), *_totals(model)])
+    if len(ends) != len(header):
+        _messages.fail("summary", "positions", f"{len(header) - bool(show_trainable)} numbers", positions)
+    # Keras's arithmetic: every end but the last is a share of the width, from what the columns before have taken.
+    widths: list[int] = []
+    for end in ends:
+        widths.append(int(end * width) - sum(widths))
+    if min(widths) < 4:
+        _messages.fail("summary", "line_length", "room for at least 4 characters a column", width)
+    columns = [rich.table.Column(h, justify=j, width=w) for h, j, w in zip(header, justify, widths)]  # type: ignore[arg-type]
+    table = rich.table.Table(*columns, width=width, show_lines=True)
+    for row in _rows(model, expand_nested, show_trainable, layer_range):
+        table.add_row(*row)
+    if print_fn is None and not config.is_interactive_logging_enabled():
+        print_fn = partial(print_message, line_break=False)
+    if print_fn is None:
+        console = rich.console.Console(highlight=False)
+    else:
+        console = rich.console.Console(highlight=False, force_terminal=False, color_system=None)
+        console.begin_capture()
+    console.print(_bold(f'Model: "{_escaped(model.name)}"'))
+    console.print(table)
+    for line in _totals(model):
+        console.print(line)
+    if print_fn is not None:
+        print_fn(console.end_capture())
 
 
 def _terminal_columns() -> int:
@@ -49,100 +71,79 @@ def _terminal_columns() -> int:
     return shutil.get_terminal_size().columns
 
 
+def _number(value: object) -> str:
+    return f"[color({45 if value is None else 34})]{value}[/]"
+
+
+def _bold(text: str, colour: int | None = None) -> str:
+    return f"[bold]{text}[/]" if colour is None else f"[bold][color({colour})]{text}[/][/]"
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
 def _rows(
-    model: Sequential, expand_nested: bool, show_trainable: bool, layer_range: Sequence[str] | None, prefix: str = ""
+    model: Sequential, expand_nested: bool, show_trainable: bool, layer_range: Sequence[str] | None, depth: int = 0
 ) -> list[list[str]]:
     layers = model.layers
+    batch = model._input_layer.batch_shape[0] if model._input_layer is not None else None
     shapes: Sequence[tuple[int, ...] | None] = model._shapes or [None] * len(layers)
     first, last = _range(layers, layer_range)
     rows: list[list[str]] = []
     for layer, shape in list(zip(layers, shapes))[first:last]:
-        shown = "?" if shape is None else "(" + ", ".join(("None", *map(str, shape))) + ")"
-        parameters = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-        row = [f"{prefix}{layer.name} ({type(layer).__name__})", shown, parameters]
+        name = _escaped(f"{'   ' * depth}{'└ ' if depth else ''}{layer.name}")
+        row = [f"{name} ([color(33)]{_escaped(type(layer).__name__)}[/])"]
+        row.append("?" if shape is None else f"({', '.join(map(_number, (batch, *shape)))})")
+        row.append(_number(f"{layer.count_params():,}") if layer.built else f"{_number(0)} (unbuilt)")
         if show_trainable:
-            row.append("-" if not layer.weights else "Y" if layer.trainable else "N")
+            row.append(_bold("-") if not layer.weights else _bold("Y", 34) if layer.trainable else _bold("N", 9))
         rows.append(row)
         inner: Any = layer
-        if expand_nested and hasattr(layer, "layers"):
-            rows += _rows(inner, True, show_trainable, None, "   " * (len(prefix) // 3) + "└ ")
+        if expand_nested and getattr(layer, "layers", None):
+            rows += _rows(inner, True, show_trainable, None, depth + 1)
     return rows
 
 
 def _range(layers: Sequence[Layer], layer_range: Sequence[str] | None) -> tuple[int, int]:
     if layer_range is None:
         return 0, len(layers)
-    if isinstance(layer_range, str) or len(layer_range) != 2:
+    names = [] if isinstance(layer_range, str) else list(layer_range)
+    if len(names) != 2 or not all(isinstance(name, str) for name in names):
         _messages.fail("summary", "layer_range", "the names of two layers", layer_range)
     found = []
-    for name in layer_range:
+    for name in names:
         matching = [i for i, layer in enumerate(layers) if re.match(name, layer.name)]
         if not matching:
             _messages.fail("summary", "layer_range", f"names among {[layer.name for layer in layers]}", name)
         found.append(matching)
+    if min(found[0]) > max(found[1]):
+        found.reverse()
     return min(found[0]), max(found[1]) + 1
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
-    """Lines of a table; the numbers' column is aligned to the right."""
-
-    def rule(left: str, middle: str, right: str, line: str) -> str:
-        # Each column has a space on both sides and shares its borders.
-        return left + middle.join(line * (width - 1) for width in widths) + right
-
-    def entry(cells: Sequence[str], bar: str) -> list[str]:
-        wrapped = [_wrap(cell, width - 3) for cell, width in zip(cells, widths)]
-        lines = []
-        for i in range(max(len(cell) for cell in wrapped)):
-            texts = [cell[i] if i < len(cell) else "" for cell in wrapped]
-            parts = [
-                text.rjust(width - 3) if column == 2 else text.ljust(width - 3)
-                for column, (text, width) in enumerate(zip(texts, widths))
-            ]
-            lines.append(bar + bar.join(f" {part} " for part in parts) + bar)
-        return lines
-
-    lines = [rule("┏", "┳", "┓", "━"), *entry(header, "┃"), rule("┡", "╇", "┩", "━")]
-    for number, row in enumerate(rows):
-        if number:
-            lines.append(rule("├", "┼", "┤", "─"))
-        lines += entry(row, "│")
-    lines.append(rule("└", "┴", "┘", "─"))
-    return lines
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width`, broken at spaces where possible."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}" if line else word
-        while len(line) > width:
-            lines.append(line[:width])
-            line = line[width:]
-    return [*lines, line]
 
 
 def _totals(model: Sequential) -> list[str]:
     trainable = _count(model.trainable_weights)
     fixed = _count(model.non_trainable_weights)
-    trainer = model._trainer
-    optimizer = 0
-    if trainer is not None and model.optimizer.iterations:
-        slots = trainer.native.get_state()["slots"].values()
-        # As Keras counts them: the slots, the step count and the learning rate.
-        optimizer = 2 + sum(int(array.size) for arrays in slots for array in arrays)
-    lines = [
-        (" Total params", trainable + fixed + optimizer),
-        (" Trainable params", trainable),
-        (" Non-trainable params", fixed),
-    ]
+    optimizer = _optimizer_parameters(model)
+    counts = {"Total": trainable + fixed + optimizer, "Trainable": trainable, "Non-trainable": fixed}
     if optimizer:
-        lines.append((" Optimizer params", optimizer))
-    return [f"{title}: {count:,} ({readable_bytes(4 * count)})" for title, count in lines]
+        counts["Optimizer"] = optimizer
+    return [
+        _bold(f" {kind} params: ") + _number(f"{count:,}") + f" ({readable_bytes(4 * count)})"
+        for kind, count in counts.items()
+    ]
+
+
+def _optimizer_parameters(model: Sequential) -> int:
+    """What Keras counts once the optimizer has worked: its slots, the step count and the learning rate."""
+    trainer = model._trainer
+    if trainer is None or not model.optimizer.iterations:
+        return 0
+    slots = trainer.native.get_state()["slots"].values()
+    return 2 + sum(int(array.size) for arrays in slots for array in arrays)
 
 
 def _count(variables: Sequence[Variable]) -> int:
