@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,56 @@ class _Running(threading.local):
 
 # Whether this thread computes a layer written in Python for a native plan, which holds the variables' locks.
 Running = _Running()
+
+
+class _Allowance(threading.local):
+    left: int | None = None
+    sentence: tuple[str, str] = ("", "")
+
+
+_allowance = _Allowance()
+
+
+@contextlib.contextmanager
+def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
+    """While a model is made from a file: all weights together take at most `nbytes`, checked before memory is taken.
+
+    A configuration of some words can ask for any amount of memory; the weights that belong to it lie in the same file, so a
+    model that wants more of them than the file has bytes does not belong to it. As the file's numbers replace the
+    first values, those are zeros here: no initializer runs, which could cost much time.
+
+    Args:
+        nbytes: the file's size.
+        operation, source: for the sentence that refuses.
+
+    Example:
+        >>> import fastcnn as keras
+        >>> with limited(1000, "load_model", "m.keras"):
+        ...     keras.layers.Dense(10**9).build((None, 10**9))
+        Traceback (most recent call last):
+            ...
+        ValueError: load_model: filepath: expected weights for dense/kernel of shape (1000000000, 1000000000), received 'm.keras' of 1000 bytes
+    """
+    before = _allowance.left, _allowance.sentence
+    _allowance.left, _allowance.sentence = nbytes, (operation, f"{source!r} of {nbytes} bytes")
+    try:
+        yield
+    finally:
+        _allowance.left, _allowance.sentence = before
+
+
+def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
+    """A new variable's first value: what the initializer gives; zeros where a file's numbers will replace it."""
+    if _allowance.left is None:
+        return initializer(shape, dtype="float32")
+    size = 4
+    for length in shape:
+        size *= int(length)
+    if size > _allowance.left:
+        operation, source = _allowance.sentence
+        _messages.fail(operation, "filepath", f"weights for {path} of shape {shape}", _messages.Text(source))
+    _allowance.left -= size
+    return np.zeros(shape, np.float32)
 
 
 class Variable:

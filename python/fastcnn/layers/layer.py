@@ -15,7 +15,7 @@ from fastcnn import _core, _messages, config, dtype_policies, initializers, regu
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
-from fastcnn.variables import Running, Structure, Variable
+from fastcnn.variables import Running, Structure, Variable, first_value
 
 Shape = Sequence[int | None]
 
@@ -249,8 +249,8 @@ class Layer:
         """
         dtype_policies.for_layer(f"{self.name}.add_weight", "dtype", dtype)
         _messages.only(f"{self.name}.add_weight", "constraint", constraint, (None,))
-        value = _initializer(initializer)(tuple(shape), dtype="float32")
         path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
+        value = first_value(path, tuple(shape), _initializer(initializer))
         variable = Variable(value, name=name, path=path, trainable=trainable, regularizer=regularizers.get(regularizer))
         (self._trainable_variables if trainable else self._non_trainable_variables).append(variable)
         return variable
