@@ -55,11 +55,11 @@ def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
 
     Example:
         >>> import fastcnn as keras
-        >>> with limited(1000, "load_model", "m.keras"):
-        ...     keras.layers.Dense(10**9).build((None, 10**9))
+        >>> with limited(99, "load_model", "m.keras"):
+        ...     keras.layers.Dense(10**9, name="a").build((None, 4))
         Traceback (most recent call last):
             ...
-        ValueError: load_model: filepath: expected weights for dense/kernel of shape (1000000000, 1000000000), received 'm.keras' of 1000 bytes
+        ValueError: load_model: filepath: expected weights for a/kernel of shape (4, 1000000000), received 'm.keras' of 99 bytes
     """
     before = _allowance.left, _allowance.sentence
     _allowance.left, _allowance.sentence = nbytes, (operation, f"{source!r} of {nbytes} bytes")

@@ -1,9 +1,9 @@
 """Reads HDF5 files that may come from a stranger: groups, contiguous arrays and attributes as Keras's files have them.
 
-Only what h5py writes for Keras is understood: superblock 0, object headers of version 1, groups as symbol tables, arrays stored in
-one piece in the file itself. Everything else (links to other places, external and virtual storage, filters, chunks) is refused
-by name. The whole file is in memory; no part of it is believed before it was compared with the file's length, no structure
-is visited twice, and what is handed out is counted: a file yields no more bytes than it has.
+Only what h5py writes for Keras is understood: superblock 0, object headers of version 1, groups as symbol tables, arrays
+stored in one piece in the file itself. Everything else (links to other places, external and virtual storage, filters,
+chunks) is refused by name. The whole file is in memory; no part of it is believed before it was compared with the file's
+length, no structure is visited twice, and what is handed out is counted: a file yields no more bytes than it has.
 
 Layouts follow the HDF5 File Format Specification, https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t4.html.
 """
@@ -160,7 +160,7 @@ class _Object:
                 if flags & _SHARED:
                     self._refuse("an object header whose parts lie elsewhere")
                 if kind == _CONTINUATION:
-                    blocks.append(self._unpack("<QQ", content))  # type: ignore[arg-type]
+                    blocks.append(self._unpack("<QQ", content))
                 else:
                     yield kind, content
                 at += 8 + length_of_message

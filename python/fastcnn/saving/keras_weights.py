@@ -147,7 +147,7 @@ def _optimizer_datasets(model: Sequential, file: hdf5_reader.File) -> list[hdf5_
     if shapes is None or not file.root.has_path("optimizer/vars"):
         return None
     count = len(file.root.group("optimizer/vars").names())
-    scalars = [shape for shape in shapes if shape == ()][:2]
+    scalars = optimizer_state.scalar_shapes(model)
     if count == len(scalars):  # before the first step
         return _datasets(file, "optimizer", scalars, "fiu")
     if count != len(shapes):

@@ -72,8 +72,14 @@ def expected_shapes(model: Sequential) -> list[tuple[int, ...]] | None:
     runs = None if compiled is None else _runs(compiled.optimizer)
     if compiled is None or runs is None:
         return None
-    scalars: list[tuple[int, ...]] = [(), ()] if isinstance(compiled.optimizer.learning_rate, float) else [()]
-    return scalars + [variable.shape for names in runs for variable in model.trainable_weights for _ in names]
+    return scalar_shapes(model) + [
+        variable.shape for names in runs for variable in model.trainable_weights for _ in names
+    ]
+
+
+def scalar_shapes(model: Sequential) -> list[tuple[int, ...]]:
+    """Those of the count of steps and, where it is a number, of the learning rate."""
+    return [(), ()] if isinstance(model.optimizer.learning_rate, float) else [()]
 
 
 def restore(model: Sequential, arrays: list[NDArray[Any]], operation: str) -> None:
