@@ -30,6 +30,7 @@ from fastcnn._core import __version__
 from fastcnn._lazy import nothing_called
 from fastcnn.config import show_config
 from fastcnn.layers.input_layer import Input
+from fastcnn.layers.input_spec import InputSpec
 from fastcnn.layers.layer import KerasTensor, Layer
 from fastcnn.models.sequential import Sequential
 from fastcnn.variables import Variable
@@ -47,6 +48,7 @@ __all__ = [
     "FloatDTypePolicy",
     "Initializer",
     "Input",
+    "InputSpec",
     "KerasTensor",
     "Layer",
     "Loss",

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastcnn import _core, _messages
+from fastcnn._naming import auto_name
 
 
 class Structure:
@@ -83,19 +85,28 @@ def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
     return np.zeros(shape, np.float32)
 
 
-class Variable:
+class Variable(NDArrayOperatorsMixin):
     """A named float32 array: a weight of a layer.
 
     Its numbers live in a native buffer that a model shares between all its variables. `value` and
     `np.asarray(variable)` are read-only views of them, without a copy, that follow training; writes go through
     `assign`.
 
+    It computes as an array does (`variable * 2`, `variable @ x`, `variable[0]`, `np.exp(variable)`); only `==` compares
+    objects, not numbers: variables are looked up in lists and dictionaries.
+
     Args:
-        initial_value: the first value, any shape.
+        initializer: the first value, any shape; or an initializer, its name or a function, which needs `shape`.
+        shape: the shape for an initializer.
+        dtype: None or "float32": integers become float32 too.
+        trainable: whether the optimizer changes it.
+        autocast, aggregation, synchronization, layout: accepted as in Keras, without effect.
         name: short name, such as "kernel".
         path: the name that is unique in a model, such as "sequential/conv2d/kernel"; `name` by default.
-        trainable: whether the optimizer changes it.
         regularizer: penalty added to the loss while the variable is trained, or None.
+
+    Raises:
+        ValueError: a name with "/", an initializer without a shape, another dtype.
 
     Example:
         >>> import numpy as np
@@ -108,21 +119,37 @@ class Variable:
     """
 
     dtype = "float32"
+    aggregation = "none"
+    synchronization = "auto"
+    overwrite_with_gradient = False
 
     def __init__(
         self,
-        initial_value: ArrayLike,
-        name: str = "variable",
-        path: str | None = None,
+        initializer: Any,
+        shape: Any = None,
+        dtype: Any = None,
         trainable: bool = True,
+        autocast: bool = True,
+        aggregation: str | None = "none",
+        synchronization: str | None = "auto",
+        name: str | None = None,
+        layout: Any = None,
+        *,
+        path: str | None = None,
         regularizer: Any = None,
     ) -> None:
-        value = np.ascontiguousarray(initial_value, dtype=np.float32)
+        name = auto_name("Variable") if name is None else name
+        if not isinstance(name, str) or "/" in name:
+            _messages.fail("Variable", "name", "a string without '/'", name)
+        if dtype is not None and np.dtype(dtype) != np.float32:
+            _messages.fail("Variable", "dtype", "None or 'float32' (fastcnn supports no other)", dtype)
+        first = _first_value(initializer, shape)
+        value = np.ascontiguousarray(first, dtype=np.float32)
         self.name = name
         self.path = path or name
         self.trainable = trainable
         self.regularizer = regularizer
-        self._shape: tuple[int, ...] = np.shape(initial_value)
+        self._shape: tuple[int, ...] = np.shape(first)
         parameters = _core.Parameters([self._shape])
         parameters.assign(0, value.reshape(self._shape))
         # Replaced as a whole where a model moves the variable into its own buffer: `is` tells whether it moved.
@@ -154,11 +181,14 @@ class Variable:
         """A copy of the numbers as they are now."""
         return np.array(self.value)
 
-    def assign(self, value: ArrayLike) -> None:
+    def assign(self, value: ArrayLike) -> NDArray[np.float32]:
         """Replaces all numbers.
 
         Args:
             value: array of the variable's shape; any real dtype.
+
+        Returns:
+            The variable's `value`.
 
         Raises:
             ValueError: another shape, or not numbers.
@@ -171,6 +201,19 @@ class Variable:
             )
         parameters, index = self._binding
         parameters.assign(index, self._checked(value))
+        return parameters.view(index)
+
+    def assign_add(self, value: ArrayLike) -> NDArray[np.float32]:
+        """Adds to all numbers; returns the variable's `value`.
+
+        >>> Variable([1.0, 2.0]).assign_add([0.5, 0.5]).tolist()
+        [1.5, 2.5]
+        """
+        return self.assign(self.value + np.asarray(value))
+
+    def assign_sub(self, value: ArrayLike) -> NDArray[np.float32]:
+        """Subtracts from all numbers; returns the variable's `value`."""
+        return self.assign(self.value - np.asarray(value))
 
     def _checked(self, value: ArrayLike) -> NDArray[np.float32]:
         """`value` as what `assign` stores, or the ValueError that refuses it."""
@@ -203,8 +246,54 @@ class Variable:
             return view.astype(dtype)
         return np.array(view) if copy else view
 
+    # --- computing as an array does ------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # `variable += 1` gives the name an array, as in Keras: numbers change through `assign` alone.
+        if any(isinstance(target, Variable) for target in kwargs.get("out", ())):
+            del kwargs["out"]
+        plain = (value.value if isinstance(value, Variable) else value for value in inputs)
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.value[index]
+
+    def __int__(self) -> int:
+        return int(self._one("int"))
+
+    def __float__(self) -> float:
+        return float(self._one("float"))
+
+    def __bool__(self) -> bool:
+        return bool(self._one("bool"))
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return np.round(self.value, ndigits or 0)
+
+    def _one(self, operation: str) -> Any:
+        if self.size != 1:
+            raise TypeError(f"{operation}: {self.path}: expected a variable of one number, received shape {self.shape}")
+        return self.value.item()
+
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={self.value}>"
+
+
+def _first_value(initializer: Any, shape: Any) -> Any:
+    """The array that a new variable starts from."""
+    if isinstance(initializer, str):
+        from fastcnn import initializers
+
+        initializer = initializers.get(initializer)
+    if not callable(initializer):
+        return initializer
+    if shape is None:
+        _messages.fail("Variable", "shape", "a shape for the initializer", None)
+    return initializer(tuple(shape), dtype="float32")
 
 
 def join(variables: list[Variable], owner: object) -> None:

@@ -137,7 +137,7 @@ def test_gradient_of_the_layers_below_agrees_with_finite_differences() -> None:
 def test_weights_are_made_once_where_another_class_builds_them() -> None:
     class Base(layers.Layer):
         def build(self, input_shape: Any) -> None:
-            self.weight = self.add_weight((input_shape[-1],), "ones", "weight")
+            self.weight = self.add_weight((input_shape[-1],), "ones", name="weight")
 
     class Derived(Base):
         def call(self, inputs: Any) -> Any:

@@ -218,7 +218,7 @@ class PReLU(Layer):
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates alpha."""
         self.alpha = self.add_weight(
-            self._alpha_shape(input_shape), self.alpha_initializer, "alpha", regularizer=self.alpha_regularizer
+            self._alpha_shape(input_shape), self.alpha_initializer, name="alpha", regularizer=self.alpha_regularizer
         )
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:

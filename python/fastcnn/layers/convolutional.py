@@ -74,7 +74,9 @@ class BaseConv(Layer):
 
     def _create_bias(self, filters: int) -> None:
         if self.use_bias:
-            self.bias = self.add_weight((filters,), self.bias_initializer, "bias", regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (filters,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+            )
 
     def _pair(self, values: tuple[int, ...], of_height: int = 1) -> tuple[int, int]:
         return (values[0], values[1]) if self._rank == 2 else (of_height, values[0])
@@ -167,7 +169,7 @@ class BaseFullConv(BaseConv):
         """Creates kernel and bias."""
         kernel_shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
         self.kernel = self.add_weight(
-            kernel_shape, self.kernel_initializer, "kernel", regularizer=self.kernel_regularizer
+            kernel_shape, self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
         )
         self._create_bias(self.filters)
 

@@ -78,10 +78,12 @@ class Dense(Layer):
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates kernel and bias."""
         self.kernel = self.add_weight(
-            (input_shape[-1], self.units), self.kernel_initializer, "kernel", regularizer=self.kernel_regularizer
+            (input_shape[-1], self.units), self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
         )
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, "bias", regularizer=self.bias_regularizer)
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+            )
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the product and its activation."""

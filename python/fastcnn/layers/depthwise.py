@@ -54,7 +54,7 @@ class BaseDepthwiseConv(BaseConv):
         self.kernel = self.add_weight(
             (*self.kernel_size, channels, self.depth_multiplier),
             self.depthwise_initializer,
-            name,
+            name=name,
             regularizer=self.depthwise_regularizer,
         )
 
@@ -205,7 +205,7 @@ class BaseSeparableConv(BaseDepthwiseConv):
         self.pointwise_kernel = self.add_weight(
             (*ones, channels * self.depth_multiplier, self.filters),
             self.pointwise_initializer,
-            "pointwise_kernel",
+            name="pointwise_kernel",
             regularizer=self.pointwise_regularizer,
         )
         self._create_bias(self.filters)

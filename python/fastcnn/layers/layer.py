@@ -15,6 +15,7 @@ from fastcnn import _core, _messages, config, dtype_policies, initializers, regu
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
+from fastcnn.layers.properties import LayerProperties
 from fastcnn.variables import Running, Structure, Variable, first_value
 
 Shape = Sequence[int | None]
@@ -42,7 +43,7 @@ class KerasTensor:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 
 
-class Layer:
+class Layer(LayerProperties):
     """Base of all layers.
 
     A layer of your own is a subclass with `call`, which computes the output from a batch with NumPy, and, to be trained or to
@@ -63,7 +64,7 @@ class Layer:
         >>> import numpy as np
         >>> class Scale(Layer):
         ...     def build(self, input_shape):
-        ...         self.factor = self.add_weight((input_shape[-1],), "ones", "factor")
+        ...         self.factor = self.add_weight((input_shape[-1],), "ones", name="factor")
         ...     def call(self, inputs):
         ...         return inputs * self.factor
         ...     def backward(self, inputs, gradient):
@@ -228,32 +229,52 @@ class Layer:
 
     def add_weight(
         self,
-        shape: Sequence[int],
-        initializer: Any = "glorot_uniform",
-        name: str = "variable",
-        trainable: bool = True,
-        regularizer: Any = None,
+        shape: Sequence[int] | int | None = None,
+        initializer: Any = None,
         dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
         constraint: Any = None,
+        aggregation: str = "none",
+        overwrite_with_gradient: bool = False,
+        name: str | None = None,
     ) -> Variable:
         """Creates a variable of this layer.
 
         Args:
-            shape: its shape.
-            initializer: name, configuration or `Initializer`.
-            name: short name, such as "kernel".
-            trainable: whether the optimizer changes it.
-            regularizer: name, configuration or `Regularizer`, or None.
+            shape: its shape; () by default.
+            initializer: name, configuration or `Initializer`; "glorot_uniform" by default.
             dtype: None or "float32".
+            trainable: whether the optimizer changes it.
+            autocast, aggregation, overwrite_with_gradient: accepted as in Keras, without effect.
+            regularizer: name, configuration or `Regularizer`, or None.
             constraint: None.
+            name: short name, such as "kernel"; "variable" by default.
         """
         dtype_policies.for_layer(f"{self.name}.add_weight", "dtype", dtype)
         _messages.only(f"{self.name}.add_weight", "constraint", constraint, (None,))
+        shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        name = name or "variable"
         path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
-        value = first_value(path, tuple(shape), _initializer(initializer))
+        value = first_value(path, shape, _initializer(initializer))
         variable = Variable(value, name=name, path=path, trainable=trainable, regularizer=regularizers.get(regularizer))
         (self._trainable_variables if trainable else self._non_trainable_variables).append(variable)
         return variable
+
+    def add_variable(
+        self,
+        shape: Sequence[int] | int,
+        initializer: Any,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """Keras's older name of `add_weight`."""
+        return self.add_weight(shape, initializer, dtype, trainable, autocast, regularizer, constraint, name=name)
 
     @property
     def weights(self) -> list[Variable]:
@@ -296,39 +317,6 @@ class Layer:
         Structure.changed()
         for variable in self._trainable_variables:
             variable.trainable = self._trainable
-
-    # --- number formats ------------------------------------------------------------------------------------------
-
-    @property
-    def dtype_policy(self) -> dtype_policies.DTypePolicy:
-        """The layer's policy; settable."""
-        return self._dtype_policy
-
-    @dtype_policy.setter
-    def dtype_policy(self, value: Any) -> None:
-        self._dtype_policy = dtype_policies.for_layer(self.name, "dtype_policy", value)
-
-    @property
-    def dtype(self) -> str:
-        """The variables' dtype."""
-        return self._dtype_policy.variable_dtype
-
-    @property
-    def variable_dtype(self) -> str:
-        """The same as `dtype`."""
-        return self._dtype_policy.variable_dtype
-
-    @property
-    def compute_dtype(self) -> str:
-        """What the policy says; the computation itself is in float32."""
-        return self._dtype_policy.compute_dtype
-
-    @property
-    def input_dtype(self) -> str:
-        """The same as `compute_dtype`."""
-        return self._dtype_policy.compute_dtype
-
-    # --- weights' values -----------------------------------------------------------------------------------------
 
     def count_params(self) -> int:
         """The number of weights' elements.
@@ -399,6 +387,8 @@ class Layer:
         if self._input_axes is not None and len(sample) != len(self._input_axes):
             axes = self._input_axes if self.data_format == "channels_last" else ("channels", *self._input_axes[:-1])
             expected = f"a shape (batch, {', '.join(axes)})"
+            _messages.fail(self.name, "input", expected, (entries[0], *sample))
+        if self.input_spec is not None and (expected := self.input_spec.problem((entries[0], *sample))):
             _messages.fail(self.name, "input", expected, (entries[0], *sample))
         return sample
 

@@ -62,9 +62,11 @@ class ScaledNormalization(Layer):
         """Creates gamma and beta."""
         shape = self._parameter_shape(input_shape)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, "gamma", regularizer=self.gamma_regularizer)
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+            )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, "beta", regularizer=self.beta_regularizer)
+            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
 
     def _indices(self, parameters: ParameterList) -> dict[str, int]:
         gamma = parameters.add(self.gamma) if self.scale else -1
@@ -231,7 +233,7 @@ class RMSNormalization(Layer):
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates scale."""
         axes = sample_axes(self.name, self.axis, len(input_shape))
-        self.scale = self.add_weight(tuple(input_shape[axis] for axis in axes), "ones", "scale")
+        self.scale = self.add_weight(tuple(input_shape[axis] for axis in axes), "ones", name="scale")
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the normalization."""

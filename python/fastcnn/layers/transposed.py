@@ -70,7 +70,7 @@ class BaseConvTranspose(BaseConv):
         self.kernel = self.add_weight(
             (*self.kernel_size, self.filters, input_shape[-1]),
             self.kernel_initializer,
-            "kernel",
+            name="kernel",
             regularizer=self.kernel_regularizer,
         )
         self._create_bias(self.filters)

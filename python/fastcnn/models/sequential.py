@@ -18,6 +18,12 @@ from fastcnn.models import summary as summaries
 from fastcnn.models.trainer import TrainingMethods
 from fastcnn.variables import Structure, Variable, join
 
+# Methods through which Keras's subclasses change training. Passing them over in silence would train something else.
+_NOT_CALLED = {
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "make_train_function"),
+    *("make_test_function", "make_predict_function"),
+}
+
 
 class Sequential(TrainingMethods, Layer):
     """A model whose layers follow one another.
@@ -67,6 +73,14 @@ class Sequential(TrainingMethods, Layer):
             self._maybe_build()
         if not trainable:
             self.trainable = trainable
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _NOT_CALLED & set(cls.__dict__):
+            raise TypeError(
+                f"{cls.__name__}: {name}: expected no method of that name, which the native training loop would not call; use "
+                "a callback, a layer of your own or a loss of your own"
+            )
 
     # --- copies and pickles --------------------------------------------------------------------------------------
 
@@ -230,6 +244,20 @@ class Sequential(TrainingMethods, Layer):
         """The symbolic input, in a list."""
         shape = self.input_shape
         return [KerasTensor(shape, name=self._input_layer.name if self._input_layer else "input")]
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """{"input_shape": ...}; None before the model is built."""
+        return {"input_shape": self.input_shape} if self.built else None
+
+    @property
+    def input(self) -> KerasTensor:
+        """The symbolic input."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> KerasTensor:
+        """The symbolic output."""
+        return self.outputs[0]
 
     @property
     def outputs(self) -> list[KerasTensor]:
