@@ -76,7 +76,8 @@ class InputSpec:
             if size is not None and found[axis] not in (size, None):
                 return f"size {size} along axis {axis}"
         if self.allow_last_axis_squeeze:  # as in Keras, what one of the two has more is not looked at
-            found, wanted = (axes[:-1] if axes and axes[-1] == 1 else axes for axes in (found, wanted))
+            found = found[:-1] if found and found[-1] == 1 else found
+            wanted = wanted[:-1] if wanted and wanted[-1] == 1 else wanted
         if wanted is not None and any(None not in (w, f) and w != f for w, f in zip(wanted, found)):
             return f"shape {wanted}"
         return ""
