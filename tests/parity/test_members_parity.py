@@ -40,8 +40,9 @@ def test_penalties_paths_and_shapes() -> None:
     for mine, other in zip([*ours.layers, *ours.layers[0].layers], [*theirs.layers, *theirs.layers[0].layers]):
         assert (mine.input.shape, mine.output.shape) == (other.input.shape, other.output.shape)
         assert mine.get_build_config() == other.get_build_config()
+        assert mine.path == other.path
         assert mine.metrics_variables == other.metrics_variables == []
-    assert (ours.input.shape, ours.output.shape) == (theirs.input.shape, theirs.output.shape)
+    assert (ours.input.shape, ours.output.shape) == (theirs.inputs[0].shape, theirs.outputs[0].shape)
     assert [v.path for v in ours.layers[1].weights] == [v.path for v in theirs.layers[1].weights]
 
 
