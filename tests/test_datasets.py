@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import socket
+import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fastcnn import utils
 from fastcnn.datasets import _formats, _places, fashion_mnist, mnist, shirts
 
 NAMES = list(fashion_mnist._SHA256)
@@ -349,3 +354,80 @@ class TestBadFiles:
             mnist.load_data(str(bare / "absent.npz"))
         with pytest.raises(ValueError, match="mnist: path: expected a file name or an absolute path"):
             mnist.load_data("../mnist.npz")
+
+
+class TestGetFile:
+    """`utils.get_file`: any file, once, whole and the right one."""
+
+    BODY = b"numbers"
+    SHA256 = hashlib.sha256(BODY).hexdigest()
+    MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+
+    def test_downloads_once(self, server: Server, tmp_path: Path) -> None:
+        server.files["a.bin"] = self.BODY
+        for _ in range(2):
+            path = utils.get_file(origin=f"{server.url}/a.bin", cache_dir=tmp_path)
+            assert Path(path) == tmp_path / "datasets" / "a.bin" and Path(path).read_bytes() == self.BODY
+        assert len(server.requests) == 1
+        utils.get_file(origin=f"{server.url}/a.bin", cache_dir=tmp_path, force_download=True)
+        assert len(server.requests) == 2
+
+    @pytest.mark.parametrize("given", [{"file_hash": SHA256}, {"file_hash": MD5}, {"md5_hash": MD5}], ids=str)
+    def test_a_file_with_another_hash_is_replaced(self, server: Server, tmp_path: Path, given: dict[str, Any]) -> None:
+        server.files["a.bin"] = self.BODY
+        (tmp_path / "b.bin").write_bytes(b"older")
+        path = utils.get_file("b.bin", f"{server.url}/a.bin", cache_subdir=str(tmp_path), **given)
+        assert Path(path).read_bytes() == self.BODY
+
+    def test_what_is_not_the_file_is_not_stored(self, server: Server, tmp_path: Path) -> None:
+        server.files["a.bin"] = b"other numbers"
+        with pytest.raises(ValueError, match=f"get_file: file_hash: expected sha256 {self.SHA256}, received"):
+            utils.get_file(origin=f"{server.url}/a.bin", cache_dir=tmp_path, file_hash=self.SHA256)
+        server.extra = 5
+        with pytest.raises(OSError, match="get_file .* cannot be downloaded .*the connection ended"):
+            utils.get_file(origin=f"{server.url}/a.bin", cache_dir=tmp_path)
+        assert list((tmp_path / "datasets").iterdir()) == []
+
+    @pytest.mark.parametrize("kind", ["tar", "zip"])
+    def test_archives(self, server: Server, tmp_path: Path, kind: str) -> None:
+        server.files["flowers.archive"] = archive(kind, {"flowers/rose.txt": b"red"})
+        folder = Path(utils.get_file(origin=f"{server.url}/flowers.archive", extract=True, cache_dir=tmp_path))
+        assert (folder / "flowers" / "rose.txt").read_bytes() == b"red"
+        named = utils.get_file("f.tgz", f"{server.url}/flowers.archive", extract=True, cache_dir=tmp_path)
+        assert Path(named) == tmp_path / "datasets" / "f_extracted"
+
+    @pytest.mark.parametrize("kind", ["tar", "zip"])
+    def test_archives_write_into_their_own_folder_only(self, server: Server, tmp_path: Path, kind: str) -> None:
+        server.files["bad"] = archive(kind, {"../../outside.txt": b"x"})
+        with contextlib.suppress(ValueError):
+            utils.get_file(origin=f"{server.url}/bad", extract=True, cache_dir=tmp_path / "cache")
+        assert [path for path in tmp_path.rglob("outside.txt") if "bad" not in path.parts] == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({}, "origin: expected an http or https address, received None"),
+            ({"origin": "ftp://x/y"}, "origin: expected an http or https address"),
+            ({"origin": "http://x/"}, "fname: expected a file's name"),
+            ({"origin": "http://x/y", "fname": "a/b"}, "fname: expected a file's name"),
+            ({"origin": "http://x/y", "hash_algorithm": "crc"}, "hash_algorithm: expected 'auto' or"),
+        ],
+    )
+    def test_refusals(self, arguments: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=f"get_file: {message}"):
+            utils.get_file(**arguments)
+
+
+def archive(kind: str, files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(stream, "w") as zipped:
+            for name, body in files.items():
+                zipped.writestr(name, body)
+    else:
+        with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+            for name, body in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(body)
+                tar.addfile(member, io.BytesIO(body))
+    return stream.getvalue()

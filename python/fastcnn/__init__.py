@@ -92,7 +92,6 @@ def version() -> str:
 _ABSENT = {
     "Model": "models are Sequential; there is no functional API",
     "Function": "models are Sequential; there is no functional API",
-    "backend": "there is one backend, the native one; see fastcnn.config and fastcnn.ops",
     "applications": "there are no pretrained models",
     "saving": "use Sequential.save_weights and Sequential.load_weights",
     "constraints": "constraints are not supported",
@@ -100,7 +99,7 @@ _ABSENT = {
 
 
 # Modules that are imported when somebody asks for them.
-_WHEN_ASKED = ("mixed_precision", "wrappers")
+_WHEN_ASKED = ("backend", "mixed_precision", "wrappers")
 
 
 def __getattr__(name: str) -> Any:

@@ -55,18 +55,18 @@ def attach(
 
 
 def nothing_called(
-    package: str, names: Iterable[str], instead: Mapping[str, str] | None = None
+    package: str, names: Iterable[str] | None = None, instead: Mapping[str, str] | None = None
 ) -> Callable[[str], NoReturn]:
     """The `__getattr__` of a module, or its `otherwise`, that says what there is in place of a name that is not there.
 
     Args:
         package: the module's own `__name__`.
-        names: what it has; the nearest to the name in question is named.
+        names: what it has; the nearest to the name in question is named. Its own functions and classes by default.
         instead: a name that is not there -> the name that stands in for it, or a sentence.
     """
-    known = list(names)
 
     def refuse(name: str) -> NoReturn:
+        known = list(names) if names is not None else _own_names(package)
         sentence = f"{package} has no attribute {name!r}"
         if not name.startswith("_"):  # what looks modules over asks for many such names
             import difflib
@@ -78,3 +78,9 @@ def nothing_called(
         raise AttributeError(sentence)
 
     return refuse
+
+
+def _own_names(package: str) -> list[str]:
+    module = sys.modules[package]
+    public = (name for name in vars(module) if not name.startswith("_"))
+    return sorted(name for name in public if str(getattr(vars(module)[name], "__module__", "")) == package)

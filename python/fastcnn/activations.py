@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import nothing_called
 
 
 def _run(x: ArrayLike, kind: str) -> NDArray[np.float32]:
@@ -465,3 +466,7 @@ def deserialize(config: str, custom_objects: Mapping[str, Any] | None = None) ->
     """
     function: Callable[..., Any] = _registry.deserialize(config, custom_objects)
     return function
+
+
+_INSTEAD = {"glu": "silu", "sparsemax": "softmax"}
+__getattr__ = nothing_called(__name__, instead=_INSTEAD)

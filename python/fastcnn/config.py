@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from fastcnn import _core, _messages
+from fastcnn._lazy import nothing_called
 from fastcnn.dtype_policies import dtype_policy as dtype_policy
 from fastcnn.dtype_policies import set_dtype_policy as set_dtype_policy
 
@@ -278,3 +279,13 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         else:
             print(f"fastcnn {title}: {entries}")
     return None
+
+
+_FLASH = "there is no attention"
+_INSTEAD = {
+    **dict.fromkeys(("enable_flash_attention", "disable_flash_attention", "is_flash_attention_enabled"), _FLASH),
+    "enable_unsafe_deserialization": "files never hold code that would be run",
+    "is_nnx_enabled": "backend",
+    "set_backend": "there is one backend, the native one",
+}
+__getattr__ = nothing_called(__name__, instead=_INSTEAD)

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastcnn import random
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import nothing_called
 from fastcnn._naming import to_snake_case
 from fastcnn.random import SeedGenerator
 from fastcnn.utils.seed import next_seed
@@ -525,3 +526,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     """
     initializer: Initializer = _registry.deserialize(config, custom_objects)
     return initializer
+
+
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
+
+_NO_STFT = "there are no layers for spectrograms"
+__getattr__ = nothing_called(__name__, instead=dict.fromkeys(("STFT", "STFTInitializer", "stft"), _NO_STFT))

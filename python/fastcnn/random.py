@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastcnn._lazy import nothing_called
 from fastcnn._naming import auto_name
 from fastcnn.utils.seed import next_seed
 
@@ -44,7 +45,7 @@ class SeedGenerator:
         self.state = np.array([(next_seed() if seed is None else _integer_seed(seed)) & _WORD, 0], np.uint64)
 
     def next(self, ordered: bool = True) -> NDArray[np.uint64]:
-        """Returns the state (seed, uses so far), shape (2,), and moves on. `ordered` exists for Keras's sake."""
+        """Returns the state (seed, uses so far), shape (2,), and moves on; `ordered` is accepted as in Keras, without effect."""
         state = self.state.copy()
         self.state[1] += np.uint64(1)
         return state
@@ -208,3 +209,139 @@ def shuffle(x: ArrayLike, axis: int = 0, seed: int | SeedGenerator | None = None
     See https://keras.io/api/random/random_ops/#shuffle-function
     """
     return _generator(seed).permutation(np.asarray(x), axis=axis)
+
+
+def categorical(
+    logits: ArrayLike, num_samples: int, dtype: DTypeLike = "int32", seed: int | SeedGenerator | None = None
+) -> NDArray[Any]:
+    """Returns draws from the distribution that each row of `logits` describes.
+
+    Args:
+        logits: (n, classes) logarithms of probabilities, up to a constant for each row.
+        num_samples: draws for each row.
+        dtype: the result's dtype.
+        seed: see the module.
+
+    Returns:
+        (n, num_samples) classes.
+
+    Raises:
+        ValueError: `logits` of another rank.
+
+    Example:
+        >>> categorical([[0.0, 100.0]], 3, seed=0)
+        array([[1, 1, 1]], dtype=int32)
+
+    See https://keras.io/api/random/random_ops/#categorical-function
+    """
+    values = np.asarray(logits, np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"random.categorical: logits: expected (n, classes), received shape {values.shape}")
+    # The largest of logits with Gumbel noise has exactly these probabilities.
+    noise = _generator(seed).gumbel(size=(num_samples, *values.shape))
+    return np.asarray((values + noise).argmax(axis=-1).T, dtype=np.dtype(dtype))
+
+
+def dropout(
+    inputs: ArrayLike,
+    rate: float,
+    noise_shape: Sequence[int | None] | None = None,
+    seed: int | SeedGenerator | None = None,
+) -> NDArray[Any]:
+    """Returns `inputs` with a share of the numbers set to 0 and the others divided by the share that is kept.
+
+    Args:
+        inputs: the array.
+        rate: the share that is dropped, in [0, 1).
+        noise_shape: shape of the decisions, broadcast to the inputs'; None stands for an axis' own size.
+        seed: see the module.
+
+    Raises:
+        ValueError: another rate.
+
+    Example:
+        >>> sorted(set(dropout([1.0] * 100, 0.5, seed=0).tolist()))
+        [0.0, 2.0]
+
+    See https://keras.io/api/random/random_ops/#dropout-function
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"random.dropout: rate: expected a number in [0, 1), received {rate!r}")
+    values = np.asarray(inputs)
+    values = values if values.dtype.kind == "f" else values.astype(np.float32)
+    shape = values.shape if noise_shape is None else [n or size for n, size in zip(noise_shape, values.shape)]
+    kept = _generator(seed).random(tuple(shape)) >= rate
+    found: NDArray[Any] = np.where(kept, values / values.dtype.type(1 - rate), values.dtype.type(0))
+    return found
+
+
+def gamma(
+    shape: Sequence[int], alpha: ArrayLike, dtype: DTypeLike | None = None, seed: int | SeedGenerator | None = None
+) -> NDArray[Any]:
+    """Returns samples of the gamma distribution with shape parameter `alpha` and rate 1.
+
+    Args:
+        shape: the result's shape.
+        alpha: positive number or array that broadcasts to `shape`.
+        dtype: a floating point dtype, float32 by default.
+        seed: see the module.
+
+    Example:
+        >>> bool((gamma((5,), 2.0, seed=0) > 0).all())
+        True
+
+    See https://keras.io/api/random/random_ops/#gamma-function
+    """
+    result = _float_dtype("random.gamma", dtype)
+    return np.asarray(_generator(seed).gamma(np.asarray(alpha, np.float64), size=tuple(shape)), dtype=result)
+
+
+def beta(
+    shape: Sequence[int],
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    dtype: DTypeLike | None = None,
+    seed: int | SeedGenerator | None = None,
+) -> NDArray[Any]:
+    """Returns samples of the beta distribution, arguments as for `gamma`.
+
+    >>> values = beta((5,), 2.0, 3.0, seed=0)
+    >>> bool(((values > 0) & (values < 1)).all())
+    True
+
+    See https://keras.io/api/random/random_ops/#beta-function
+    """
+    result = _float_dtype("random.beta", dtype)
+    parameters = np.asarray(alpha, np.float64), np.asarray(beta, np.float64)
+    return np.asarray(_generator(seed).beta(*parameters, size=tuple(shape)), dtype=result)
+
+
+def binomial(
+    shape: Sequence[int],
+    counts: ArrayLike,
+    probabilities: ArrayLike,
+    dtype: DTypeLike | None = None,
+    seed: int | SeedGenerator | None = None,
+) -> NDArray[Any]:
+    """Returns samples of the binomial distribution.
+
+    Args:
+        shape: the result's shape.
+        counts: numbers of trials, which broadcast to `shape`.
+        probabilities: probability of success of each trial, likewise.
+        dtype: a floating point dtype, float32 by default.
+        seed: see the module.
+
+    Example:
+        >>> binomial((3,), 4, 1.0, seed=0)
+        array([4., 4., 4.], dtype=float32)
+
+    See https://keras.io/api/random/random_ops/#binomial-function
+    """
+    result = _float_dtype("random.binomial", dtype)
+    trials = np.asarray(counts, np.float64).astype(np.int64)
+    chance = np.asarray(probabilities, np.float64)
+    return np.asarray(_generator(seed).binomial(trials, chance, size=tuple(shape)), dtype=result)
+
+
+__getattr__ = nothing_called(__name__)

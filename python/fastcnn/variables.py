@@ -111,7 +111,7 @@ class Variable(NDArrayOperatorsMixin):
     Example:
         >>> import numpy as np
         >>> kernel = Variable(np.zeros((2, 3)), name="kernel")
-        >>> kernel.assign(np.ones((2, 3)))
+        >>> _ = kernel.assign(np.ones((2, 3)))
         >>> float(np.sum(kernel))
         6.0
 

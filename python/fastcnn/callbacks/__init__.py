@@ -1,5 +1,6 @@
 """Callbacks: code that runs while a model trains, is evaluated or predicts. https://keras.io/api/callbacks/"""
 
+from fastcnn._lazy import nothing_called
 from fastcnn.callbacks.backup_and_restore import BackupAndRestore as BackupAndRestore
 from fastcnn.callbacks.callback import Callback as Callback
 from fastcnn.callbacks.callback_list import CallbackList as CallbackList
@@ -31,3 +32,5 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
+
+__getattr__ = nothing_called(__name__, __all__, {"OrbaxCheckpoint": "ModelCheckpoint"})

@@ -11,17 +11,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastcnn._lazy import nothing_called
+
 if TYPE_CHECKING:
     from fastcnn.datasets import fashion_mnist, mnist, shirts
 
 __all__ = ["fashion_mnist", "mnist", "shirts"]
+
+_PICKLES = (
+    "its files are pickles, which run code when they are read; load arrays with numpy.load(..., allow_pickle=False)"
+)
+_INSTEAD = {"cifar10": _PICKLES, "cifar100": _PICKLES}
 
 
 def __getattr__(name: str) -> Any:
     """Imports a data set's module at its first use: what reads archives takes a while to import."""
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return nothing_called(__name__, __all__, _INSTEAD)(name)
 
 
 def __dir__() -> list[str]:

@@ -62,32 +62,51 @@ def download(dataset: str, name: str, target: Path, verify: Callable[[Path], str
     Raises:
         OSError: If the file cannot be had or is not the expected one; nothing is stored.
     """
+    url = _base_url() + name
+
+    def check(path: Path) -> None:
+        try:
+            received = verify(path)
+        except ValueError as error:
+            received = f"something else ({error})"
+        if received != sha256:
+            raise OSError(f"{dataset}: {url}: expected SHA-256 {sha256}, received {received}; nothing was stored")
+
+    print(f"Downloading {url}", file=sys.stderr)
+    fetch(f"{dataset}: not found on this machine and", url, target, check, remedy)
+
+
+def fetch(operation: str, url: str, target: Path, check: Callable[[Path], None], remedy: str = "") -> None:
+    """Downloads `url` and puts it at `target` once it is whole and `check` has not raised.
+
+    Args:
+        operation: How the sentence of an error begins.
+        url: An http or https address.
+        target: Where it goes; the folder is made. The file appears there at once or not at all.
+        check: Raises for a file that is not the expected one.
+        remedy: What can be done instead, the end of a sentence.
+
+    Raises:
+        OSError: If the file cannot be had; nothing is stored.
+    """
     # Imported here: urllib.request brings in http, ssl and email, which importing fastcnn should not cost.
     from http.client import HTTPException
     from urllib.error import URLError
     from urllib.request import urlopen
 
-    url = _base_url() + name
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary_name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(temporary_name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            print(f"Downloading {url}", file=sys.stderr)
             try:
                 with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
                     _copy(response, file)
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 reason = error.reason if isinstance(error, URLError) else error
-                raise OSError(
-                    f"{dataset}: not found on this machine and {url} cannot be downloaded ({reason}): {remedy}"
-                ) from None
-        try:
-            received = verify(temporary)
-        except ValueError as error:
-            received = f"something else ({error})"
-        if received != sha256:
-            raise OSError(f"{dataset}: {url}: expected SHA-256 {sha256}, received {received}; nothing was stored")
+                end = f": {remedy}" if remedy else ""
+                raise OSError(f"{operation} {url} cannot be downloaded ({reason}){end}") from None
+        check(temporary)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,11 @@
 """Small tools: data sets and pictures, seeds, one-hot labels, padding, the progress bar, drawings of models."""
 
+from typing import TYPE_CHECKING
+
+from fastcnn._lazy import attach, nothing_called
+from fastcnn.config import disable_interactive_logging as disable_interactive_logging
+from fastcnn.config import enable_interactive_logging as enable_interactive_logging
+from fastcnn.config import is_interactive_logging_enabled as is_interactive_logging_enabled
 from fastcnn.data.image_folder import image_dataset_from_directory as image_dataset_from_directory
 from fastcnn.data.py_dataset import PyDataset as PyDataset
 from fastcnn.utils.image import array_to_img as array_to_img
@@ -13,7 +19,15 @@ from fastcnn.utils.numerical import to_categorical as to_categorical
 from fastcnn.utils.progbar import Progbar as Progbar
 from fastcnn.utils.seed import set_random_seed as set_random_seed
 from fastcnn.utils.sequence import pad_sequences as pad_sequences
+from fastcnn.utils.session import clear_session as clear_session
 from fastcnn.utils.splitting import split_dataset as split_dataset
+
+if TYPE_CHECKING:
+    from fastcnn.utils.batch_tuples import pack_x_y_sample_weight as pack_x_y_sample_weight
+    from fastcnn.utils.batch_tuples import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+    from fastcnn.utils.dtypes import is_keras_tensor as is_keras_tensor
+    from fastcnn.utils.dtypes import standardize_dtype as standardize_dtype
+    from fastcnn.utils.files import get_file as get_file
 
 Sequence = PyDataset  # Keras 2's name, which Keras 3 keeps
 
@@ -22,15 +36,39 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "clear_session",
+    "disable_interactive_logging",
+    "enable_interactive_logging",
+    "get_file",
     "image_dataset_from_directory",
     "img_to_array",
+    "is_interactive_logging_enabled",
+    "is_keras_tensor",
     "load_img",
     "model_to_dot",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "save_img",
     "set_random_seed",
     "split_dataset",
+    "standardize_dtype",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]
+
+_PLACES = {
+    "fastcnn.utils.batch_tuples": ("pack_x_y_sample_weight", "unpack_x_y_sample_weight"),
+    "fastcnn.utils.dtypes": ("is_keras_tensor", "standardize_dtype"),
+    "fastcnn.utils.files": ("get_file",),
+}
+_INSTEAD = {
+    "FeatureSpace": "there are no tables of mixed columns; see scikit-learn's ColumnTransformer",
+    "audio_dataset_from_directory": "image_dataset_from_directory",
+    "text_dataset_from_directory": "image_dataset_from_directory",
+    "timeseries_dataset_from_array": "PyDataset",
+    "get_source_inputs": "there is no functional API; models are Sequential",
+}
+
+__getattr__ = attach(__name__, _PLACES, nothing_called(__name__, __all__, _INSTEAD))
