@@ -78,11 +78,18 @@ def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
     size = 4
     for length in shape:
         size *= int(length)
-    if size > _allowance.left:
-        operation, source = _allowance.sentence
-        _messages.fail(operation, "filepath", f"weights for {path} of shape {shape}", _messages.Text(source))
-    _allowance.left -= size
+    charge(f"weights for {path} of shape {shape}", size)
     return np.zeros(shape, np.float32)
+
+
+def charge(what: str, nbytes: int) -> None:
+    """Says that memory is going to be taken for what a configuration asks for; refused where a file is too small for it."""
+    if _allowance.left is None:
+        return
+    if nbytes > _allowance.left:
+        operation, source = _allowance.sentence
+        _messages.fail(operation, "filepath", what, _messages.Text(source))
+    _allowance.left -= nbytes
 
 
 class Variable(NDArrayOperatorsMixin):

@@ -17,6 +17,7 @@ from fastcnn.metrics.confusion import (
     evenly_spaced,
     operands,
 )
+from fastcnn.variables import charge
 
 _CURVES = ("ROC", "PR", "PRGAIN")
 _SUMMATIONS = ("interpolation", "majoring", "minoring")
@@ -74,6 +75,8 @@ class AUC(_Counting):
         if self._init_thresholds is not None:
             inner = self._init_thresholds
         elif isinstance(num_thresholds, (int, np.integer)) and num_thresholds > 1:
+            # Some thousand are nothing; what more of them take must be worth it, where a file asks for them.
+            charge(f"{num_thresholds} thresholds of AUC", max(0, 64 * (int(num_thresholds) - 10_000)))
             inner = [i / (num_thresholds - 1) for i in range(1, num_thresholds - 1)]
         else:
             raise ValueError(f"AUC: num_thresholds: expected an integer > 1, received {num_thresholds!r}")
