@@ -1,7 +1,7 @@
 """Names for objects: from a string, a config or an object to the object, and back to a config.
 
 Every vocabulary module (losses, metrics, optimizers, ...) owns one `Registry`, so that look-up, its error sentence and
-the configs `{"class_name": ..., "config": {...}}` are the same everywhere.
+the configs, which are Keras's, are the same everywhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastcnn._lazy import Lazy
+from fastcnn.saving.registration import describe, get_registered_object
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
@@ -69,8 +70,9 @@ class Registry:
         Raises:
             ValueError: no such name; the sentence lists those that exist, the nearest first.
         """
-        if custom_objects and name in custom_objects:
-            return custom_objects[name]
+        own = get_registered_object(name, custom_objects)
+        if own is not None:
+            return own
         try:
             found = self._objects[self._key(name)]
         except KeyError:
@@ -82,12 +84,12 @@ class Registry:
         return found.load() if isinstance(found, Lazy) else found
 
     def serialize(self, value: Any) -> dict[str, Any]:
-        """Returns `{"class_name": ..., "config": ...}` for an object with `get_config`."""
+        """Returns `{"module": ..., "class_name": ..., "config": ..., "registered_name": ...}` for an object with `get_config`."""
         if inspect.isclass(value) or not hasattr(value, "get_config"):
             raise ValueError(
                 f"{self.module}.serialize: {self.kind}: expected an object with get_config(), received {value!r}"
             )
-        return {"class_name": type(value).__name__, "config": value.get_config()}
+        return describe(value)
 
     def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Returns the object that `serialize` described. A string is the name of a class or function.
@@ -98,12 +100,18 @@ class Registry:
         if isinstance(config, str):
             return self.look_up(config, operation="deserialize", custom_objects=custom_objects)
         settings = config.get("config", {}) if isinstance(config, Mapping) else None
+        if isinstance(settings, str) and config.get("class_name") == "function":
+            return self.look_up(settings, operation="deserialize", custom_objects=custom_objects)
         if settings is None or not isinstance(config.get("class_name"), str) or not isinstance(settings, Mapping):
             raise ValueError(
                 f"{self.module}.deserialize: config: expected a dict {{'class_name': str, 'config': dict}}, "
                 f"received {config!r}"
             )
-        cls = self.look_up(config["class_name"], operation="deserialize", custom_objects=custom_objects)
+        name = config["class_name"]
+        registered = config.get("registered_name")
+        cls = get_registered_object(registered, custom_objects) if isinstance(registered, str) else None
+        if cls is None:
+            cls = self.look_up(name, operation="deserialize", custom_objects=custom_objects)
         if not inspect.isclass(cls):
             return cls
         from_config: Callable[[dict[str, Any]], Any] = getattr(cls, "from_config", lambda values: cls(**values))

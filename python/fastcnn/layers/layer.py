@@ -16,6 +16,7 @@ from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
 from fastcnn.layers.properties import LayerProperties
+from fastcnn.saving.registration import describe
 from fastcnn.variables import Running, Structure, Variable, first_value
 
 Shape = Sequence[int | None]
@@ -516,9 +517,9 @@ def with_trailing_axes(graph: _core.Graph, name: str, axes: Sequence[int], appen
 
 
 def serialize(value: Any) -> Any:
-    """An initializer's or regularizer's configuration: None, or {"class_name", "config"}."""
+    """The description of an initializer, regularizer or constraint; None for None."""
     if value is None:
         return None
     if not hasattr(value, "get_config"):
         _messages.fail("get_config", "initializer", "an object with get_config()", value)
-    return {"class_name": type(value).__name__, "config": value.get_config()}
+    return describe(value)
