@@ -24,6 +24,7 @@ from fastcnn import (
     preprocessing,
     random,
     regularizers,
+    saving,
     utils,
 )
 from fastcnn._core import __version__
@@ -73,6 +74,7 @@ __all__ = [
     "preprocessing",
     "random",
     "regularizers",
+    "saving",
     "show_config",
     "utils",
     "version",
@@ -93,7 +95,6 @@ _ABSENT = {
     "Model": "models are Sequential; there is no functional API",
     "Function": "models are Sequential; there is no functional API",
     "applications": "there are no pretrained models",
-    "saving": "use Sequential.save_weights and Sequential.load_weights",
     "constraints": "constraints are not supported",
 }
 

@@ -1,6 +1,8 @@
 """The layers of a Sequential model. See https://keras.io/api/layers/."""
 
-from fastcnn._lazy import nothing_called
+from typing import TYPE_CHECKING
+
+from fastcnn._lazy import attach, nothing_called
 from fastcnn.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from fastcnn.layers.convolutional import Conv1D, Conv2D
 from fastcnn.layers.dense import Dense
@@ -49,6 +51,10 @@ from fastcnn.layers.sample_normalization import (
     UnitNormalization,
 )
 from fastcnn.layers.transposed import Conv1DTranspose, Conv2DTranspose
+
+if TYPE_CHECKING:
+    from fastcnn.layers.serialization import deserialize as deserialize
+    from fastcnn.layers.serialization import serialize as serialize
 
 Convolution1D, Convolution2D = Conv1D, Conv2D
 Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
@@ -136,4 +142,8 @@ _INSTEAD = {
 }
 
 
-__getattr__ = nothing_called(__name__, __all__, _INSTEAD)
+__getattr__ = attach(
+    __name__,
+    {"fastcnn.layers.serialization": ("deserialize", "serialize")},
+    nothing_called(__name__, __all__, _INSTEAD),
+)

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from fastcnn.saving.registration import get_registered_name as get_registered_name
     from fastcnn.saving.registration import get_registered_object as get_registered_object
     from fastcnn.saving.registration import register_keras_serializable as register_keras_serializable
-    from fastcnn.saving.saving_api import load_model as load_model
-    from fastcnn.saving.saving_api import load_weights as load_weights
-    from fastcnn.saving.saving_api import save_model as save_model
-    from fastcnn.saving.saving_api import save_weights as save_weights
     from fastcnn.saving.serialization import deserialize_keras_object as deserialize_keras_object
     from fastcnn.saving.serialization import serialize_keras_object as serialize_keras_object
 
@@ -29,19 +25,13 @@ REGISTRATION = (
     "register_keras_serializable",
 )
 SERIALIZATION = ("deserialize_keras_object", "serialize_keras_object")
-_FILES = ("load_model", "load_weights", "save_model", "save_weights")
 
-__all__ = [  # noqa: PLE0604
-    *REGISTRATION,
-    *SERIALIZATION,
-    *_FILES,
-]
+__all__ = [*REGISTRATION, *SERIALIZATION]  # noqa: PLE0604
 
 __getattr__ = attach(
     __name__,
     {
         "fastcnn.saving.registration": REGISTRATION,
         "fastcnn.saving.serialization": SERIALIZATION,
-        "fastcnn.saving.saving_api": _FILES,
     },
 )

@@ -19,7 +19,7 @@ _names: dict[Any, str] = {}
 
 
 class _Scope(threading.local):
-    objects: Mapping[str, Any] = {}  # replaced, never changed  # noqa: RUF012
+    objects: Mapping[str, Any] = {}  # replaced, never changed
 
 
 _scope = _Scope()
@@ -114,7 +114,7 @@ def get_registered_name(obj: Any) -> str:
         known = _names.get(obj)
     except TypeError:  # not hashable
         known = None
-    return obj.__name__ if known is None else known  # type: ignore[no-any-return]
+    return obj.__name__ if known is None else known
 
 
 def get_registered_object(

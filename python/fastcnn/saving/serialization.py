@@ -21,6 +21,8 @@ _MODULES = (
     *("layers", "initializers", "regularizers", "constraints", "losses", "metrics", "activations"),
     *("optimizers", "dtype_policies"),
 )
+_WITH_FUNCTIONS = ("fastcnn.losses", "fastcnn.metrics", "fastcnn.activations")
+_TOOLS = ("get", "serialize", "deserialize")
 
 
 def serialize_keras_object(obj: Any) -> Any:
@@ -140,7 +142,9 @@ def _special(name: str, settings: Any, custom_objects: Mapping[str, Any] | None)
         if name == "__bytes__" and isinstance(value, str):
             return value.encode("utf-8")
         if name == "__slice__":
-            return slice(*(deserialize_keras_object(settings.get(k), custom_objects) for k in ("start", "stop", "step")))
+            return slice(
+                *(deserialize_keras_object(settings.get(k), custom_objects) for k in ("start", "stop", "step"))
+            )
     expected = "an array, bytes, a slice or an ellipsis: data with code in them are not read"
     return _messages.fail("deserialize_keras_object", "class_name", expected, name)
 
@@ -151,7 +155,7 @@ def _object(config: Mapping[str, Any], name: str, known: Mapping[str, Any]) -> A
     settings = config["config"]
     wanted = settings if name == "function" else name
     registered = config.get("registered_name")
-    found = known.get(registered) if isinstance(registered, str) else None
+    found: Any = known.get(registered) if isinstance(registered, str) else None
     if found is None and isinstance(wanted, str):
         found = known.get(wanted)
     vocabulary = _vocabulary(config.get("module"))
@@ -159,17 +163,16 @@ def _object(config: Mapping[str, Any], name: str, known: Mapping[str, Any]) -> A
         if wanted in ("Sequential", "Variable"):
             found = getattr(fastcnn, wanted)
         for module in [vocabulary] if vocabulary else [getattr(fastcnn, m) for m in _MODULES if hasattr(fastcnn, m)]:
-            if found is None and wanted in getattr(module, "__all__", ()):
-                found = getattr(module, wanted)
+            found = _member(module, wanted) if found is None else found
     if found is None:
         expected = "a name of fastcnn, of custom_objects or of what is registered"
         _messages.fail("deserialize_keras_object", "class_name", expected, wanted)
-    if not inspect.isclass(found):
+    if not inspect.isclass(found):  # a function
         return found
     if not isinstance(settings, Mapping):
         _messages.fail("deserialize_keras_object", "config", f"the settings of {name}", settings)
     try:
-        made = found.from_config(dict(settings))
+        made: Any = getattr(found, "from_config")(dict(settings))  # noqa: B009
     except TypeError as error:
         sentence = _messages.Text(f"{_messages.show(settings)} ({error})")
         _messages.fail("deserialize_keras_object", "config", f"the arguments of {name}", sentence)
@@ -179,6 +182,16 @@ def _object(config: Mapping[str, Any], name: str, known: Mapping[str, Any]) -> A
     if config.get("compile_config") and hasattr(made, "compile_from_config"):
         made.compile_from_config(config["compile_config"])
     return made
+
+
+def _member(module: Any, name: str) -> Any:
+    """A class or function that data may name: one of the module's own vocabulary; None: there is none."""
+    found = None if name.startswith("_") or name in _TOOLS else getattr(module, name, None)
+    if not getattr(found, "__module__", "").startswith(module.__name__):
+        return None
+    if inspect.isclass(found):
+        return found if hasattr(found, "from_config") else None
+    return found if isinstance(found, types.FunctionType) and module.__name__ in _WITH_FUNCTIONS else None
 
 
 def _vocabulary(module: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fastcnn import saving
 from fastcnn._lazy import attach, nothing_called
 from fastcnn.config import disable_interactive_logging as disable_interactive_logging
 from fastcnn.config import enable_interactive_logging as enable_interactive_logging
@@ -23,6 +24,14 @@ from fastcnn.utils.session import clear_session as clear_session
 from fastcnn.utils.splitting import split_dataset as split_dataset
 
 if TYPE_CHECKING:
+    from fastcnn.saving import CustomObjectScope as CustomObjectScope
+    from fastcnn.saving import custom_object_scope as custom_object_scope
+    from fastcnn.saving import deserialize_keras_object as deserialize_keras_object
+    from fastcnn.saving import get_custom_objects as get_custom_objects
+    from fastcnn.saving import get_registered_name as get_registered_name
+    from fastcnn.saving import get_registered_object as get_registered_object
+    from fastcnn.saving import register_keras_serializable as register_keras_serializable
+    from fastcnn.saving import serialize_keras_object as serialize_keras_object
     from fastcnn.utils.batch_tuples import pack_x_y_sample_weight as pack_x_y_sample_weight
     from fastcnn.utils.batch_tuples import unpack_x_y_sample_weight as unpack_x_y_sample_weight
     from fastcnn.utils.dtypes import is_keras_tensor as is_keras_tensor
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
 
 Sequence = PyDataset  # Keras 2's name, which Keras 3 keeps
 
-__all__ = [
+__all__ = [  # noqa: PLE0604
     "Progbar",
     "PyDataset",
     "Sequence",
@@ -56,9 +65,11 @@ __all__ = [
     "standardize_dtype",
     "to_categorical",
     "unpack_x_y_sample_weight",
+    *saving.__all__,
 ]
 
 _PLACES = {
+    "fastcnn.saving": saving.__all__,
     "fastcnn.utils.batch_tuples": ("pack_x_y_sample_weight", "unpack_x_y_sample_weight"),
     "fastcnn.utils.dtypes": ("is_keras_tensor", "standardize_dtype"),
     "fastcnn.utils.files": ("get_file",),
