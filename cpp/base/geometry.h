@@ -43,6 +43,15 @@ inline Window window(std::int64_t in, std::int64_t size, std::int64_t stride, st
     return w;
 }
 
+// The same with that much padding before and after.
+inline Window padded_window(std::int64_t in, std::int64_t size, std::int64_t stride, std::int64_t before,
+                            std::int64_t after) {
+    Window w{size, stride, 1, in, 0, before};
+    const std::int64_t room = in + before + after - size;
+    w.out = room < 0 ? 0 : room / stride + 1;
+    return w;
+}
+
 // A part of a window's axis, as a window over the inputs [first_in, first_in + window.in) and the outputs
 // [first_out, first_out + window.out) alone.
 struct WindowPart {

@@ -76,6 +76,15 @@ void bind_graph(py::module_& module) {
             py::arg("name"), py::kw_only(), py::arg("kind"), py::arg("pool_size"), py::arg("strides"),
             py::arg("padding"))
         .def(
+            "padded_pool2d",
+            [tuple](Graph& g, const std::string& name, const std::string& kind, Pair pool_size, Pair strides,
+                    Pair height, Pair width) {
+                return tuple(
+                    g.padded_pool2d(name, is_average(name, kind), pool_size, strides, height, width));
+            },
+            py::arg("name"), py::kw_only(), py::arg("kind"), py::arg("pool_size"), py::arg("strides"),
+            py::arg("height"), py::arg("width"))
+        .def(
             "global_pool2d",
             [tuple](Graph& g, const std::string& name, const std::string& kind, bool keepdims) {
                 return tuple(g.global_pool2d(name, is_average(name, kind), keepdims));

@@ -67,6 +67,23 @@ const Shape& Graph::pool2d(const std::string& layer, bool average, Pair pool_siz
     return append(layer, PoolOp{average, h, w}, {h.out, w.out, in.channels});
 }
 
+const Shape& Graph::padded_pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,
+                                  Pair height, Pair width) {
+    const Image in = require_image(layer, output_shape());
+    require_positive(layer, "pool_size", pool_size);
+    require_positive(layer, "strides", strides);
+    const auto fits = [](Pair pad, std::int64_t size) {
+        return pad.first >= 0 && pad.second >= 0 && pad.first < size && pad.second < size;
+    };
+    require(fits(height, pool_size.first) && fits(width, pool_size.second), layer,
+            ": padding: expected non-negative integers below pool_size = ", text(pool_size), ", received ",
+            text(height), " and ", text(width));
+    const Window h = padded_window(in.height, pool_size.first, strides.first, height.first, height.second);
+    const Window w = padded_window(in.width, pool_size.second, strides.second, width.first, width.second);
+    require_fits(layer, h, w, "pooling window", pool_size, output_shape());
+    return append(layer, PoolOp{average, h, w}, {h.out, w.out, in.channels});
+}
+
 const Shape& Graph::global_pool2d(const std::string& layer, bool average, bool keepdims) {
     const Image in = require_image(layer, output_shape());
     const Window h = window(in.height, in.height, 1, 1, Padding::valid);

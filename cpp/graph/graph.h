@@ -106,6 +106,9 @@ class Graph {
                         Padding padding, Pair dilation_rate, std::int64_t groups, int kernel, int bias);
     const Shape& pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,
                         Padding padding);
+    // Rows and columns before and after the image, fewer than the window has: padding counts neither way.
+    const Shape& padded_pool2d(const std::string& layer, bool average, Pair pool_size, Pair strides,
+                               Pair height, Pair width);
     const Shape& global_pool2d(const std::string& layer, bool average, bool keepdims);
     const Shape& dense(const std::string& layer, std::int64_t units, int kernel, int bias);
     const Shape& activation(const std::string& layer, ActivationName name);

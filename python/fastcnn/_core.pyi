@@ -77,6 +77,17 @@ class Graph:
         strides: tuple[int, int],
         padding: Literal["valid", "same"],
     ) -> tuple[int, ...]: ...
+    def padded_pool2d(
+        self,
+        name: str,
+        *,
+        kind: Literal["max", "average"],
+        pool_size: tuple[int, int],
+        strides: tuple[int, int],
+        height: tuple[int, int],
+        width: tuple[int, int],
+    ) -> tuple[int, ...]:
+        """Rows and columns of padding before and after, fewer than the window has; padding counts neither way."""
     def global_pool2d(self, name: str, *, kind: Literal["max", "average"], keepdims: bool) -> tuple[int, ...]: ...
     def dense(self, name: str, *, units: int, kernel: int, bias: int) -> tuple[int, ...]: ...
     def activation(

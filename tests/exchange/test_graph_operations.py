@@ -21,6 +21,7 @@ APPEND: dict[str, dict[str, Any]] = {
     "depthwise_conv2d": {**WINDOW, "depth_multiplier": 1, "kernel": 2, "bias": -1},
     "conv2d_transpose": {**WINDOW, "filters": 4, "output_padding": (-1, -1), "kernel": 3, "bias": -1},
     "pool2d": {"kind": "average", "pool_size": (2, 2), "strides": (1, 1), "padding": "same"},
+    "padded_pool2d": {"kind": "max", "pool_size": (2, 2), "strides": (1, 1), "height": (1, 0), "width": (0, 1)},
     "adaptive_pool2d": {"kind": "max", "output_size": (3, 3)},
     "elementwise": {"kind": "elu", "a": 0.5, "b": 1.0, "c": 1.0},
     "activation": {"kind": "tanh"},

@@ -238,6 +238,31 @@ def test_random_layers_have_kerass_configuration_and_do_nothing_at_inference(nam
         assert whole.any() and not whole.all()
 
 
+def test_poolings_with_explicit_padding_are_pytorchs() -> None:
+    functional = torch.nn.functional
+    x = samples(IMAGE)
+    for kind, arguments in [("Max", {}), ("Average", {"count_include_pad": False})]:
+        layer = getattr(fastcnn.layers, f"{kind}Pooling2D")((3, 2), (2, 1), padding=1)
+        below = fastcnn.layers.Dense(int(np.prod(IMAGE)), use_bias=False)
+        model = fastcnn.Sequential(
+            [fastcnn.Input((SAMPLES,)), below, fastcnn.layers.Reshape(IMAGE), layer, fastcnn.layers.Flatten()]
+        )
+        below.set_weights([x.reshape(SAMPLES, -1)])
+        inputs = torch.tensor(x, requires_grad=True)
+        pool = functional.max_pool2d if kind == "Max" else functional.avg_pool2d
+        expected = pool(inputs.permute(0, 3, 1, 2), (3, 2), (2, 1), 1, **arguments).permute(0, 2, 3, 1)
+        np.testing.assert_allclose(layer(x), expected.detach().numpy(), rtol=1e-6, atol=1e-6)
+        assert type(layer).from_config(layer.get_config())(x).shape == tuple(expected.shape)
+        native = model._current_network().native
+        trainer = _core.Trainer(native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"}, [(0.0, 0.0)], [True])
+        y = np.random.default_rng(3).standard_normal((SAMPLES, *model.output_shape[1:])).astype(np.float32)
+        (found,) = trainer.gradients(np.eye(SAMPLES, dtype=np.float32), y, None, 0)
+        ((expected.reshape(SAMPLES, -1) - torch.tensor(y)) ** 2).mean().backward()
+        compare(found.reshape(x.shape), inputs.grad, kind)
+    with pytest.raises(ValueError, match="padding: expected integers below pool_size"):
+        fastcnn.layers.MaxPooling1D(2, padding=2)
+
+
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("ReLU", {"max_value": -1}),
     ("LeakyReLU", {"negative_slope": -0.1}),

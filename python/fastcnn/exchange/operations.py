@@ -261,9 +261,12 @@ def _operation(said: Mapping[str, Any], weights: list[Floats | None], operation:
         )
     values: dict[str, Any] = {name: _attribute(value) for name, value in said["attributes"].items()}
     values.update({role: weights[index] for role, index in said["parameters"].items()})
-    if kind == "conv2d":  # a depthwise kernel is the same array as (height, width, channels, multiplier)
-        of_one_group = said["input_shape"][-1] // values["groups"]
-        values["kernel"] = values["kernel"].reshape(*values["kernel"].shape[:2], of_one_group, values["filters"])
+    if "kernel" in values and "height" in values:  # of one axis, or depthwise: the same array in other shapes
+        inputs = said["input_shape"][-1]
+        channels = (
+            (inputs // values["groups"], values["filters"]) if "groups" in values else (values["filters"], inputs)
+        )
+        values["kernel"] = values["kernel"].reshape(values["height"].size, values["width"].size, *channels)
     names = {field.name for field in dataclasses.fields(KINDS[kind])}
     chosen = {name: value for name, value in values.items() if name in names}
     return KINDS[kind](layer=layer, input_shape=said["input_shape"], output_shape=said["output_shape"], **chosen)

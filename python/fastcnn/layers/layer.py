@@ -20,6 +20,7 @@ from fastcnn.saving.registration import describe
 from fastcnn.variables import Running, Structure, Variable, first_value
 
 Shape = Sequence[int | None]
+Margins = tuple[tuple[int, int], ...]
 
 
 class KerasTensor:
@@ -493,6 +494,24 @@ def read_data_format(kind: str, value: Any) -> str:
     if value is None:
         return config.image_data_format()
     return _messages.choice(kind, "data_format", value, ("channels_last", "channels_first"))
+
+
+def read_margins(kind: str, argument: str, value: Any, rank: int) -> Margins:
+    """(before, after) of each axis: from one integer, one for each axis, or pairs."""
+    if _messages.is_integer(value) and value >= 0:
+        return ((int(value), int(value)),) * rank
+    entries = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if rank == 1 and len(entries) == 2:
+        entries = (entries,)
+    found = []
+    for entry in entries:
+        pair = (entry, entry) if _messages.is_integer(entry) else tuple(entry) if isinstance(entry, Sequence) else ()
+        if len(pair) == 2 and all(_messages.is_integer(v) and v >= 0 for v in pair):
+            found.append((int(pair[0]), int(pair[1])))
+    if len(found) != rank or len(entries) != rank:
+        forms = "a non-negative integer or two of them" + (", or two pairs of them" if rank == 2 else "")
+        _messages.fail(kind, argument, forms, value)
+    return tuple(found)
 
 
 def sample_axes(operation: str, axis: Any, rank: int) -> tuple[int, ...]:

@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Literal, cast
 
 from fastcnn import _core, _messages
 from fastcnn._network import ParameterList
-from fastcnn.layers.layer import Layer, read_data_format
+from fastcnn.layers.layer import Layer, read_data_format, read_margins
+
+Padding = Literal["valid", "same"]
 
 
 class PoolingLayer(Layer):
@@ -41,7 +43,8 @@ class BasePooling(PoolingLayer):
     Args:
         pool_size: size of the window.
         strides: step of the window; `pool_size` by default.
-        padding: "valid" or "same".
+        padding: "valid", "same", or (unlike Keras, but as PyTorch and ONNX have it) integers: of each axis, or (before,
+            after) of each, below pool_size. Padding counts neither for the maximum nor for the mean.
         data_format: "channels_last", "channels_first" or None for `config.image_data_format()`.
 
     See https://keras.io/api/layers/pooling_layers/.
@@ -51,7 +54,7 @@ class BasePooling(PoolingLayer):
         self,
         pool_size: Any = 2,
         strides: Any = None,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         name: str | None = None,
         **kwargs: Any,
@@ -60,15 +63,24 @@ class BasePooling(PoolingLayer):
         kind = type(self).__name__
         self.pool_size = _messages.integers(kind, "pool_size", pool_size, self._rank)
         self.strides = _messages.integers(kind, "strides", pool_size if strides is None else strides, self._rank)
-        self.padding = cast(Literal["valid", "same"], _messages.choice(kind, "padding", padding, ("valid", "same")))
+        self.padding: str | tuple[tuple[int, int], ...]
+        if padding is None or isinstance(padding, str):
+            self.padding = _messages.choice(kind, "padding", padding, ("valid", "same"))
+        else:
+            self.padding = read_margins(kind, "padding", padding, self._rank)
+            if any(max(pair) >= size for pair, size in zip(self.padding, self.pool_size)):
+                _messages.fail(kind, "padding", f"integers below pool_size {self.pool_size}", padding)
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the pooling."""
-        size, strides = self._pair(self.pool_size), self._pair(self.strides)
-        self._as_image(
-            graph,
-            lambda: graph.pool2d(self.name, kind=self._kind, pool_size=size, strides=strides, padding=self.padding),
-        )
+        window: dict[str, Any] = {
+            "kind": self._kind, "pool_size": self._pair(self.pool_size), "strides": self._pair(self.strides),
+        }  # fmt: skip
+        if isinstance(self.padding, str):
+            self._as_image(graph, lambda: graph.pool2d(self.name, padding=cast(Padding, self.padding), **window))
+        else:
+            height, width = self.padding if self._rank == 2 else ((0, 0), self.padding[0])
+            self._as_image(graph, lambda: graph.padded_pool2d(self.name, height=height, width=width, **window))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""

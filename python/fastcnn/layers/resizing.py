@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from fastcnn import _core, _messages
 from fastcnn._network import ParameterList
-from fastcnn.layers.layer import Layer, read_data_format
-
-Margins = tuple[tuple[int, int], ...]
-
-
-def _margins(kind: str, argument: str, value: Any, rank: int) -> Margins:
-    """(before, after) of each axis: from one integer, one for each axis, or pairs."""
-    if _messages.is_integer(value) and value >= 0:
-        return ((int(value), int(value)),) * rank
-    entries = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    if rank == 1 and len(entries) == 2:
-        entries = (entries,)
-    found = []
-    for entry in entries:
-        pair = (entry, entry) if _messages.is_integer(entry) else tuple(entry) if isinstance(entry, Sequence) else ()
-        if len(pair) == 2 and all(_messages.is_integer(v) and v >= 0 for v in pair):
-            found.append((int(pair[0]), int(pair[1])))
-    if len(found) != rank or len(entries) != rank:
-        forms = "a non-negative integer or two of them" + (", or two pairs of them" if rank == 2 else "")
-        _messages.fail(kind, argument, forms, value)
-    return tuple(found)
+from fastcnn.layers.layer import Layer, read_data_format, read_margins
 
 
 class MarginLayer(Layer):
@@ -44,7 +23,7 @@ class MarginLayer(Layer):
         super().__init__(**kwargs)
         kind = type(self).__name__
         self._input_axes = ("height", "width", "channels") if self._rank == 2 else ("steps", "channels")
-        self._margins = _margins(kind, self._argument, margins, self._rank)
+        self._margins = read_margins(kind, self._argument, margins, self._rank)
         self.data_format = read_data_format(kind, data_format)
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:

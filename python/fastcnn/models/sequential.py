@@ -406,6 +406,28 @@ class Sequential(TrainingMethods, Layer):
         self._require_built("load_weights")
         weights_file.load(path, weights_file.named_variables(self._layers), skip_mismatch)
 
+    def export(
+        self, filepath: Any, format: str | None = None, verbose: Any = None, input_signature: Any = None, **kwargs: Any
+    ) -> None:
+        """Writes the model at inference to a file for other programs, whole or not at all.
+
+        Args:
+            filepath: the file.
+            format: "onnx" (see https://onnx.ai; needs `pip install "fastcnn[onnx]"`); by the file's ending by default.
+            verbose: whether a line says where the file is; it does by default.
+            input_signature: None.
+            **kwargs: for ONNX: `opset_version`, 14 to 21, 17 by default.
+
+        Raises:
+            ValueError: another format or folder, a model that is not built, or one with a layer written in Python.
+            ImportError: a package that the format needs is not installed.
+
+        See https://keras.io/api/models/model_saving_apis/export/.
+        """
+        from fastcnn.models import exporting
+
+        exporting.export(self, filepath, format, verbose, input_signature, kwargs)
+
     def _require_built(self, operation: str) -> None:
         if not self.built:
             raise ValueError(
