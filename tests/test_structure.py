@@ -24,7 +24,7 @@ SIMD_SYSTEM_HEADERS = {"cstdint", "cstring", "cmath"}
 INTRINSICS_HEADERS = {"immintrin.h", "emmintrin.h", "arm_neon.h"}  # in simd/ only
 
 # What a folder exists for may be imported there.
-ALLOWED_MODULES = {"wrappers": {"sklearn"}, "onnx": {"onnx"}}
+ALLOWED_MODULES = {"wrappers": {"sklearn"}, "onnx": {"onnx"}, "torch": {"torch"}}
 FORBIDDEN_MODULES = {"torch", "keras", "tensorflow", "jax", "onnx", "onnxruntime", "sklearn", "pickle", "marshal"}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

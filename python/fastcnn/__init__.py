@@ -100,7 +100,7 @@ _ABSENT = {
 
 
 # Modules that are imported when somebody asks for them.
-_WHEN_ASKED = ("backend", "mixed_precision", "onnx", "wrappers")
+_WHEN_ASKED = ("backend", "mixed_precision", "onnx", "torch", "wrappers")
 
 
 def __getattr__(name: str) -> Any:
