@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastcnn import _messages
 from fastcnn._naming import to_snake_case
+from fastcnn.saving.npz import read_arrays
 from fastcnn.variables import Variable
 
 if TYPE_CHECKING:
@@ -105,9 +106,8 @@ def load(path: Path, variables: dict[str, Variable], skip_mismatch: bool) -> Non
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"load_weights: filepath: expected a .npz archive of save_weights, received {str(path)!r} ({error})"
         ) from error

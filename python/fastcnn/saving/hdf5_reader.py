@@ -318,9 +318,9 @@ class Group(_Object):
         return self._members[name]  # type: ignore[return-value]
 
     def _read_members(self) -> dict[str, int | Group | Dataset]:
-        for kind, content in self._messages:
-            if kind == _LINK:
-                self._refuse(_LINKS.get(self._link_kind(content), "a link of an unknown kind"))
+        links = [self._link_kind(content) for kind, content in self._messages if kind == _LINK]
+        if links:
+            self._refuse(_LINKS.get(max(links), "a link of an unknown kind"))
         table = self._message(_SYMBOL_TABLE)
         if table is None:
             self._refuse("no group" if self._message(_LINK_INFO) is None else "a group of a newer kind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ def read(path: Path, operation: str) -> bytes:
     if not path.is_file():
         _messages.fail(operation, "filepath", "an existing file", str(path))
     with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        _messages.fail(operation, "filepath", f"a file of at most {_LARGEST} bytes", str(path))
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size > _LARGEST:
+            _messages.fail(operation, "filepath", f"a file of at most {_LARGEST} bytes", str(path))
+        return file.read(size)
 
 
 def model_bytes(model: Sequential) -> bytes:
