@@ -135,11 +135,11 @@ class Sequential(TrainingMethods, Layer):
         """Removes the last layer and returns it.
 
         Raises:
-            ValueError: the model has no layers.
+            IndexError: the model has no layers.
         """
         with self._structure_lock:
             if not self._layers:
-                raise ValueError(f"{self.name}: pop: expected a model with layers, received one without")
+                raise IndexError(f"{self.name}: pop: expected a model with layers, received one without")
             layer = self._layers[-1]
             self._change(self._layers[:-1], self._input_layer)
             return layer
