@@ -51,7 +51,7 @@ def model_from_keras(
         model = reader.layer(config)
         assert isinstance(model, Sequential)
         build = config.get("build_config")
-        if not model.built and isinstance(build, Mapping) and build.get("input_shape"):
+        if not model.built and model.layers and isinstance(build, Mapping) and build.get("input_shape"):
             model.build(tuple(build["input_shape"]))
         if not model.built:
             reader.refuse("a model that knows its input's shape", _messages.Text("one that does not"))

@@ -92,7 +92,9 @@ def restore(model: Sequential, arrays: list[NDArray[Any]], operation: str) -> No
         _messages.fail(operation, "filepath", "an optimizer with a number of steps", iterations)
     following = 1
     if isinstance(optimizer.learning_rate, float):
-        optimizer.learning_rate = float(arrays[1])
+        # Keras keeps it in single precision; the description, in double, says it better where both mean the same.
+        if np.float32(optimizer.learning_rate) != np.float32(arrays[1]):
+            optimizer.learning_rate = float(arrays[1])
         following = 2
     if len(arrays) == following:
         optimizer.iterations = int(iterations)
