@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="needs onnx, which .[parity] installs")
-import onnx.backend.test.loader  # noqa: E402
+from onnx.backend.test import loader  # noqa: E402
 
 from fastcnn.onnx import backend  # noqa: E402
 
@@ -55,9 +55,7 @@ def cases() -> dict[str, Any]:
     """All cases of single nodes, and of functions written as several nodes, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {
-            case.name.removeprefix("test_"): case for case in onnx.backend.test.loader.load_model_tests(kind="node")
-        }
+        return {case.name.removeprefix("test_"): case for case in loader.load_model_tests(kind="node")}
 
 
 def kinds(case: Any) -> set[str]:
