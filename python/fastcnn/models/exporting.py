@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
 
 # The format's name, which is also the file's ending, and the function that writes a model to a path.
-FORMATS: dict[str, Lazy] = {"onnx": Lazy("fastcnn.onnx.writer", "export")}
+FORMATS: dict[str, Lazy] = {
+    "onnx": Lazy("fastcnn.onnx.writer", "export"),
+    "c": Lazy("fastcnn.exchange.c_source", "export"),
+}
 
 
 def export(

@@ -413,10 +413,11 @@ class Sequential(TrainingMethods, Layer):
 
         Args:
             filepath: the file.
-            format: "onnx" (see https://onnx.ai; needs `pip install "fastcnn[onnx]"`); by the file's ending by default.
+            format: "onnx" (see https://onnx.ai; needs `pip install "fastcnn[onnx]"`) or "c" (one C99 file that needs nothing but
+                libm); by the file's ending by default.
             verbose: whether a line says where the file is; it does by default.
             input_signature: None.
-            **kwargs: for ONNX: `opset_version`, 14 to 21, 17 by default.
+            **kwargs: for ONNX: `opset_version`, 14 to 21, 17 by default; for C: `name`, with which its functions' names begin.
 
         Raises:
             ValueError: another format or folder, a model that is not built, or one with a layer written in Python.
