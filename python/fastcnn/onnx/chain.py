@@ -19,6 +19,7 @@ from fastcnn import layers
 from fastcnn.layers.input_layer import Input
 from fastcnn.onnx.proto import GraphData, Node, fail, needed
 from fastcnn.onnx.recognition import ELEMENTWISE, recognised
+from fastcnn.variables import limited
 
 if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
@@ -188,7 +189,7 @@ class Chain:
         whole, shape = self.shape, self.shape
         if not varying:  # one number: along the channels, or on its own
             varying = [0 if len(shape) == 3 else len(shape) - 1]
-            if shape[varying[0]] > 1024:
+            if shape[varying[0]] > 64:
                 self.reshape(node, (math.prod(shape), 1))
                 pair, varying = [array.reshape(1, 1) for array in pair], [1]
                 shape = self.shape
@@ -342,7 +343,9 @@ class Chain:
         from fastcnn.models.sequential import Sequential
 
         chain = [layer for layer, _ in self.layers] or [layers.Identity()]
-        model = Sequential([Input(self.input_shape), *chain])
+        size = sum(array.nbytes for _, weights in self.layers for array in weights)
+        with limited(size, self.operation, "the file's weights"):  # takes no more than they are, and draws nothing
+            model = Sequential([Input(self.input_shape), *chain])
         for layer, weights in self.layers:
             if weights:
                 layer.set_weights([np.ascontiguousarray(array, np.float32) for array in weights])

@@ -84,9 +84,9 @@ def recognised(
                 if name in left:
                     left[name] -= 1
             name = node.outputs[0]
-            if not any(left.values()):
-                found = _named(result)
-                return None if found is None else (found, name, count)
+            # Together again; where that is no function yet, the nodes after it may make it one.
+            if not any(left.values()) and (found := _named(result)) is not None:
+                return found, name, count
             values[name], left[name] = result, consumers.get(name, 0)
     return None
 
