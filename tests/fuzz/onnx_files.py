@@ -87,7 +87,7 @@ def _tensor(graph: Any, chance: random.Random) -> None:
         tensor.data_type = chance.randrange(25)
     elif kind == 2:
         tensor.data_location = 1
-    elif kind == 3 and tensor.data_type == onnx.TensorProto.INT64:
+    elif kind == 3 and tensor.data_type == onnx.TensorProto.INT64 and not tensor.data_location:
         array = onnx.numpy_helper.to_array(tensor).copy()
         if array.size:
             array.reshape(-1)[chance.randrange(array.size)] = chance.choice(INTEGERS)
@@ -114,7 +114,7 @@ def target() -> tuple[Callable[[random.Random], bytes], Callable[[bytes], object
             return harness.changed_bytes(data, chance)
         try:
             return changed_fields(data, chance)
-        except (TypeError, ValueError):  # what protobuf or onnx's helpers do not write
+        except (TypeError, ValueError, KeyError):  # what protobuf or onnx's helpers do not write
             return harness.changed_bytes(data, chance)
 
     return make, fastcnn.onnx.load

@@ -123,6 +123,9 @@ MODULES: dict[str, tuple[Any, tuple[int, ...]]] = {
         ),
         IMAGE,
     ),
+    "dilated": (
+        nn.Sequential(nn.MaxPool2d(2, 1, dilation=2), nn.Conv2d(3, 2, 1), nn.MaxPool2d((3, 2), 2, dilation=(1, 3))), (3, 11, 12),
+    ),
     "sequence": (
         nn.Sequential(
             nn.Conv1d(3, 6, 4, padding=2), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2), nn.AvgPool1d(2, 1), nn.Flatten(),

@@ -210,9 +210,16 @@ def _pool(chain: Chain, node: Node, kind: str, count_padding: bool) -> None:
     sizes = spatial(chain, node, rank)
     window = per_axis(chain, node, "kernel_shape", rank)
     strides = per_axis(chain, node, "strides", rank)
-    if per_axis(chain, node, "dilations", rank) != [1] * rank:
-        chain.refuse(node, "dilations to be 1", node.attributes["dilations"])
-    pads = window_pads(chain, node, sizes, window, strides)
+    dilations = per_axis(chain, node, "dilations", rank)
+    extents = [(n - 1) * d + 1 for n, d in zip(window, dilations)]
+    pads = window_pads(chain, node, sizes, extents, strides)
+    if dilations != [1] * rank:
+        whole = not chain.flag(node, "ceil_mode") or all((n - e) % s == 0 for n, e, s in zip(sizes, extents, strides))
+        if any(map(any, pads)) or not whole or any(n < e for n, e in zip(sizes, extents)):
+            chain.refuse(node, "neither padding nor ceil_mode where dilations are above 1", pads)
+        for axis in range(rank):
+            _dilated_pool(chain, node, kind, axis + 1, window[axis], strides[axis], dilations[axis])
+        return
     rounded = pads
     if chain.flag(node, "ceil_mode") and node.attributes.get("auto_pad", "NOTSET") == "NOTSET":
         rounded = [_rounded_up(n, k, s, pad) for n, k, s, pad in zip(sizes, window, strides, pads)]
@@ -231,6 +238,25 @@ def _pool(chain: Chain, node: Node, kind: str, count_padding: bool) -> None:
     else:
         arguments["padding"] = tuple(rounded)
     chain.add(node, getattr(layers, f"{kind}Pooling{rank}D"), **arguments)
+
+
+def _dilated_pool(chain: Chain, node: Node, kind: str, axis: int, window: int, stride: int, dilation: int) -> None:
+    """One axis, over positions `dilation` apart: put in rows of that many, they are neighbours in a column."""
+    shape = chain.shape
+    before, size, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    rows = -(-size // dilation)
+    outputs = size - (window - 1) * dilation
+    pad_axes(chain, node, {axis: (0, rows * dilation - size)})
+    chain.reshape(node, (before, rows, dilation * after))
+    pooling = getattr(layers, f"{kind}Pooling2D")
+    chain.add(node, pooling, pool_size=(1, window), strides=1, data_format="channels_last")
+    surplus = (rows - window + 1) * dilation
+    chain.reshape(node, (*shape[:axis], surplus, *shape[axis + 1 :]))
+    pad_axes(chain, node, {axis: (0, outputs - surplus)})
+    if stride > 1:
+        chain.reshape(node, (before, outputs, after))
+        chain.add(node, layers.MaxPooling2D, pool_size=1, strides=(1, stride), data_format="channels_last")
+        chain.reshape(node, (*shape[:axis], chain.shape[1], *shape[axis + 1 :]))
 
 
 def _rounded_up(size: int, window: int, stride: int, pad: tuple[int, int]) -> tuple[int, int]:
