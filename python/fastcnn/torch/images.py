@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fastcnn import _messages, layers
+from fastcnn import layers
 from fastcnn.torch import geometry
 from fastcnn.torch.reader import Reader, append_margins, as_image, as_tuple, bias_of
 
@@ -146,32 +146,27 @@ def max_pool(reader: Reader, module: Any) -> None:
         shapes = zip(reader.shape[1:], module.kernel_size, module.stride, border, sizes)
         axes = [(n, k, s, before, (whole - k) // s + 1) for n, k, s, (before, _), whole in shapes]
     cls = layers.MaxPooling2D if rank == 2 else layers.MaxPooling1D
-    _append_pool(reader, module, cls, axes, options, reader.non_negative and border is None)
+    _append_pool(reader, module, cls, axes, options)
 
 
 def _append_pool(
-    reader: Reader, module: Any, cls: type[Any], axes: list[tuple[int, ...]], options: Any, zeros_will_do: bool
+    reader: Reader, module: Any, cls: type[Any], axes: Sequence[tuple[int, ...]], options: dict[str, Any]
 ) -> None:
-    """The pooling whose windows are PyTorch's; around an image without negative numbers, zeros are as good as none."""
+    """The pooling whose windows are PyTorch's, by the simplest padding that makes them so."""
     size, strides, before = (tuple(axis[i] for axis in axes) for i in (1, 2, 3))
     outputs = [axis[4] for axis in axes]
     name = reader.name(cls.__name__.lower())
-    for padding in ("valid", "same"):
+    pairs = tuple((p, max(0, (out - 1) * s + k - n - p)) for n, k, s, p, out in axes)
+    for padding in ("valid", "same", pairs):
+        if padding == "valid" and any(n < k for n, k, *_ in axes):
+            continue
+        if padding is pairs and any(n >= k for pair, k in zip(pairs, size) for n in pair):
+            break
         layer = cls(size, strides, padding=padding, name=name, **options)
-        if (all(n >= k for n, k, *_ in axes) or padding == "same") and _fits(layer, reader.own, before, outputs):
+        if _fits(layer, reader.own, before, outputs):
             reader.append(layer)
             return
-    if zeros_will_do:
-        pairs = [(p, max(0, (outs - 1) * s + k - n - p)) for n, k, s, p, outs in axes]
-        append_margins(reader, len(axes), pairs, reader.data_format)
-        reader.append(cls(size, strides, padding="valid", name=name, **options))
-        return
-    expected = (
-        f"no padding, or that of padding='same' (half of what {cls.__name__} needs at each end, the odd one at the end)"
-    )
-    reader.refuse(
-        module, "padding", expected, (module.padding, _messages.Text("ceil_mode") if module.ceil_mode else "")
-    )
+    reader.refuse(module, "padding", f"less than the window, {size}", pairs)
 
 
 def average_pool(reader: Reader, module: Any) -> None:
@@ -187,18 +182,18 @@ def average_pool(reader: Reader, module: Any) -> None:
             reader.refuse(module, "ceil_mode", "False where padding counts", True)
         append_margins(reader, rank, [(p, p) for p in padding], reader.data_format)
         axes = [(n + 2 * p, k, s, 0, outputs) for n, k, s, p, outputs in axes]
-    _append_pool(reader, module, cls, axes, options, False)
+    _append_pool(reader, module, cls, axes, options)
 
 
 def own_average_pool(reader: Reader, module: Any) -> None:
     rank = len(module.size)
     options = as_image(reader, module, rank)
     cls = layers.AveragePooling2D if rank == 2 else layers.AveragePooling1D
-    layer = cls(module.size, module.strides, padding="same", name=reader.name(cls.__name__.lower()), **options)
-    found = geometry.paddings(geometry.windows(layer, reader.own))
-    if found != [tuple(pair) for pair in module.padding]:
-        reader.refuse(module, "padding", f"{found}, that of padding='same'", module.padding)
-    reader.append(layer)
+    axes = [
+        (n, k, s, before, (n + before + after - k) // s + 1)
+        for n, k, s, (before, after) in zip(reader.shape[1:], module.size, module.strides, module.padding)
+    ]
+    _append_pool(reader, module, cls, axes, options)
 
 
 def adaptive_pool(reader: Reader, module: Any) -> None:

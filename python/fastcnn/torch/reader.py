@@ -30,7 +30,6 @@ class Reader:
         self.own = self.input_shape  # one sample's shape
         self.path = ""
         self.following: list[nn.Module] = []
-        self.non_negative = False
         self.border: list[tuple[int, int]] | None = None  # of -inf, for the max pooling that follows
         self.columns: NDArray[np.int64] | None = None  # where the elements of a flattened sample stood in the module's
         self._layers: list[Layer] = []

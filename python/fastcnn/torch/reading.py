@@ -24,7 +24,6 @@ _POINTWISE = (
     *(cls for cls, _ in functions.MODULES.values()), modules.LimitedReLU, nn.Dropout, nn.AlphaDropout, modules.GaussianNoise,
     modules.GaussianDropout, nn.Threshold,
 )  # fmt: skip
-_NON_NEGATIVE = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus, nn.Softmax)
 
 
 def from_torch(module: nn.Module, input_shape: Sequence[int], *, data_format: str = "channels_first") -> Sequential:
@@ -64,8 +63,6 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, data_format: st
             what = _messages.Text(type(part).__name__ + (" with hooks" if read else ""))
             reader.refuse(part, "module", "one that fastcnn has an exact counterpart of", what)
         read(reader, part)
-        kept = isinstance(part, (nn.Identity, nn.Dropout, modules.Permute)) and reader.non_negative
-        reader.non_negative = isinstance(part, _NON_NEGATIVE) or kept
     reader.arrange(reader.edge())
     return reader.model()
 

@@ -280,7 +280,7 @@ def _dense(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
 def _pooling(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
     rank = layer._rank
     writer.arrange(_image_order(rank + 1, layer.data_format))
-    pairs = geometry.paddings(geometry.windows(layer, sample)) if layer.padding == "same" else [(0, 0)] * rank
+    pairs = geometry.paddings(geometry.windows(layer, sample)) if layer.padding != "valid" else [(0, 0)] * rank
     even = all(before == after <= size // 2 for (before, after), size in zip(pairs, layer.pool_size))
     padding = tuple(before for before, _ in pairs) if even else (0,) * rank
     if layer._kind == "max":
