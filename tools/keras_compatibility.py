@@ -157,10 +157,11 @@ def parameters_of(value: Any) -> dict[str, inspect.Parameter] | None:
     return {p.name: p for p in kept if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
 
-def takes_more(value: Any) -> bool:
-    """Whether other keyword arguments are handed on to a base class."""
+def takes_more(value: Any, by_position: bool = False) -> bool:
+    """Whether other keyword arguments are handed on to a base class; or whether any arguments are taken."""
     function = value.__init__ if inspect.isclass(value) else value
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    kind = inspect.Parameter.VAR_POSITIONAL if by_position else inspect.Parameter.VAR_KEYWORD
+    return any(p.kind is kind for p in inspect.signature(function).parameters.values())
 
 
 def show(value: Any) -> str:
@@ -190,7 +191,9 @@ def difference(ours: Any, theirs: Any) -> str:
     if takes_more(ours):  # what every layer takes may come by name, without being written down
         missing = [name for name in missing if name not in ("name", "trainable", "dtype", "activity_regularizer")]
     extra = [name for name in mine if name not in wanted]
-    if takes_more(theirs):
+    if takes_more(theirs, by_position=True):
+        extra = []
+    elif takes_more(theirs):
         extra = [name for name in extra if name not in ("name", "trainable", "dtype", "activity_regularizer")]
     if missing:
         found.append("without " + ", ".join(f"`{name}`" for name in missing))

@@ -182,8 +182,9 @@ def serialize(dtype_policy: DTypePolicy) -> dict[str, Any]:
     >>> deserialize(serialize(DTypePolicy("float32")))
     <DTypePolicy "float32">
     """
-    name = type(dtype_policy).__name__
-    return {"module": "keras", "class_name": name, "config": dtype_policy.get_config(), "registered_name": None}
+    from fastcnn.saving.registration import describe
+
+    return describe(dtype_policy)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> DTypePolicy:

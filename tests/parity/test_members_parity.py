@@ -183,3 +183,23 @@ def test_methods_that_cannot_be_there_say_why() -> None:
 
         class Mine(fastcnn.Sequential):
             def train_step(self, data: Any) -> Any: ...
+
+
+def test_layers_as_plain_data_cross_over() -> None:
+    layers = fastcnn.layers
+    for layer in (
+        layers.Conv2D(3, 2, activation="relu", kernel_regularizer="l2", name="c"),
+        layers.BatchNormalization(momentum=0.5),
+        layers.Dense(4, dtype="mixed_bfloat16"),
+        layers.Dropout(0.25, seed=3),
+    ):
+        theirs = keras.layers.deserialize(layers.serialize(layer))
+        again = layers.deserialize(keras.layers.serialize(theirs))
+        assert type(again) is type(layer)
+        assert again.get_config() == layer.get_config()
+        assert theirs.dtype_policy.name == layer.dtype_policy.name
+    for wrong in ({"class_name": "LSTM", "config": {}}, {"class_name": "L2", "config": {}}):
+        with pytest.raises(ValueError):
+            layers.deserialize(wrong)
+    with pytest.raises(ValueError):
+        layers.serialize(3)

@@ -48,6 +48,7 @@ class Dense(Layer):
         bias_constraint: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        quantization_config: None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -63,6 +64,7 @@ class Dense(Layer):
         _messages.only("Dense", "bias_constraint", bias_constraint, (None,))
         _messages.only("Dense", "lora_rank", lora_rank, (None,))
         _messages.only("Dense", "lora_alpha", lora_alpha, (None,))
+        _messages.only("Dense", "quantization_config", quantization_config, (None,))
         self.kernel: Variable | None = None
         self.bias: Variable | None = None
 

@@ -38,10 +38,14 @@ class InputLayer(Layer):
         sparse: bool | None = None,
         ragged: bool | None = None,
         batch_shape: Sequence[int | None] | None = None,
+        input_tensor: None = None,
+        optional: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        _messages.only("InputLayer", "input_tensor", input_tensor, (None,))
+        _messages.only("InputLayer", "optional", optional, (False,))
         _messages.only("InputLayer", "sparse", sparse, (None, False))
         _messages.only("InputLayer", "ragged", ragged, (None, False))
         if (shape is None) == (batch_shape is None):
@@ -80,7 +84,7 @@ class InputTensor(KerasTensor):
     """What `Input` returns: a symbolic tensor that knows its layer."""
 
     def __init__(self, layer: InputLayer) -> None:
-        super().__init__(layer.batch_shape, layer.dtype, layer.name)
+        super().__init__(layer.batch_shape, layer.dtype, name=layer.name)
         self.layer = layer
 
 
@@ -93,6 +97,7 @@ def Input(  # noqa: N802 (Keras's name)
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
     tensor: Any = None,
+    optional: bool = False,
 ) -> InputTensor:
     """The shape of one sample, as a Sequential model's first entry.
 
@@ -115,5 +120,5 @@ def Input(  # noqa: N802 (Keras's name)
     See https://keras.io/api/layers/core_layers/input/.
     """
     _messages.only("Input", "tensor", tensor, (None,))
-    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, name)
+    layer = InputLayer(shape, batch_size, dtype, sparse, ragged, batch_shape, optional=optional, name=name)
     return InputTensor(layer)

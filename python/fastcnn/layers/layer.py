@@ -31,10 +31,20 @@ class KerasTensor:
     (None, 28, 28, 1)
     """
 
-    def __init__(self, shape: tuple[int | None, ...], dtype: str = "float32", name: str = "keras_tensor") -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        shape: Sequence[int | None],
+        dtype: str = "float32",
+        sparse: bool | None = False,
+        ragged: bool | None = False,
+        record_history: bool = True,
+        name: str | None = None,
+    ) -> None:
+        _messages.only("KerasTensor", "sparse", sparse, (None, False))
+        _messages.only("KerasTensor", "ragged", ragged, (None, False))
+        self.shape = tuple(shape)
         self.dtype = dtype
-        self.name = name
+        self.name = name or auto_name("KerasTensor")
 
     @property
     def ndim(self) -> int:
@@ -58,6 +68,7 @@ class Layer(LayerProperties):
         trainable: whether the optimizer changes the layer's weights.
         dtype: number format: "float32", "mixed_bfloat16", "mixed_float16" (see `fastcnn.dtype_policies`), a `DTypePolicy`, its
             configuration, or None for `config.dtype_policy()`.
+        autocast: accepted as in Keras, without effect.
         activity_regularizer: penalty on each sample's output, its mean over the batch added to the loss, or None.
         input_shape, input_dim, batch_input_shape: one sample's shape (with the batch size first for the last), where
             the layer is a Sequential model's first.
@@ -98,6 +109,7 @@ class Layer(LayerProperties):
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = None,
+        autocast: bool = True,
         activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:

@@ -55,6 +55,9 @@ class BatchNormalization(Layer):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: None = None,
+        renorm_momentum: float = 0.99,
         synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -75,6 +78,8 @@ class BatchNormalization(Layer):
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
         _messages.only(kind, "beta_constraint", beta_constraint, (None,))
         _messages.only(kind, "gamma_constraint", gamma_constraint, (None,))
+        _messages.only(kind, "renorm", renorm, (False,))
+        _messages.only(kind, "renorm_clipping", renorm_clipping, (None,))
         _messages.only(kind, "synchronized", synchronized, (False,))
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
