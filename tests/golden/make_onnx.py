@@ -1,4 +1,4 @@
-"""Writes the golden ONNX files: `python tests/golden/make_onnx.py fastcnn`, `... torch` or `... skl2onnx`.
+"""Writes the golden ONNX files: `python tests/golden/make_onnx.py fastcnn`, `... torch`, `... torch-dynamo` or `... skl2onnx`.
 
 A folder is named for the program and version that wrote it and is never written again. Beside model.onnx stands what
 onnxruntime computed of it, in expected.json. `tests/parity/test_onnx_golden.py` opens them all, for ever.
@@ -46,7 +46,7 @@ def fastcnn_file(path: Path) -> tuple[int, ...]:
     return (6, 6, 2)
 
 
-def torch_file(path: Path) -> tuple[int, ...]:
+def torch_file(path: Path, dynamo: bool = False) -> tuple[int, ...]:
     import torch
     from torch import nn
 
@@ -57,8 +57,22 @@ def torch_file(path: Path) -> tuple[int, ...]:
     )  # fmt: skip
     with torch.no_grad():
         module(torch.tensor(inputs((2, 8, 8))))
-    sample, free = torch.zeros(1, 2, 8, 8), {"x": {0: "n"}}
-    torch.onnx.export(module.eval(), sample, path, dynamo=False, input_names=["x"], dynamic_axes=free)
+    options: dict[str, Any] = {"dynamo": False, "dynamic_axes": {"x": {0: "n"}}}
+    if dynamo:
+        options = {
+            "dynamo": True,
+            "external_data": False,
+            "dynamic_shapes": ({0: torch.export.Dim("n")},),
+            "verbose": False,
+        }
+    torch.onnx.export(module.eval(), (torch.zeros(2, 2, 8, 8),), path, input_names=["x"], **options)
+    if dynamo:  # which writes down where the program's lines stand
+        import onnx
+
+        written = onnx.load(path)
+        for part in (written, written.graph, *written.graph.node, *written.graph.value_info, *written.graph.output):
+            part.ClearField("metadata_props")
+        onnx.save(written, path)
     return (2, 8, 8)
 
 
@@ -72,13 +86,18 @@ def skl2onnx_file(path: Path) -> tuple[int, ...]:
     return (5,)
 
 
-WRITERS = {"fastcnn": fastcnn_file, "torch": torch_file, "skl2onnx": skl2onnx_file}
+WRITERS = {
+    "fastcnn": fastcnn_file,
+    "skl2onnx": skl2onnx_file,
+    "torch": torch_file,
+    "torch-dynamo": lambda path: torch_file(path, dynamo=True),
+}
 
 
 def main(package: str) -> None:
     import onnxruntime
 
-    version = importlib.import_module(package).__version__.split("+")[0]
+    version = importlib.import_module(package.split("-")[0]).__version__.split("+")[0]
     folder = HERE / f"onnx-{package}-{version}"
     folder.mkdir(exist_ok=False)
     with warnings.catch_warnings():
