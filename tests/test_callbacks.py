@@ -278,10 +278,8 @@ def test_checkpoints_after_batches(tmp_path: Path) -> None:
     assert [Path(name).stem for name in model.saved] == ["1-4", "2-2", "2-6"]
 
 
-def test_whole_models_where_the_model_can_save_them(tmp_path: Path) -> None:
+def test_checkpoints_of_whole_models(tmp_path: Path) -> None:
     checkpoint = callbacks.ModelCheckpoint(tmp_path / "whole.keras")
-    with pytest.raises(ValueError, match=r"^ModelCheckpoint: save_weights_only: expected True"):
-        fit(Model(), checkpoint, losses(1.0))
     saved = []
     model = Model()
     model.save = lambda path, overwrite: saved.append(path)  # type: ignore[attr-defined]
@@ -293,10 +291,8 @@ def test_wrong_checkpoints(tmp_path: Path) -> None:
     for freq in (0, "step", 1.5, True):
         with pytest.raises(ValueError, match=r"^ModelCheckpoint: save_freq: expected 'epoch' or a positive number"):
             callbacks.ModelCheckpoint("a.npz", save_weights_only=True, save_freq=freq)  # type: ignore[arg-type]
-    with pytest.raises(
-        ValueError, match=r"^ModelCheckpoint: filepath: expected a name that ends in .npz .*'a.weights.h5'$"
-    ):
-        callbacks.ModelCheckpoint("a.weights.h5", save_weights_only=True)
+    with pytest.raises(ValueError, match=r"^ModelCheckpoint: filepath: expected a name that ends in .npz .*'a.h5'$"):
+        callbacks.ModelCheckpoint("a.h5", save_weights_only=True)
     missing = callbacks.ModelCheckpoint(str(tmp_path / "{nothing}.npz"), save_weights_only=True)
     with pytest.raises(KeyError, match=r"filepath: expected names among epoch, val_loss, received 'nothing'"):
         fit(Model(), missing, losses(1.0))

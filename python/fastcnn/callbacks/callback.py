@@ -53,6 +53,21 @@ class Callback:
         """The model that runs."""
         return self._model
 
+    # Attributes that a backup of a training holds: numbers, strings, lists of them, lists of arrays.
+    _saved: ClassVar[tuple[str, ...]] = ()
+    # Whether the hooks are called after those of all other callbacks.
+    _runs_last: ClassVar[bool] = False
+
+    def _get_state(self) -> dict[str, Any]:
+        """What `BackupAndRestore` keeps of this callback, as plain data."""
+        return {name: getattr(self, name) for name in self._saved}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `_get_state` returned."""
+        for name in self._saved:
+            if name in state:
+                setattr(self, name, state[name])
+
     def _needs_every_batch(self) -> bool:
         """Whether a train-batch hook is overridden that must be called after every single batch."""
         if any(hook in self.__dict__ for hook in _TRAIN_BATCH_HOOKS):

@@ -87,7 +87,11 @@ class CallbackList(Callback):
             return
         # One dict for all of them: what one adds (a learning rate), those after it see.
         numbers = _numbers(logs)
+        late = [callback for callback in self.callbacks if getattr(callback, "_runs_last", False)]
         for callback in self.callbacks:
+            if not late or callback not in late:
+                getattr(callback, hook)(*position, numbers)
+        for callback in late:
             getattr(callback, hook)(*position, numbers)
 
     def on_batch_begin(self, batch: int, logs: Logs = None) -> None:

@@ -28,6 +28,8 @@ class EarlyStopping(MonitorCallback):
     See https://keras.io/api/callbacks/early_stopping/
     """
 
+    _saved = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",

@@ -24,10 +24,15 @@ class History(Callback):
     See https://keras.io/api/callbacks/
     """
 
+    _saved = ("history", "epoch")
+
     def __init__(self) -> None:
         super().__init__()
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+
+    def _get_state(self) -> dict[str, Any]:
+        return {"history": {name: list(values) for name, values in self.history.items()}, "epoch": list(self.epoch)}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self.epoch = []

@@ -35,6 +35,8 @@ class ReduceLROnPlateau(MonitorCallback):
     See https://keras.io/api/callbacks/reduce_lr_on_plateau/
     """
 
+    _saved = ("best", "cooldown_counter", "wait")
+
     def __init__(
         self,
         monitor: str = "val_loss",

@@ -18,7 +18,9 @@ class ModelCheckpoint(MonitorCallback):
 
     Args:
         filepath: the file; `{epoch}`, `{batch}` and the names of the logs are filled in, as in
-            "weights-{epoch:02d}-{val_loss:.2f}.npz". Folders that do not exist are made. Weights go to .npz files.
+            "model-{epoch:02d}-{val_loss:.2f}.safetensors". Folders that do not exist are made. A model goes to a file
+            .safetensors (fit with `initial_epoch` goes on from it bit for bit) or .keras, weights to .safetensors, .npz or
+            .weights.h5.
         monitor: the value that decides which model is best.
         verbose: 1 prints what is saved.
         save_best_only: whether only a model better than all before is saved.
@@ -28,7 +30,7 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: a value that the first model must beat to be the best one, or None.
 
     Raises:
-        ValueError: `save_freq` is neither, or the weights' file does not end in .npz.
+        ValueError: `save_freq` is neither, or another ending of the file's name.
 
     Example:
         >>> callback = ModelCheckpoint("best.npz", save_best_only=True, save_weights_only=True)
@@ -37,6 +39,8 @@ class ModelCheckpoint(MonitorCallback):
     """
 
     _batches_may_be_joined = True  # `_needs_every_batch` says when not
+
+    _saved = ("best", "_batches", "_last_batch")
 
     def __init__(
         self,
@@ -55,10 +59,11 @@ class ModelCheckpoint(MonitorCallback):
                 f"ModelCheckpoint: save_freq: expected 'epoch' or a positive number of batches, received {save_freq!r}"
             )
         self.filepath = os.fspath(filepath)
-        if save_weights_only and not self.filepath.endswith(".npz"):
+        endings = (".npz", ".safetensors", ".weights.h5") if save_weights_only else (".safetensors", ".keras")
+        if not self.filepath.endswith(endings):
             raise ValueError(
-                "ModelCheckpoint: filepath: expected a name that ends in .npz where save_weights_only is True, "
-                f"received {self.filepath!r}"
+                f"ModelCheckpoint: filepath: expected a name that ends in {' or '.join(endings)} where save_weights_only is "
+                f"{save_weights_only}, received {self.filepath!r}"
             )
         self.verbose = verbose
         self.save_best_only = save_best_only
@@ -70,13 +75,6 @@ class ModelCheckpoint(MonitorCallback):
 
     def _needs_every_batch(self) -> bool:
         return self.save_freq != "epoch" or super()._needs_every_batch()
-
-    def set_model(self, model: Any) -> None:
-        super().set_model(model)
-        if not self.save_weights_only and not hasattr(model, "save"):
-            raise ValueError(
-                "ModelCheckpoint: save_weights_only: expected True (this model saves its weights only), received False"
-            )
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch

@@ -45,6 +45,8 @@ class TensorBoard(Callback):
 
     _batches_may_be_joined = True  # `_needs_every_batch` says when not
 
+    _saved = ("_train_batch",)
+
     def __init__(
         self,
         log_dir: str | os.PathLike[str] = "logs",

@@ -37,6 +37,19 @@ class Logs:
         for m in bound:
             m.metric.reset_state()
 
+    def get_state(self) -> dict[str, Any]:
+        """The sums, as plain data."""
+        from fastcnn.callbacks.state import of_metrics
+
+        return {"loss": self._loss, "weight": self._weight, "metrics": of_metrics([m.metric for m in self._bound])}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `get_state` returned."""
+        from fastcnn.callbacks.state import restore_metrics
+
+        self._loss, self._weight = float(state["loss"]), float(state["weight"])
+        restore_metrics([m.metric for m in self._bound], state["metrics"])
+
     @property
     def needs_outputs(self) -> bool:
         """Whether a metric is computed in Python, from the model's outputs."""

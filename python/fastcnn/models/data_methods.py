@@ -43,7 +43,8 @@ class DataMethods:
                 rest = arrays.Dataset(rest.x, rest.y, rest.labels, None)
         size = batch_size_of("fit", "batch_size", batch_size, len(train), steps)
         order = loops.EpochOrder(len(train), size, steps, shuffle)
-        return loops.Work(inputs, order.steps, partial(loops.train_epoch, data=train, order=order)), rest
+        run = partial(loops.train_epoch, data=train, order=order)
+        return loops.Work(inputs, order.steps, run, order=order), rest
 
     def _batch_work(
         self, operation: str, compiled: Compiled, x: Any, y: Any, sample_weight: Any, class_weight: Any,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -34,13 +34,14 @@ class Work:
     """What `fit` or `evaluate` run again and again: an epoch, or a measurement.
 
     inputs: all samples or the first batch's; the model is built for them. steps: of one run, where known.
-    run: (trainer, callbacks=, stopped=) -> logs. feed: where the batches come from; None for arrays.
+    run: (trainer, callbacks=, stopped=) -> logs. order: of arrays' samples. feed: where batches come from.
     """
 
     inputs: NDArray[Any]
     steps: int | None
     run: Callable[..., dict[str, float]]
     feed: BatchFeed | None = None
+    order: EpochOrder | None = None  # of arrays
 
     def ended(self) -> bool:
         """Whether the last run found no data."""
@@ -112,6 +113,52 @@ class EpochOrder:
         self._shuffle = shuffle
         self._step = 0  # of the pass over the data
         self.indices: NDArray[np.int64] | None = None
+        # Of the epoch that runs: (next position, its end, steps done, sums so far).
+        self.running: tuple[int, int, int, Logs] | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    def begin(self, logs: Logs) -> tuple[int, int, int, int]:
+        """(next position in `indices`, end, steps done, steps) of the next epoch, or of one that a backup goes on with."""
+        if self._resumed is None:
+            first, steps = self.next_epoch()
+            return first, min(first + steps * self.batch_size, self.samples), 0, steps
+        resumed, self._resumed = self._resumed, None
+        logs.set_state(resumed["logs"])
+        return resumed["begin"], resumed["end"], resumed["done"], resumed["steps"]
+
+    def get_state(self, inside: bool, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """Where the data's order is, as plain data; the order itself goes to `arrays`, where it is needed again."""
+        running = None
+        if inside and self.running is not None:
+            begin, end, done, logs = self.running
+            steps = done + math.ceil((end - begin) / self.batch_size)
+            running = {"begin": begin, "end": end, "done": done, "steps": steps, "logs": logs.get_state()}
+        if self.indices is not None and (running is not None or self._step != 0):
+            arrays["order/indices"] = self.indices
+        return {"step": self._step, "samples": self.samples, "batch_size": self.batch_size, "running": running}
+
+    def check_state(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raises ValueError (or TypeError, KeyError) where `get_state` of this order would not return that."""
+        if (state["samples"], state["batch_size"]) != (self.samples, self.batch_size):
+            raise ValueError(f"{state['samples']!r} samples in batches of {state['batch_size']!r}")
+        indices, running = arrays.get("order/indices"), state["running"]
+        if not 0 <= state["step"] < self.passes:
+            raise ValueError("the position in the data")
+        if indices is not None and (
+            indices.shape != (self.samples,) or indices.min(initial=0) < 0 or indices.max(initial=0) >= self.samples
+        ):
+            raise ValueError("the order of the samples")
+        if running is not None and not 0 <= running["begin"] <= running["end"] <= self.samples:
+            raise ValueError("the position in the epoch")
+        if indices is None and self._shuffle and (running is not None or state["step"]):
+            raise ValueError("no order of the samples")
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `get_state` returned."""
+        self._step = int(state["step"])
+        indices = arrays.get("order/indices")
+        self.indices = None if indices is None else np.array(indices, np.int64)
+        self._resumed = state["running"]
 
     def next_epoch(self) -> tuple[int, int]:
         """(first position in `indices`, steps) of the next epoch."""
@@ -145,15 +192,14 @@ def train_epoch(
 ) -> dict[str, float]:
     """Runs one epoch's steps; returns its logs."""
     logs = Logs(trainer.metrics)
-    begin, steps = order.next_epoch()
-    end = min(begin + steps * order.batch_size, order.samples)
+    begin, end, done, steps = order.begin(logs)
     most = 1 if callbacks.batch_hooks else steps
     outputs = None
     if logs.needs_outputs:
         floats = order.batch_size * math.prod(trainer.network.output_shape)
         most = min(most, max(1, _OUTPUT_FLOATS // floats))
         outputs = np.empty((most * order.batch_size, *trainer.network.output_shape), np.float32)
-    done, current = 0, {}
+    current: dict[str, float] = {}
     while begin < end and not stopped():
         callbacks.on_train_batch_begin(done)
         rate = trainer.begin()
@@ -172,7 +218,9 @@ def train_epoch(
         begin += sums["samples"]
         done += sums["steps"]
         current = logs.sorted()
+        order.running = begin, end, done, logs
         callbacks.on_train_batch_end(done - 1, current)
+    order.running = None
     return logs.sorted()
 
 

@@ -374,37 +374,62 @@ class Sequential(TrainingMethods, Layer):
         for layer in self._layers:
             layer.trainable = self._trainable
 
-    def save_weights(self, filepath: Any, overwrite: bool = True) -> None:
-        """Writes all weights to one .npz file, whole or not at all.
+    def save(
+        self, filepath: Any, overwrite: bool = True, zipped: Any = None, *, include_optimizer: bool = True
+    ) -> None:
+        """Writes the model to one file, whole or not at all; see `saving.save_model`.
 
         Args:
-            filepath: a name that ends in .npz.
+            filepath: a name that ends in .safetensors (fastcnn's own format) or .keras.
             overwrite: whether an existing file is replaced.
+            zipped: None.
+            include_optimizer: whether the optimizer's state is written too.
 
         Raises:
             ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
         """
-        from fastcnn.models import weights_file
+        from fastcnn.saving import saving_api
 
-        path = weights_file.check_path("save_weights", filepath)
-        self._require_built("save_weights")
-        weights_file.save(path, weights_file.named_variables(self._layers), overwrite)
+        saving_api.save_model(self, filepath, overwrite, zipped, include_optimizer=include_optimizer)
 
-    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
-        """Reads all weights from a file of `save_weights`; checks every name and shape before anything changes.
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: Any = None) -> None:
+        """Writes all weights to one file, whole or not at all.
 
         Args:
-            filepath: the file.
+            filepath: a name that ends in .safetensors, .npz or .weights.h5 (Keras reads it).
+            overwrite: whether an existing file is replaced.
+            max_shard_size: None.
+
+        Raises:
+            ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
+        """
+        from fastcnn.saving import saving_api
+
+        saving_api.save_weights(self, filepath, overwrite, max_shard_size)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
+        """Reads all weights from a file of `save_weights`, here or in Keras; checks all of it before anything changes.
+
+        Args:
+            filepath: a file *.safetensors, *.npz, *.weights.h5, *.keras or *.h5.
             skip_mismatch: whether weights that are missing, unknown or of another shape are passed over.
 
         Raises:
             ValueError: the file does not fit the model.
         """
-        from fastcnn.models import weights_file
+        from fastcnn.saving import saving_api
 
-        path = weights_file.check_path("load_weights", filepath)
-        self._require_built("load_weights")
-        weights_file.load(path, weights_file.named_variables(self._layers), skip_mismatch)
+        saving_api.load_weights(self, filepath, skip_mismatch)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The model's description as JSON, without weights; `models.model_from_json` reads it.
+
+        Args:
+            **kwargs: for `json.dumps`.
+        """
+        from fastcnn.saving import saving_api
+
+        return saving_api.to_json(self, **kwargs)
 
     def export(
         self, filepath: Any, format: str | None = None, verbose: Any = None, input_signature: Any = None, **kwargs: Any

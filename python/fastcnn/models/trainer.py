@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,20 @@ from fastcnn.models.compile_config import described
 from fastcnn.models.compiled import Compiled, NativeTrainer, StoppedTrainer
 from fastcnn.models.data_methods import batch_size_of, feed_of, steps_of
 from fastcnn.models.one_batch import OneBatchMethods, flat
+from fastcnn.utils import seed
 from fastcnn.variables import Structure
 
 if TYPE_CHECKING:
     from fastcnn._network import BuiltNetwork
     from fastcnn.layers.input_layer import InputLayer
     from fastcnn.variables import Variable
+
+
+class Running(NamedTuple):
+    """The fit that runs, for callbacks that keep its state."""
+
+    callbacks: Any
+    order: loops.EpochOrder | None
 
 
 class TrainingMethods(OneBatchMethods):
@@ -60,10 +68,14 @@ class TrainingMethods(OneBatchMethods):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.history = None
         self._initial_epoch: int | None = None  # a callback's, for the fit that runs
+        self._running: Running | None = None
+        self._epochs_done = 0  # by the last fit, its initial_epoch included
+        # Of a model that was loaded: (epochs done, the random streams after them), for the fit that goes on.
+        self._resumable: tuple[int, dict[str, Any]] | None = None
 
     def _pickled_training(self) -> dict[str, Any]:
         """What of the attributes above a pickle holds in another form."""
-        return {"_trainer": StoppedTrainer.of(self._trainer), "history": None}
+        return {"_trainer": StoppedTrainer.of(self._trainer), "history": None, "_running": None}
 
     def _optimizer_state(self) -> dict[str, Any]:
         """The optimizer's steps and slots, in the order of the trained variables; {"iterations": 0, "slots": {}} before."""
@@ -292,8 +304,10 @@ class TrainingMethods(OneBatchMethods):
                     validation = self._validation(compiled, validation_data, rest, size, validation_steps, sample)
                 trainer = self._trainer_for(self._network_for_data("fit", work.inputs), compiled)
                 runner = loops.callback_list(callbacks, self, True, verbose=level, epochs=epochs, steps=work.steps)
+                self._running = Running(runner, work.order)
                 return self._fit(trainer, compiled, work, validation, range(initial_epoch, epochs), frequency, runner)
             finally:
+                self._running = None
                 work.close()
                 if validation is not None:
                     validation.close()
@@ -314,6 +328,10 @@ class TrainingMethods(OneBatchMethods):
         runner.on_train_begin()
         if self._initial_epoch is not None:
             epochs = range(self._initial_epoch, epochs.stop)
+        resumable, self._resumable = self._resumable, None
+        if resumable is not None and resumable[0] == epochs.start > 0 and self._initial_epoch is None:
+            seed.set_state(resumable[1])
+        self._epochs_done = epochs.start
         for epoch in epochs:
             runner.on_epoch_begin(epoch)
             # A callback may have frozen layers or moved variables since the last epoch.
@@ -333,6 +351,7 @@ class TrainingMethods(OneBatchMethods):
                 measured = validation.run(trainer, callbacks=runner, stopped=lambda: self.stop_evaluating)
                 runner.on_test_end(dict(sorted(measured.items())))
                 logs.update({f"val_{name}": value for name, value in sorted(measured.items())})
+            self._epochs_done = epoch + 1
             runner.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,38 +41,12 @@ def named_variables(layers: Sequence[Layer]) -> dict[str, Variable]:
     return found
 
 
-def check_path(operation: str, filepath: Any) -> Path:
-    """`filepath` as a Path that names a .npz archive."""
-    if not isinstance(filepath, (str, os.PathLike)):
-        _messages.fail(operation, "filepath", "a path", filepath)
-    path = Path(filepath)
-    if path.suffix != ".npz":
-        expected = "a name that ends in .npz (HDF5 files are not supported)"
-        _messages.fail(operation, "filepath", expected, str(path))
-    return path
-
-
-def save(path: Path, variables: dict[str, Variable], overwrite: bool) -> None:
-    """Writes `variables` to `path`: to a temporary file beside it, which then takes its name."""
-    if path.exists() and not overwrite:
-        _messages.fail("save_weights", "overwrite", f"True to replace the existing file {str(path)!r}", overwrite)
-    if not path.parent.is_dir():
-        _messages.fail("save_weights", "filepath", "a file in an existing folder", str(path))
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, variable in variables.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                        np.lib.format.write_array(entry, variable.numpy(), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        _use_default_permissions(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+def write(file: IO[bytes], variables: dict[str, Variable]) -> None:
+    """Writes the archive of `variables`."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, variable in variables.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, variable.numpy(), allow_pickle=False)
 
 
 def load(path: Path, variables: dict[str, Variable], skip_mismatch: bool) -> None:
@@ -111,11 +82,3 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(
             f"load_weights: filepath: expected a .npz archive of save_weights, received {str(path)!r} ({error})"
         ) from error
-
-
-def _use_default_permissions(temporary: str) -> None:
-    """Gives a file of mkstemp, which only its owner may read, the permissions of an ordinary new file."""
-    if os.name == "posix":
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from fastcnn.saving.registration import get_registered_name as get_registered_name
     from fastcnn.saving.registration import get_registered_object as get_registered_object
     from fastcnn.saving.registration import register_keras_serializable as register_keras_serializable
+    from fastcnn.saving.saving_api import load_model as load_model
+    from fastcnn.saving.saving_api import load_weights as load_weights
+    from fastcnn.saving.saving_api import save_model as save_model
+    from fastcnn.saving.saving_api import save_weights as save_weights
     from fastcnn.saving.serialization import deserialize_keras_object as deserialize_keras_object
     from fastcnn.saving.serialization import serialize_keras_object as serialize_keras_object
 
@@ -24,13 +28,15 @@ REGISTRATION = (
     "get_registered_object",
     "register_keras_serializable",
 )
+FILES = ("load_model", "load_weights", "save_model", "save_weights")
 SERIALIZATION = ("deserialize_keras_object", "serialize_keras_object")
 
-__all__ = [*REGISTRATION, *SERIALIZATION]  # noqa: PLE0604
+__all__ = [*FILES, *REGISTRATION, *SERIALIZATION]  # noqa: PLE0604
 
 __getattr__ = attach(
     __name__,
     {
+        "fastcnn.saving.saving_api": FILES,
         "fastcnn.saving.registration": REGISTRATION,
         "fastcnn.saving.serialization": SERIALIZATION,
     },

@@ -94,25 +94,52 @@ def local_seed(seed: int) -> Iterator[None]:
         _own.streams = before
 
 
-def get_shuffle_state() -> dict[str, Any]:
-    """The state of the generator for shuffling, as numbers and arrays of numbers."""
-    state = numpy_generator().bit_generator.state
-    return {**{k: v for k, v in state.items() if k not in ("bit_generator", "state")}, **state["state"]}
+def get_state() -> dict[str, dict[str, Any]]:
+    """The state of both streams, as integers and lists of them."""
+    drawn, shuffle = _streams_in_use()
+    found = {}
+    for stream, generator in (("seeds", drawn), ("shuffle", shuffle.bit_generator)):
+        state: Any = generator.state
+        numbers = {name: int(state[name]) for name in _BOUNDS}
+        words = {"counter": state["state"]["counter"], "key": state["state"]["key"], "buffer": state["buffer"]}
+        found[stream] = {**numbers, **{name: [int(word) for word in words[name]] for name in words}}
+    return found
 
 
-def set_shuffle_state(values: Mapping[str, Any]) -> None:
-    """Goes on from what `get_shuffle_state` returned.
+# Where Philox's state ends, for what comes out of a file: a position outside of the buffer would be read.
+_BOUNDS = {"buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1}
+_WORDS = {"counter": 4, "key": 2, "buffer": 4}
 
-    >>> state = get_shuffle_state()
-    >>> first = numpy_generator().permutation(5)
-    >>> set_shuffle_state(state)
-    >>> bool((numpy_generator().permutation(5) == first).all())
-    True
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Raises ValueError (or TypeError, KeyError) where `state` is not what `get_state` returns."""
+    for stream in ("seeds", "shuffle"):
+        values = state[stream]
+        fits = all(type(values[name]) is int and 0 <= values[name] <= most for name, most in _BOUNDS.items())
+        for name, count in _WORDS.items():
+            words = list(values[name])
+            fits = fits and len(words) == count and all(type(w) is int and 0 <= w < 2**64 for w in words)
+        if not fits:
+            raise ValueError(f"seed: state: expected that of the stream {stream!r}")
+
+
+def set_state(state: Mapping[str, Any]) -> None:
+    """Goes on from what `get_state` returned.
+
+    >>> state = get_state()
+    >>> first = numpy_generator().permutation(5), next_seed()
+    >>> set_state(state)
+    >>> bool((numpy_generator().permutation(5) == first[0]).all()), next_seed() == first[1]
+    (True, True)
     """
-    inner = {name: np.asarray(values[name], np.uint64) for name in ("counter", "key")}
-    numbers = {name: int(values[name]) for name in ("buffer_pos", "has_uint32", "uinteger")}
-    buffer = np.asarray(values["buffer"], np.uint64)
-    numpy_generator().bit_generator.state = {"bit_generator": "Philox", "state": inner, "buffer": buffer, **numbers}
+    check_state(state)
+    drawn, shuffle = _streams_in_use()
+    for stream, generator in (("seeds", drawn), ("shuffle", shuffle.bit_generator)):
+        values = state[stream]
+        inner = {name: np.array(values[name], np.uint64) for name in ("counter", "key")}
+        numbers = {name: values[name] for name in _BOUNDS}
+        buffer = np.array(values["buffer"], np.uint64)
+        generator.state = {"bit_generator": "Philox", "state": inner, "buffer": buffer, **numbers}
 
 
 def next_seed() -> int:
