@@ -224,11 +224,16 @@ static void permute(const float *restrict x, float *restrict y, const long *shap
 }
 """,
     "scale_and_shift": """\
-/* Batch normalization, its statistics and weights taken together. */
-static void scale_and_shift(const float *x, float *y, const float *scale, const float *offset, long rows, long channels)
+/* Batch normalization and the like. Element (o, p, i) is multiplied by scale[p], then offset[p] is added. */
+static void scale_and_shift(const float *x, float *y, const float *scale, const float *offset, long outer, long period,
+                            long inner)
 {
-    for (long r = 0; r < rows; ++r)
-        for (long c = 0; c < channels; ++c) y[r * channels + c] = x[r * channels + c] * scale[c] + offset[c];
+    for (long o = 0; o < outer; ++o)
+        for (long p = 0; p < period; ++p)
+            for (long i = 0; i < inner; ++i) {
+                const long at = (o * period + p) * inner + i;
+                y[at] = x[at] * scale[p] + offset[p];
+            }
 }
 """,
     "prelu": """\

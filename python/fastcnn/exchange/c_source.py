@@ -25,6 +25,8 @@ from fastcnn.exchange.files import write_whole
 if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
 
+Floats = NDArray[np.float32]
+
 _PER_LINE = 8
 _MOST = 2**31 - 1  # elements: a C long holds at least as many
 
@@ -237,23 +239,28 @@ def _resample(writer: Writer, op: operations.Resample2D) -> None:
     writer.call(op, "resample2d", *axes, op.input_shape[-1])
 
 
+def _shared(sample: tuple[int, ...], *arrays: Floats) -> tuple[tuple[int, int, int], list[Floats]]:
+    """Arrays of one shape that are broadcast over a sample, as loops (outer, period, inner) want them.
+
+    Shared axes at both ends are loops; what is shared between others is written out.
+    """
+    shape = arrays[0].shape
+    free = [axis for axis, n in enumerate(shape) if n > 1]
+    first, last = (free[0], free[-1] + 1) if free else (0, 0)
+    middle = sample[first:last]
+    written = [np.broadcast_to(array.reshape(shape[first:last]), middle).reshape(-1) for array in arrays]
+    return (_size(sample[:first]), _size(middle), _size(sample[last:])), written
+
+
 def _prelu(writer: Writer, op: operations.PRelu) -> None:
-    """Shared axes at both ends are loops; one between others is written out."""
-    free = [axis for axis, n in enumerate(op.alpha.shape) if n > 1] or [0]
-    first, last = free[0], free[-1] + 1
-    middle = op.input_shape[first:last]
-    alpha = np.broadcast_to(op.alpha.reshape(op.alpha.shape[first:last]), middle)
-    if op.alpha.size == 1:
-        first = last = 0
-        alpha = op.alpha.reshape(1)
-    sizes = (_size(op.input_shape[:first]), alpha.size, _size(op.input_shape[last:]))
+    sizes, (alpha,) = _shared(op.input_shape, op.alpha)
     writer.call(op, "prelu", writer.array(op, "alpha", alpha), *sizes, in_place=True)
 
 
 def _batch_norm(writer: Writer, op: operations.BatchNorm) -> None:
     scale, offset = op.scale_and_offset()
     arrays = (writer.array(op, "scale", scale), writer.array(op, "offset", offset))
-    writer.call(op, "scale_and_shift", *arrays, _size(op.input_shape[:-1]), op.input_shape[-1], in_place=True)
+    writer.call(op, "scale_and_shift", *arrays, _size(op.input_shape[:-1]), op.input_shape[-1], 1, in_place=True)
 
 
 def _normalize(writer: Writer, op: operations.Normalize) -> None:
