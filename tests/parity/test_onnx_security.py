@@ -134,6 +134,10 @@ ATTACKS: dict[str, tuple[Callable[[], Any], str]] = {
     "weights that do not fit": (
         lambda: model([node("Conv", ["x", "w"])], IMAGE, {"w": np.ones((1, 3, 2, 2), np.float32)}), "weights for 1 channels",
     ),
+    "attributes of another type": (lambda: model([node("MaxPool", ["x"], kernel_shape=2)], IMAGE), "images"),
+    "a constant of letters": (
+        lambda: model([node("Constant", [], "c", value_float="no"), node("Add", ["x", "c"])]), "to be numbers",
+    ),
     "another opset": (lambda: model([node("Relu", ["x"])], opset=10**6), "one version of ONNX's operators"),
     "too many nodes": (
         lambda: model([node("Relu", [f"a{i}" if i else "x"], f"a{i + 1}") for i in range(5000)]), "at most 4096 nodes",

@@ -330,7 +330,10 @@ class Chain:
         for name, kind in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64),
                            ("value_ints", np.int64)):  # fmt: skip
             if name in node.attributes:
-                return np.array(node.attributes[name], kind)
+                try:
+                    return np.array(node.attributes[name], kind)
+                except (TypeError, ValueError, OverflowError):
+                    self.refuse(node, f"{name} to be numbers", node.attributes[name])
         value = node.attributes.get("value")
         if not isinstance(value, np.ndarray):
             self.refuse(node, "an array or numbers", sorted(node.attributes))

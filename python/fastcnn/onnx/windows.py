@@ -206,7 +206,8 @@ def average_pool(chain: Chain, node: Node) -> None:
 
 
 def _pool(chain: Chain, node: Node, kind: str, count_padding: bool) -> None:
-    rank = len(node.attributes.get("kernel_shape", ()))
+    size = node.attributes.get("kernel_shape")
+    rank = len(size) if isinstance(size, list) else 0
     sizes = spatial(chain, node, rank)
     window = per_axis(chain, node, "kernel_shape", rank)
     strides = per_axis(chain, node, "strides", rank)
