@@ -1,6 +1,6 @@
-"""Fuzz targets for Keras's formats: files changed at random must load or be refused with a ValueError, soon and in little memory.
+"""Fuzz targets: files changed at random must load or be refused with a ValueError, soon and in little memory.
 
-    python tests/fuzz/keras_files.py [--seconds 60] [--seed 0] [keras] [weights] [h5] [json]
+    python tests/fuzz/keras_files.py [--seconds 60] [--seed 0] [keras] [weights] [h5] [json] [native]
 
 Seeds are the golden files. Three kinds of changes: of bytes, of bytes inside an archive that is packed anew with sums that
 are right, and of a description's JSON, entry by entry. What breaks the promise is written beside this file.
@@ -24,7 +24,7 @@ from typing import Any
 import h5py
 
 import fastcnn
-from fastcnn.saving import keras_archive, keras_weights, legacy_h5
+from fastcnn.saving import keras_archive, keras_weights, legacy_h5, native_file
 from fastcnn.saving.keras_config import model_from_keras
 from fastcnn.variables import limited
 
@@ -178,7 +178,33 @@ def json_target() -> tuple[Callable[[random.Random], bytes], Callable[[bytes], o
     return lambda chance: json.dumps(changed_json(chance.choice(configs), chance)).encode(), load
 
 
-TARGETS = {"keras": keras_target, "weights": weights_target, "h5": h5_target, "json": json_target}
+def native_target() -> tuple[Callable[[random.Random], bytes], Callable[[bytes], object]]:
+    files = seeds("model.safetensors")
+
+    def make(chance: random.Random) -> bytes:
+        data, kind = chance.choice(files), chance.random()
+        if kind < 0.4:
+            return changed_bytes(data, chance)
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        if kind < 0.6:
+            header = changed_json(header, chance)
+        else:
+            description = json.loads(header["__metadata__"]["fastcnn"])
+            header["__metadata__"]["fastcnn"] = json.dumps(changed_json(description, chance))
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + data[end:]
+
+    return make, lambda data: native_file.load_model(data, "fuzzed.safetensors")
+
+
+TARGETS = {
+    "keras": keras_target,
+    "weights": weights_target,
+    "h5": h5_target,
+    "json": json_target,
+    "native": native_target,
+}
 
 
 def run(name: str, seconds: float, seed: int) -> int:
