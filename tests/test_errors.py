@@ -240,9 +240,8 @@ FIT = [
         "net/dense/kernel.assign: value: expected shape (6, 1), received (2, 2)",
     ),
     (
-        lambda m: m.save_weights("model.weights.h5"),
-        "save_weights: filepath: expected a name that ends in .npz (HDF5 files are not supported), "
-        "received 'model.weights.h5'",
+        lambda m: m.save_weights("model.h5"),
+        "save_weights: filepath: expected a name that ends in .safetensors or .weights.h5 or .npz, received 'model.h5'",
     ),
     (
         lambda m: m.load_weights("no-such-file.npz"),
