@@ -134,6 +134,7 @@ ATTACKS: dict[str, tuple[Callable[[], Any], str]] = {
     "weights that do not fit": (
         lambda: model([node("Conv", ["x", "w"])], IMAGE, {"w": np.ones((1, 3, 2, 2), np.float32)}), "weights for 1 channels",
     ),
+    "an input without axes": (lambda: model([node("Relu", ["x"])], []), "an axis besides it"),
     "attributes of another type": (lambda: model([node("MaxPool", ["x"], kernel_shape=2)], IMAGE), "images"),
     "a constant of letters": (
         lambda: model([node("Constant", [], "c", value_float="no"), node("Add", ["x", "c"])]), "to be numbers",

@@ -65,7 +65,7 @@ class Chain:
         self.constants: dict[str, Array] = {**graph.constants, **(constants or {})}
         self.shapes: dict[str, Array] = {}  # results that are shapes: arrays of integers and BATCH
         self.current = data
-        self.batch = None if whole else shape[0]
+        self.batch = None if whole or not shape else shape[0]
         sizes = shape if whole else shape[1:]
         self.shape = tuple(n for n in sizes if n is not None)
         if len(self.shape) != len(sizes) or not sizes:
