@@ -59,6 +59,8 @@ def model_from_keras(
             reader.compile(model, config["compile_config"])
     except RecursionError:
         reader.refuse("a model that is not nested endlessly", _messages.Text("one that is"))
+    except MemoryError:
+        reader.refuse("a model that fits into memory", _messages.Text("one that does not"))
     except (TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
         reader.refuse("a model's description", _messages.Text(_messages.show(str(error))))
     return model
@@ -228,7 +230,9 @@ _MODULES = {"optimizer": "optimizers", "loss": "losses", "metrics": "metrics", "
 
 
 def _layer(layer: Any) -> dict[str, Any]:
-    inner = getattr(layer, "layers", None)
+    from fastcnn.models.sequential import Sequential
+
+    inner = layer.layers if isinstance(layer, Sequential) else None
     config = {
         key: value for key, value in layer.get_config().items() if key not in _OMITTED.get(type(layer).__name__, ())
     }
@@ -253,13 +257,14 @@ def _object(name: str, config: dict[str, Any], module: str) -> dict[str, Any]:
 
 
 def _nested(value: Any) -> Any:
-    """What stands in a layer's configuration: initializers and regularizers get the module that Keras wants."""
+    """What stands in a layer's configuration: the objects in it get the module that Keras wants."""
     if isinstance(value, (list, tuple)):
         return [_nested(inner) for inner in value]
-    if isinstance(value, Mapping) and "module" not in value and set(value) == {"class_name", "config"}:
-        from fastcnn import initializers
+    if isinstance(value, Mapping) and {"class_name", "config"} <= set(value) and not value.get("module"):
+        from fastcnn import initializers, regularizers
 
-        module = "initializers" if hasattr(initializers, value["class_name"]) else "regularizers"
+        known = [(initializers, "initializers"), (regularizers, "regularizers")]
+        module = next((name for place, name in known if hasattr(place, value["class_name"])), "layers")
         return _object(value["class_name"], {key: _nested(inner) for key, inner in value["config"].items()}, module)
     return value
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
     from fastcnn.variables import Variable
 
+# Kinds of NumPy types that may stand where numbers are expected; Keras counts in integers what are floats here.
+NUMBERS = "fiu"
+
 
 @dataclass
 class Part:
@@ -90,7 +93,7 @@ def load(model: Sequential, data: bytes, operation: str, source: str, skip_misma
     for part in parts(model):
         try:
             shapes = [variable.shape for variable in part.variables]
-            chosen += zip(part.variables, _datasets(file, part.path, shapes, "f"))
+            chosen += zip(part.variables, _datasets(file, part.path, shapes, NUMBERS))
         except ValueError as error:
             if not skip_mismatch:
                 raise
@@ -149,11 +152,11 @@ def _optimizer_datasets(model: Sequential, file: hdf5_reader.File) -> list[hdf5_
     count = len(file.root.group("optimizer/vars").names())
     scalars = optimizer_state.scalar_shapes(model)
     if count == len(scalars):  # before the first step
-        return _datasets(file, "optimizer", scalars, "fiu")
+        return _datasets(file, "optimizer", scalars, NUMBERS)
     if count != len(shapes):
         warnings.warn(
             f"{file.operation}: the optimizer starts anew: its state has {len(shapes)} arrays, that of {file.source!r} {count}",
             stacklevel=5,
         )
         return None
-    return _datasets(file, "optimizer", shapes, "fiu")
+    return _datasets(file, "optimizer", shapes, NUMBERS)

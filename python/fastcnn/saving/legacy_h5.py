@@ -9,7 +9,7 @@ from fastcnn import _messages
 from fastcnn.saving import hdf5_reader, optimizer_state
 from fastcnn.saving.keras_archive import read_json
 from fastcnn.saving.keras_config import model_from_keras
-from fastcnn.saving.keras_weights import check_array, take_over
+from fastcnn.saving.keras_weights import NUMBERS, check_array, take_over
 from fastcnn.variables import limited
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _arrays_of(layer: Layer, group: hdf5_reader.Group) -> list[tuple[Variable, h
         group.file.refuse(f"{len(names)} arrays at {group.path!r} instead of {len(variables)}")
     arrays = [group.dataset(name) for name in names]
     for array, variable in zip(arrays, variables):
-        check_array(array, variable.shape, "f")
+        check_array(array, variable.shape, NUMBERS)
     return list(zip(variables, arrays))
 
 

@@ -100,6 +100,21 @@ MODELS: dict[str, tuple[tuple[int, ...], Layers]] = {
             k.layers.Identity(),
         ],
     ),
+    "pooling": (
+        (9, 9, 2),
+        lambda k: [
+            k.layers.AdaptiveAveragePooling2D(6),
+            k.layers.AdaptiveMaxPooling2D(4),
+            k.layers.AlphaDropout(0.1),
+            k.layers.Reshape((16, 2)),
+            k.layers.AdaptiveAveragePooling1D(8),
+            k.layers.AdaptiveMaxPooling1D(4),
+            k.layers.LayerNormalization(axis=[1, 2]),
+            k.layers.GlobalAveragePooling1D(),
+            k.layers.Reshape((1, 1, 2)),
+            k.layers.GlobalMaxPooling2D(),
+        ],
+    ),
     "nested": (
         (8, 8, 2),
         lambda k: [
