@@ -1,4 +1,4 @@
-// Layers written in Python.
+// Layers and losses written in Python.
 #pragma once
 
 #include <memory>
@@ -15,5 +15,9 @@ namespace fastcnn {
 // It is not kept alive: whoever holds the graph holds the layer.
 std::shared_ptr<HostFunction> make_host_function(const pybind11::object& layer, std::string name, Shape in,
                                                  Shape out);
+
+// The loss answers to _host_loss(y_true, y_pred, weight, wants_gradient) with (loss, gradient), numbers
+// reduced over the batch. It is kept alive.
+std::shared_ptr<HostLoss> make_host_loss(const pybind11::object& loss, Shape output);
 
 }  // namespace fastcnn

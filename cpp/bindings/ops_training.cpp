@@ -1,6 +1,7 @@
 // Losses, metrics, optimizers, gradient sums and reading on arrays.
 #include <utility>
 
+#include "bindings/loss_rule.h"
 #include "bindings/ops_call.h"
 #include "kernels/reference.h"
 
@@ -14,8 +15,11 @@ namespace {
 // Predictions (batch, ..., classes) and the targets that belong to them: of the same shape, or for the sparse
 // kinds a class number for each row, int32 (batch, ...).
 struct Labelled {
-    Labelled(const Call& call, const py::array& prediction_, const py::array& target_, bool sparse,
+    Labelled(const Call& call, const py::array& prediction_, const py::array& target_, const LossRule& rule,
              const OptionalArray& weight_)
+        : Labelled(call, prediction_, target_, is_sparse(rule.kind), weight_, rule) {}
+    Labelled(const Call& call, const py::array& prediction_, const py::array& target_, bool sparse,
+             const OptionalArray& weight_, const LossRule& rule = {})
         : prediction(call.input_any("prediction", prediction_, 2)),
           batch(prediction[0]),
           classes(prediction.shape().back()),
@@ -26,8 +30,10 @@ struct Labelled {
                           pattern_of(Shape(shape.begin(), shape.end() - 1)));
             target_class = static_cast<const std::int32_t*>(target_.data());
             for (std::int64_t r = 0; r < batch * rows; ++r)
-                require(target_class[r] >= 0 && target_class[r] < classes, call.operation(),
-                        ": target: expected classes from 0 to ", classes - 1, ", received ", target_class[r]);
+                require((target_class[r] >= 0 && target_class[r] < classes) ||
+                            (rule.ignores && target_class[r] == rule.ignored_class),
+                        call.operation(), ": target: expected classes from 0 to ", classes - 1, ", received ",
+                        target_class[r]);
         } else {
             target = call.input("target", target_, pattern_of(prediction.shape()));
         }
@@ -63,48 +69,42 @@ struct Labelled {
     const std::int32_t* target_class = nullptr;
 };
 
-LossKind loss_of(const Call& call, const std::string& kind) {
-    return named<LossKind>(call, "kind", kind,
-                           {{"binary_crossentropy", LossKind::binary_crossentropy},
-                            {"categorical_crossentropy", LossKind::categorical_crossentropy},
-                            {"sparse_categorical_crossentropy", LossKind::sparse_categorical_crossentropy},
-                            {"mean_squared_error", LossKind::mean_squared_error},
-                            {"mean_absolute_error", LossKind::mean_absolute_error}});
-}
-
-double require_smoothing(const Call& call, double label_smoothing) {
-    require(label_smoothing >= 0.0 && label_smoothing <= 1.0, call.operation(),
-            ": label_smoothing: expected a number in [0, 1], received ", label_smoothing);
-    return label_smoothing;
-}
+// A loss's settings as Python gives them.
+struct Rule : LossRule {
+    Rule(const Call& call, const py::array& prediction, const std::string& name, bool logits,
+         double smoothing, const py::dict& settings) {
+        kind = kind_of(call.operation(), name, kLossNames);
+        from_logits = logits;
+        require(smoothing >= 0.0 && smoothing <= 1.0, call.operation(),
+                ": label_smoothing: expected a number in [0, 1], received ", smoothing);
+        label_smoothing = smoothing;
+        const std::int64_t classes = prediction.ndim() ? prediction.shape(prediction.ndim() - 1) : 0;
+        read_loss_settings(call.operation(), settings, classes, *this, weights);
+    }
+    std::vector<float> weights;
+};
 
 py::tuple loss(const py::array& prediction, const py::array& target, const std::string& kind,
                bool from_logits, double label_smoothing, const OptionalArray& weight, double scale,
-               const std::string& isa, const std::string& algorithm) {
+               const py::dict& settings, const std::string& isa, const std::string& algorithm) {
     const Call call("loss", isa, algorithm);
-    const LossKind loss_kind = loss_of(call, kind);
-    require_smoothing(call, label_smoothing);
-    const Labelled data(call, prediction, target, loss_kind == LossKind::sparse_categorical_crossentropy,
-                        weight);
+    const Rule rule(call, prediction, kind, from_logits, label_smoothing, settings);
+    const Labelled data(call, prediction, target, rule, weight);
     const Result grad = call.result(data.prediction.shape());
     const Operand activated = from_logits ? call.result(data.prediction.shape()) : data.prediction;
     double total = 0.0;
     if (call.reference()) {
         reference::Loss args;
+        static_cast<LossRule&>(args) = rule;
         data.fill_reference(args);
-        args.kind = loss_kind;
-        args.from_logits = from_logits;
-        args.label_smoothing = label_smoothing;
         args.scale = scale;
         args.grad = grad.f64();
         if (from_logits) args.activated = Result(activated.array()).f64();
         call.run_reference([&] { total = reference::loss(args); });
     } else {
         Loss args;
+        static_cast<LossRule&>(args) = rule;
         data.fill(args);
-        args.kind = loss_kind;
-        args.from_logits = from_logits;
-        args.label_smoothing = static_cast<float>(label_smoothing);
         args.scale = static_cast<float>(scale);
         args.loss = &total;
         args.grad = grad.f32();
@@ -118,18 +118,14 @@ py::tuple loss(const py::array& prediction, const py::array& target, const std::
 // Each row's loss on its own: the kernel sums, so it is asked row by row.
 py::array row_losses(const py::array& prediction, const py::array& target, const std::string& kind,
                      bool from_logits, double label_smoothing, const OptionalArray& out,
-                     const std::string& isa, const std::string& algorithm) {
+                     const py::dict& settings, const std::string& isa, const std::string& algorithm) {
     const Call call("row_losses", isa, algorithm);
-    const LossKind loss_kind = loss_of(call, kind);
-    require_smoothing(call, label_smoothing);
-    const Labelled data(call, prediction, target, loss_kind == LossKind::sparse_categorical_crossentropy,
-                        std::nullopt);
+    const Rule rule(call, prediction, kind, from_logits, label_smoothing, settings);
+    const Labelled data(call, prediction, target, rule, std::nullopt);
     const Shape& shape = data.prediction.shape();
     const Result losses =
         call.result(out, Shape(shape.begin(), shape.end() - 1), {&data.prediction, &data.target});
     const auto fill_row = [&](auto& args, std::int64_t row) {
-        args.kind = loss_kind;
-        args.from_logits = from_logits;
         args.batch = args.rows = 1;
         args.prediction += row * data.classes;
         if (args.target) args.target += row * data.classes;
@@ -140,20 +136,20 @@ py::array row_losses(const py::array& prediction, const py::array& target, const
         call.run_reference([&] {
             for (std::int64_t row = 0; row < rows; ++row) {
                 reference::Loss args;
+                static_cast<LossRule&>(args) = rule;
                 data.fill_reference(args);
                 fill_row(args, row);
-                args.label_smoothing = label_smoothing;
                 losses.f64()[row] = reference::loss(args);
             }
         });
         return losses.array();
     }
     Loss first;
+    static_cast<LossRule&>(first) = rule;
     data.fill(first);
     call.run_each(first, rows, [&](Loss& args, std::int64_t row, auto run) {
         double total = 0.0;
         fill_row(args, row);
-        args.label_smoothing = static_cast<float>(label_smoothing);
         args.loss = &total;
         run();
         losses.f32()[row] = static_cast<float>(total);
@@ -425,10 +421,11 @@ py::array read_samples(const py::array& x, const std::string& isa, const std::st
 void bind_training_ops(py::module_& module) {
     using py::arg;
     module.def("loss", loss, arg("prediction"), arg("target"), arg("kind"), arg("from_logits"),
-               arg("label_smoothing"), arg("weight") = py::none(), arg("scale") = 1.0, arg("isa") = "",
-               arg("algorithm") = "");
+               arg("label_smoothing"), arg("weight") = py::none(), arg("scale") = 1.0,
+               arg("settings") = py::dict(), arg("isa") = "", arg("algorithm") = "");
     module.def("row_losses", row_losses, arg("prediction"), arg("target"), arg("kind"), arg("from_logits"),
-               arg("label_smoothing") = 0.0, arg("out") = py::none(), arg("isa") = "", arg("algorithm") = "");
+               arg("label_smoothing") = 0.0, arg("out") = py::none(), arg("settings") = py::dict(),
+               arg("isa") = "", arg("algorithm") = "");
     module.def("accuracy", accuracy, arg("prediction"), arg("target"), arg("kind"), arg("threshold") = 0.5,
                arg("weight") = py::none(), arg("isa") = "", arg("algorithm") = "");
     module.def("confusion_counts", confusion_counts, arg("prediction"), arg("target"), arg("thresholds"),

@@ -7,6 +7,8 @@
 
 #include "bindings/arrays.h"
 #include "bindings/engine.h"
+#include "bindings/host_function.h"
+#include "bindings/loss_rule.h"
 #include "engine/trainer.h"
 
 namespace fastcnn {
@@ -27,25 +29,49 @@ Value get(const py::dict& dict, const char* key, Value standard) {
     return dict.contains(key) ? dict[key].cast<Value>() : standard;
 }
 
-LossSpec loss_of(const py::dict& dict) {
-    static const std::map<std::string, LossKind> kinds = {
-        {"binary_crossentropy", LossKind::binary_crossentropy},
-        {"categorical_crossentropy", LossKind::categorical_crossentropy},
-        {"sparse_categorical_crossentropy", LossKind::sparse_categorical_crossentropy},
-        {"mean_squared_error", LossKind::mean_squared_error},
-        {"mean_absolute_error", LossKind::mean_absolute_error},
-    };
-    return {lookup("loss", kinds, get<std::string>(dict, "kind", "")), get(dict, "from_logits", false),
-            get(dict, "label_smoothing", 0.0f)};
+LossSpec loss_of(const py::dict& dict, const Shape& output) {
+    static const std::map<std::string, LossReduction> reductions = {
+        {"mean", LossReduction::mean},
+        {"weighted_mean", LossReduction::weighted_mean},
+        {"sum", LossReduction::sum}};
+    LossSpec spec;
+    if (dict.contains("host")) {
+        spec.kind = LossKind::host;
+        spec.host = make_host_loss(dict["host"], output);
+        return spec;
+    }
+    spec.kind = kind_of("Trainer: loss", get<std::string>(dict, "kind", ""), kLossNames);
+    spec.from_logits = get(dict, "from_logits", false);
+    spec.label_smoothing = get(dict, "label_smoothing", 0.0);
+    spec.reduction = lookup("reduction", reductions, get<std::string>(dict, "reduction", "mean"));
+    read_loss_settings("Trainer: loss", dict, output.back(), spec, spec.weight_of_class);
+    return spec;
 }
 
-MetricSpec metric_of(const py::dict& dict) {
+MetricSpec metric_of(const py::dict& dict, LossKind kind) {
     static const std::map<std::string, AccuracyKind> kinds = {
         {"binary", AccuracyKind::binary},
         {"categorical", AccuracyKind::categorical},
         {"sparse_categorical", AccuracyKind::sparse_categorical}};
-    return {lookup("metrics", kinds, get<std::string>(dict, "kind", "")), get(dict, "threshold", 0.5f),
-            get(dict, "weighted", false)};
+    MetricSpec spec;
+    spec.weighted = get(dict, "weighted", false);
+    if (dict.contains("loss")) {
+        const py::dict loss = dict["loss"];
+        spec.is_loss = true;
+        spec.loss.kind = kind_of("Trainer: metrics", get<std::string>(loss, "kind", ""), kLossNames);
+        spec.loss.from_logits = get(loss, "from_logits", false);
+        spec.loss.label_smoothing = get(loss, "label_smoothing", 0.0);
+        require(is_sparse(spec.loss.kind) == is_sparse(kind),
+                "Trainer: metrics: expected one that reads labels as the loss does, received '",
+                get<std::string>(loss, "kind", ""), "'");
+        return spec;
+    }
+    spec.kind = lookup("metrics", kinds, get<std::string>(dict, "kind", ""));
+    spec.threshold = get(dict, "threshold", 0.5f);
+    require((spec.kind == AccuracyKind::sparse_categorical) == is_sparse(kind),
+            "Trainer: metrics: expected one that reads labels as the loss does, received '",
+            get<std::string>(dict, "kind", ""), "'");
+    return spec;
 }
 
 OptimizerSpec optimizer_of(const py::dict& dict) {
@@ -76,22 +102,32 @@ std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, c
                                       const std::vector<std::pair<float, float>>& regularizers,
                                       std::vector<bool> trainable) {
     std::vector<MetricSpec> specs;
-    for (const py::dict& metric : metrics) specs.push_back(metric_of(metric));
+    LossSpec spec = loss_of(loss, network->graph().output_shape());
+    for (const py::dict& metric : metrics) specs.push_back(metric_of(metric, spec.kind));
     std::vector<Regularizer> penalties;
     for (const auto& [l1, l2] : regularizers) penalties.push_back({l1, l2});
-    return std::make_shared<Trainer>(network, loss_of(loss), std::move(specs), optimizer_of(optimizer),
-                                     std::move(penalties), std::move(trainable));
-}
-
-bool is_sparse(const Trainer& trainer) {
-    return trainer.loss().kind == LossKind::sparse_categorical_crossentropy;
+    return std::make_shared<Trainer>(network, loss_of(loss, network->graph().output_shape()),
+                                     std::move(specs), optimizer_of(optimizer), std::move(penalties),
+                                     std::move(trainable));
 }
 
 TargetArray target_array(const Trainer& trainer, const char* operation, const py::array& y,
                          std::int64_t samples) {
+    if (trainer.loss().host) {
+        require(y.ndim() > 0 && y.shape(0) == samples, operation, ": y: expected ", samples,
+                " rows, received ", y.ndim() ? y.shape(0) : 0);
+        bindings::require_array({operation, "y"}, y, py::dtype::of<float>(),
+                                bindings::pattern_of(bindings::shape_of(y)));
+        const Shape all = bindings::shape_of(y);
+        TargetArray target;
+        target.shape = std::make_shared<const Shape>(all.begin() + 1, all.end());
+        target.size = size_of(*target.shape);
+        target.values = static_cast<const float*>(y.data());
+        return target;
+    }
     Shape shape = {samples};
     const Shape& output = trainer.network().graph().output_shape();
-    const bool sparse = is_sparse(trainer);
+    const bool sparse = is_sparse(trainer.loss().kind);
     shape.insert(shape.end(), output.begin(), sparse ? output.end() - 1 : output.end());
     const bool flat = !sparse && output.size() == 1 && output[0] == 1 && y.ndim() == 1;
     if (flat) shape.pop_back();
@@ -145,11 +181,12 @@ void check_classes(const Trainer& trainer, const char* operation, const RunInput
                    std::int64_t end) {
     if (!in.y.classes) return;
     const std::int64_t classes = trainer.network().graph().output_shape().back();
+    const LossRule& rule = trainer.loss();
     for (std::int64_t i = begin; i < end; ++i) {
         const std::int32_t* label = in.y.classes + (in.indices ? in.indices[i] : i) * in.y.size;
         for (std::int64_t r = 0; r < in.y.size; ++r)
-            require(label[r] >= 0 && label[r] < classes, operation, ": y: expected classes from 0 to ",
-                    classes - 1, ", received ", label[r]);
+            require((label[r] >= 0 && label[r] < classes) || (rule.ignores && label[r] == rule.ignored_class),
+                    operation, ": y: expected classes from 0 to ", classes - 1, ", received ", label[r]);
     }
 }
 
@@ -206,7 +243,7 @@ py::dict train(Trainer& trainer, const py::array& x, const py::array& y, const p
         const py::gil_scoped_release release;
         totals = trainer.train(in, limits);
     }
-    trainer.network().rethrow_host_error();
+    trainer.rethrow_host_error();
     return totals_dict(totals);
 }
 
@@ -220,7 +257,7 @@ py::dict evaluate(const Trainer& trainer, const py::array& x, const py::array& y
         const py::gil_scoped_release release;
         totals = trainer.evaluate(in);
     }
-    trainer.network().rethrow_host_error();
+    trainer.rethrow_host_error();
     return totals_dict(totals);
 }
 
@@ -246,7 +283,7 @@ py::list gradients(Trainer& trainer, const py::array& x, const py::array& y, con
         const py::gil_scoped_release release;
         trainer.gradients(in, step, out);
     }
-    trainer.network().rethrow_host_error();
+    trainer.rethrow_host_error();
     return list;
 }
 
@@ -260,7 +297,7 @@ py::list profile(Trainer& trainer, const py::array& x, const py::array& y, const
         const py::gil_scoped_release release;
         found = trainer.profile(in, seconds);
     }
-    trainer.network().rethrow_host_error();
+    trainer.rethrow_host_error();
     return profile_as_list(found);
 }
 

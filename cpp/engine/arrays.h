@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "base/shape.h"
 #include "kernels/dispatch.h"
 
 namespace fastcnn {
@@ -26,11 +28,13 @@ struct InputArray {
 // Converts one sample to float32.
 void read_sample(const InputArray& x, std::int64_t index, float* out, const Choice<ReadSamples>& kernel);
 
-// Targets: float rows (rows * classes a sample), or class numbers (rows a sample).
+// Targets: float rows (rows * classes a sample; of any shape where the loss is computed outside of the
+// engine), or class numbers (rows a sample).
 struct TargetArray {
     const float* values = nullptr;
     const std::int32_t* classes = nullptr;
-    std::int64_t size = 0;  // elements of a sample
+    std::int64_t size = 0;               // elements of a sample
+    std::shared_ptr<const Shape> shape;  // of a sample, for a loss computed outside of the engine
 };
 
 }  // namespace fastcnn

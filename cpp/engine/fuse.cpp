@@ -202,9 +202,19 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
 FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits) {
     if (from_logits) return {true, ActivationName::linear};
     if (ops.empty()) return {};
-    const ActivationName wanted =
-        kind == LossKind::binary_crossentropy ? ActivationName::sigmoid : ActivationName::softmax;
-    if (kind == LossKind::mean_squared_error || kind == LossKind::mean_absolute_error) return {};
+    ActivationName wanted = ActivationName::softmax;
+    switch (kind) {
+        case LossKind::binary_crossentropy:
+        case LossKind::binary_focal_crossentropy:
+            wanted = ActivationName::sigmoid;
+            break;
+        case LossKind::categorical_crossentropy:
+        case LossKind::sparse_categorical_crossentropy:
+        case LossKind::categorical_focal_crossentropy:
+            break;
+        default:
+            return {};
+    }
     FusedOp& last = ops.back();
     if (const auto* activation = std::get_if<ActivationOp>(&last.op);
         activation && activation->name == wanted) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "base/threads.h"
 
@@ -148,8 +149,10 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
     std::size_t batch_tensors = 0;  // tensors [0, batch_tensors) live for the batch
     for (std::size_t i = 0; i < n; ++i)
         if (cuts[i] != Cut::none) batch_tensors = cuts[i] == Cut::wide ? i + 2 : i + 1;
+    const bool host_loss = has_loss() && options_.loss.host;
+    if (host_loss) batch_tensors = n + 1;
     const auto crosses = [&](std::size_t t) {  // the gradient of tensor t
-        return cuts[t - 1] != Cut::none || (t < n && cuts[t] == Cut::wide);
+        return cuts[t - 1] != Cut::none || (t < n ? cuts[t] == Cut::wide : host_loss);
     };
 
     std::vector<Slot> tensors, gradients(n + 1);
@@ -198,20 +201,23 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
 }
 
 void Plan::plan_loss(const FusedLoss& fused, const Shape&) {
-    loss_args_.kind = options_.loss.kind;
+    if (options_.loss.host) return;
+    static_cast<LossRule&>(loss_args_) = options_.loss;
     loss_args_.from_logits = fused.from_logits;
-    loss_args_.label_smoothing = options_.loss.label_smoothing;
+    if (loss_args_.class_weights) loss_args_.class_weights = options_.loss.weight_of_class.data();
     loss_args_.rows = rows_;
     loss_args_.classes = classes_;
     loss_ = choose(loss_args_);
-    const bool sparse = loss_args_.kind == LossKind::sparse_categorical_crossentropy;
+    const bool sparse = is_sparse(loss_args_.kind);
     target_ = memory_.book(Place::block, sparse ? rows_ : output_size_);
     weight_ = memory_.book(Place::block, 1);
     if (fused.activation != ActivationName::linear) activated_ = memory_.book(Place::block, output_size_);
     for (const MetricSpec& metric : options_.metrics) {
-        Accuracy a;
-        a.kind = metric.kind;
-        metrics_.push_back(choose(a));
+        Accuracy accuracy;
+        accuracy.kind = metric.kind;
+        Loss loss;
+        static_cast<LossRule&>(loss) = metric.loss;
+        metrics_.push_back({choose(accuracy), choose(loss)});
     }
 }
 
@@ -243,6 +249,7 @@ void Plan::make_phases(int first_trained) {
     }
     if (has_loss()) phase.actions.push_back({Act::loss, -1});
     phase.actions.push_back({Act::output, -1});
+    if (has_loss() && options_.loss.host) end_phase(kHostLoss, true);
     if (options_.mode == Mode::train)
         for (int i = n - 1; i >= first_trained; --i) {
             if (steps_[static_cast<std::size_t>(i)]->wide()) {
@@ -317,7 +324,7 @@ BlockRun Plan::block_run(Context& context, const BatchInput& in, int thread) con
 }
 
 std::int64_t Plan::open_phase(Context& context, const BatchInput& in, std::size_t index) const {
-    if (index > 0 && phases_[index - 1].sync_step >= 0) sync(phases_[index - 1], context, in);
+    if (index > 0 && phases_[index - 1].sync_step != -1) sync(phases_[index - 1], context, in);
     if (index == phases_.size()) return 0;
     const Phase& phase = phases_[index];
     if (options_.split > 1) {
@@ -466,6 +473,7 @@ void Plan::produce_gradient(Context& context, const BatchInput& in, int step, st
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
+    if (phase.sync_step == kHostLoss) return run_host_loss(context, in);
     SyncRun run;
     run.batch = context.batch_.data();
     run.lanes = context.lanes_.data();
@@ -488,6 +496,8 @@ void Plan::read(const BlockRun& run, const BatchInput& in) const {
 
 void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) const {
     if (!run.accumulate) std::fill(totals, totals + totals_stride(), 0.0);
+    for (const Step* step : penalties_) totals[1] += step->penalty(run);
+    if (options_.loss.host) return;  // when the phase is complete
     float* target = run.at(target_);
     float* weight = run.at(weight_);
     for (std::int64_t i = 0; i < run.count; ++i) {
@@ -505,7 +515,7 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
     a.target_class = reinterpret_cast<const std::int32_t*>(target);
     a.target_stride = target_.stride;
     a.weight = in.weight ? weight : nullptr;
-    a.scale = 1.0f / static_cast<float>(in.count * rows_);
+    a.scale = 1.0f / static_cast<float>(in.divisor);
     a.loss = totals;
     if (output_gradient_.booked()) {
         a.grad = run.at(output_gradient_);
@@ -516,27 +526,76 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
         a.activated_stride = activated_.stride;
     }
     loss_(a);
-    // A sample's penalty counts once, a row's loss for each of its rows: both become means over the batch.
-    for (const Step* step : penalties_) *totals += step->penalty(run) * static_cast<double>(rows_);
+    for (std::size_t m = 0; m < metrics_.size(); ++m) run_metric(m, run, a, totals + 2 + 2 * m);
+}
 
+// Adds to the metric's total and count, with the labels and weights that the loss has.
+void Plan::run_metric(std::size_t index, const BlockRun& run, const Loss& of_loss, double* totals) const {
+    const MetricSpec& spec = options_.metrics[index];
     const Slot& predicted = activated_.booked() ? activated_ : output_;
-    for (std::size_t m = 0; m < metrics_.size(); ++m) {
-        Accuracy c;
-        c.kind = options_.metrics[m].kind;
-        c.threshold = options_.metrics[m].threshold;
-        c.batch = run.count;
-        c.rows = rows_;
-        c.classes = classes_;
-        c.prediction = run.at(predicted);
-        c.prediction_stride = predicted.stride;
-        c.target = a.target;
-        c.target_class = a.target_class;
-        c.target_stride = a.target_stride;
-        c.weight = options_.metrics[m].weighted ? a.weight : nullptr;
-        c.total = totals + 1 + 2 * m;
-        c.count = totals + 2 + 2 * m;
-        metrics_[m](c);
+    const auto fill = [&](auto& args) {
+        args.batch = run.count;
+        args.rows = rows_;
+        args.classes = classes_;
+        args.prediction = run.at(predicted);
+        args.prediction_stride = predicted.stride;
+        args.target = of_loss.target;
+        args.target_class = of_loss.target_class;
+        args.target_stride = of_loss.target_stride;
+        args.weight = spec.weighted ? of_loss.weight : nullptr;
+    };
+    if (!spec.is_loss) {
+        Accuracy accuracy;
+        accuracy.kind = spec.kind;
+        accuracy.threshold = spec.threshold;
+        fill(accuracy);
+        accuracy.total = totals;
+        accuracy.count = totals + 1;
+        return metrics_[index].accuracy(accuracy);
     }
+    Loss loss;
+    static_cast<LossRule&>(loss) = spec.loss;
+    fill(loss);
+    loss.loss = totals;
+    metrics_[index].loss(loss);
+    for (std::int64_t i = 0; i < run.count; ++i)
+        totals[1] += static_cast<double>(rows_) * (loss.weight ? static_cast<double>(loss.weight[i]) : 1.0);
+}
+
+// The first lane's sums get the loss, which is of the whole batch and reduced.
+void Plan::run_host_loss(Context& context, const BatchInput& in) const {
+    HostLossBatch batch;
+    batch.count = in.count;
+    batch.prediction = context.batch_.data() + output_.offset;
+    batch.prediction_stride = output_.stride;
+    batch.labels = in.y.values;
+    batch.label_size = in.y.size;
+    batch.label_shape = in.y.shape.get();
+    batch.weight = in.weight;
+    batch.indices = in.indices;
+    batch.first = in.first;
+    if (output_gradient_.booked()) {
+        batch.grad = context.batch_.data() + output_gradient_.offset;
+        batch.grad_stride = output_gradient_.stride;
+    }
+    *reinterpret_cast<double*>(context.totals_.data()) += options_.loss.host->run(batch);
+}
+
+double Plan::loss_divisor(const BatchInput& in) const {
+    const LossSpec& loss = options_.loss;
+    const double all = static_cast<double>(in.count * rows_);
+    if (loss.host || loss.reduction == LossReduction::sum) return 1;
+    const bool weighted = loss.reduction == LossReduction::weighted_mean && in.weight;
+    if (!weighted && !loss.ignores) return all;
+    double sum = 0;
+    for (std::int64_t i = 0; i < in.count; ++i) {
+        const std::int64_t row = in.row(i);
+        std::int64_t counted = rows_;
+        for (std::int64_t r = 0; loss.ignores && r < rows_; ++r)
+            counted -= in.y.classes[row * in.y.size + r] == loss.ignored_class;
+        sum += (weighted ? static_cast<double>(in.weight[row]) : 1.0) * static_cast<double>(counted);
+    }
+    return sum == 0 ? std::numeric_limits<double>::infinity() : sum;
 }
 
 void Plan::write_outputs(const BlockRun& run, const BatchInput& in) const {
@@ -548,15 +607,16 @@ void Plan::write_outputs(const BlockRun& run, const BatchInput& in) const {
 }
 
 void Plan::collect(const Context& context, const BatchInput& in, BatchTotals& totals) const {
-    totals.loss = 0;
+    totals.loss = totals.penalty = 0;
     totals.metric_total.assign(options_.metrics.size(), 0.0);
     totals.metric_count.assign(options_.metrics.size(), 0.0);
     const double* sums = reinterpret_cast<const double*>(context.totals_.data());
     for (std::int64_t lane = 0; lane < active_lanes(in.count); ++lane, sums += totals_stride()) {
         totals.loss += sums[0];
+        totals.penalty += sums[1];
         for (std::size_t m = 0; m < options_.metrics.size(); ++m) {
-            totals.metric_total[m] += sums[1 + 2 * m];
-            totals.metric_count[m] += sums[2 + 2 * m];
+            totals.metric_total[m] += sums[2 + 2 * m];
+            totals.metric_count[m] += sums[3 + 2 * m];
         }
     }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/steps.h"
+#include "graph/host_function.h"
 
 namespace fastcnn {
 
@@ -20,16 +21,29 @@ enum class Mode {
     train,             // gradients, loss and metrics
 };
 
-struct LossSpec {
-    LossKind kind = LossKind::mean_squared_error;
-    bool from_logits = false;
-    float label_smoothing = 0.0f;
+// What the sum of a batch's weighted losses is divided by.
+enum class LossReduction {
+    mean,           // the number of losses
+    weighted_mean,  // the sum of their weights
+    sum,            // nothing
 };
 
+struct LossSpec : LossRule {
+    LossReduction reduction = LossReduction::mean;
+    std::vector<float> weight_of_class;  // what class_weights points to in a plan
+    std::shared_ptr<HostLoss> host;      // of LossKind::host
+
+    // Whether a data set's loss is its samples' mean, whatever its batches are.
+    bool is_additive() const { return reduction == LossReduction::mean && !ignores && !host; }
+};
+
+// An accuracy, or the mean of a loss.
 struct MetricSpec {
     AccuracyKind kind = AccuracyKind::binary;
     float threshold = 0.5f;
     bool weighted = false;
+    bool is_loss = false;
+    LossRule loss;
 };
 
 struct PlanOptions {
@@ -53,13 +67,20 @@ struct BatchInput {
     float* outputs = nullptr;  // of this batch's samples, or null
     std::uint32_t step = 0;
     bool update_statistics = true;
+    double divisor = 1;  // of the sum of losses: Plan::loss_divisor()
 
     std::int64_t row(std::int64_t i) const { return indices ? indices[i] : first + i; }
 };
 
 // Sums of one batch.
 struct BatchTotals {
-    double loss = 0;  // sum of weighted losses over samples and rows
+    double loss = 0;     // sum of weighted losses over samples and rows
+    double penalty = 0;  // sum of what steps add, over samples
+
+    // The batch's loss.
+    double mean(const BatchInput& in) const {
+        return loss / in.divisor + penalty / static_cast<double>(in.count);
+    }
     std::vector<double> metric_total, metric_count;
 };
 
@@ -130,6 +151,8 @@ class Plan {
                           std::int64_t last_row, float* gradient) const;
     // After the last phase, by one thread.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
+    // Of a batch, before it runs; infinity where nothing counts.
+    double loss_divisor(const BatchInput& in) const;
 
     // True where the packed weights are those of `version`; set by the caller under pack_mutex().
     std::mutex& pack_mutex() const { return pack_mutex_; }
@@ -172,13 +195,15 @@ class Plan {
     };
     struct Phase {
         std::vector<Action> actions;  // of each block; or one wide action
-        int sync_step = -1;           // after the phase, with `sync_forward` or its opposite
+        int sync_step = -1;           // after the phase, with `sync_forward` or its opposite; or kHostLoss
         bool sync_is_forward = true;
         // In a plan for one sample on several threads: this step in so many parts, after the actions, which
         // one thread does alone.
         int split_step = -1;
         std::int64_t parts = 0;
     };
+
+    static constexpr int kHostLoss = -2;
 
     // How a step cuts the plan: it needs the whole batch between two of its parts (sync), or takes it at once
     // (wide).
@@ -209,13 +234,15 @@ class Plan {
     void timed(Context& context, int thread, const Action& action, const Body& body) const;
     void read(const BlockRun& run, const BatchInput& in) const;
     void run_loss(const BlockRun& run, const BatchInput& in, double* totals) const;
+    void run_metric(std::size_t index, const BlockRun& run, const Loss& loss, double* totals) const;
     void write_outputs(const BlockRun& run, const BatchInput& in) const;
     void sync(const Phase& phase, Context& context, const BatchInput& in) const;
+    void run_host_loss(Context& context, const BatchInput& in) const;
 
     bool has_loss() const { return options_.mode == Mode::evaluate || options_.mode == Mode::train; }
-    // Doubles of a lane's sums: loss, then total and count of each metric; whole cache lines.
+    // Doubles of a lane's sums: loss, penalty, then total and count of each metric; whole cache lines.
     std::int64_t totals_stride() const {
-        return (1 + 2 * static_cast<std::int64_t>(options_.metrics.size()) + 7) / 8 * 8;
+        return (2 + 2 * static_cast<std::int64_t>(options_.metrics.size()) + 7) / 8 * 8;
     }
 
     PlanOptions options_;
@@ -233,7 +260,11 @@ class Plan {
     Choice<ReadSamples> reader_;
     Loss loss_args_;
     Choice<Loss> loss_;
-    std::vector<Choice<Accuracy>> metrics_;
+    struct Metric {
+        Choice<Accuracy> accuracy;
+        Choice<Loss> loss;
+    };
+    std::vector<Metric> metrics_;
     Choice<ActivationForward> sigmoid_;
     Slot target_, weight_, activated_;
 

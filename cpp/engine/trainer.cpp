@@ -34,7 +34,7 @@ struct SlotUse {
 Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
                  OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable)
     : network_(std::move(network)),
-      loss_(loss),
+      loss_(std::move(loss)),
       metrics_(std::move(metrics)),
       optimizer_(optimizer),
       regularizers_(std::move(regularizers)),
@@ -57,6 +57,13 @@ Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vec
     if (use.v) v_ = Buffer(floats);
     if (use.u) u_ = Buffer(floats);
     update_ = choose(optimizer_.rule);
+}
+
+bool Trainer::host_failed() const { return network_->host_failed() || (loss_.host && loss_.host->failed()); }
+
+void Trainer::rethrow_host_error() const {
+    network_->rethrow_host_error();
+    if (loss_.host) loss_.host->rethrow();
 }
 
 std::int64_t Trainer::iterations() const {
@@ -237,7 +244,7 @@ struct Trainer::TrainJob final : Job {
         switch (stage) {
             case Stage::batch:
                 if (const std::int64_t items = cursor.next()) return items;
-                if (trainer.network_->host_failed()) return 0;  // no weight changes
+                if (trainer.host_failed()) return 0;  // no weight changes
                 stage = Stage::update;
                 return shares;
             case Stage::update:
@@ -288,6 +295,7 @@ struct Trainer::TrainJob final : Job {
         batch.count = std::min(in.batch_size, in.end - first);
         batch.outputs = in.outputs ? in.outputs + result.samples * train.plan->output_size() : nullptr;
         batch.step = static_cast<std::uint32_t>(trainer.iterations_);
+        batch.divisor = cursor.plan.loss_divisor(batch);
         const double rate = limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps];
         const double t = static_cast<double>(trainer.iterations_ + 1);
         const OptimizerUpdate& rule = trainer.optimizer_.rule;
@@ -299,7 +307,7 @@ struct Trainer::TrainJob final : Job {
     void account() {
         train.plan->collect(cursor.context, cursor.in, totals);
         const double n = static_cast<double>(cursor.in.count);
-        double batch_loss = totals.loss / (n * static_cast<double>(train.plan->rows()));
+        double batch_loss = totals.mean(cursor.in);
         for (double penalty : train.penalty) batch_loss += penalty;
         result.loss += batch_loss * n;
         result.loss_weight += n;
@@ -387,7 +395,9 @@ struct Trainer::EvaluateJob final : Job {
         for (;;) {
             if (const std::int64_t items = cursor.next()) return items;
             cursor.plan.collect(cursor.context, cursor.in, totals);
-            result.loss += totals.loss;
+            // A sample's penalty counts once, a row's loss for each of its rows.
+            result.loss += by_batch ? totals.mean(cursor.in) * static_cast<double>(cursor.in.count)
+                                    : totals.loss / static_cast<double>(cursor.plan.rows()) + totals.penalty;
             for (std::size_t m = 0; m < totals.metric_total.size(); ++m) {
                 result.metric_total[m] += totals.metric_total[m];
                 result.metric_count[m] += totals.metric_count[m];
@@ -405,12 +415,14 @@ struct Trainer::EvaluateJob final : Job {
         cursor.in.count = std::min(cursor.plan.options().batch_size, in.end - first);
         cursor.in.outputs =
             in.outputs ? in.outputs + (first - in.begin) * cursor.plan.output_size() : nullptr;
+        cursor.in.divisor = cursor.plan.loss_divisor(cursor.in);
     }
 
     const RunInput& in;
     BatchCursor cursor;
     BatchTotals totals;
     RunTotals result;
+    const bool by_batch = !cursor.plan.options().loss.is_additive();
 };
 
 RunTotals Trainer::evaluate(const RunInput& in) const {
@@ -418,8 +430,11 @@ RunTotals Trainer::evaluate(const RunInput& in) const {
     std::shared_ptr<const Plan> plan;
     {
         const std::lock_guard<std::mutex> guard(evaluation_mutex_);
-        if (!evaluation_plan_)
-            evaluation_plan_ = this->plan(Mode::evaluate, network_->batch_limit(16 * kEvaluationBlocks));
+        // The batches that the caller sees, where their loss depends on them.
+        const std::int64_t wanted =
+            loss_.is_additive() ? network_->batch_limit(16 * kEvaluationBlocks) : in.batch_size;
+        if (!evaluation_plan_ || evaluation_plan_->options().batch_size != wanted)
+            evaluation_plan_ = this->plan(Mode::evaluate, wanted);
         plan = evaluation_plan_;
     }
     const int threads = plan->threads_wanted(std::min(plan->options().batch_size, in.end - in.begin));
@@ -433,7 +448,7 @@ RunTotals Trainer::evaluate(const RunInput& in) const {
     const double n = static_cast<double>(in.end - in.begin);
     result.samples = in.end - in.begin;
     result.steps = (result.samples + in.batch_size - 1) / in.batch_size;
-    result.loss = result.loss / static_cast<double>(plan->rows()) + penalty() * n;
+    result.loss += penalty() * n;
     result.loss_weight = n;
     return std::move(result);
 }
@@ -482,6 +497,7 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
     batch.first = in.begin;
     batch.count = count;
     batch.step = number;
+    batch.divisor = plan.loss_divisor(batch);
     run_team(threads, job);
     for (std::size_t p = 0; p < out.size(); ++p)
         if (out[p] && trainable_[p])
@@ -509,6 +525,7 @@ Profile Trainer::profile(const RunInput& in, double seconds) {
         batch.first = in.begin;
         batch.count = found.samples;
         batch.update_statistics = false;
+        batch.divisor = plan.loss_divisor(batch);
         run_team(threads, job);
     });
     return found;

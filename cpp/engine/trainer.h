@@ -52,6 +52,9 @@ class Trainer {
 
     const Network& network() const { return *network_; }
     const LossSpec& loss() const { return loss_; }
+    // Whether a layer or loss computed outside of the engine has failed; and its error, thrown once.
+    bool host_failed() const;
+    void rethrow_host_error() const;
     const std::vector<MetricSpec>& metrics() const { return metrics_; }
     const std::vector<bool>& trainable() const { return trainable_; }
     bool has_optimizer() const { return optimizer_.present; }

@@ -1,8 +1,10 @@
-// A layer that is computed outside of the engine, by a program in another language.
+// Layers and losses that are computed outside of the engine, by a program in another language.
 #pragma once
 
 #include <cstdint>
 #include <vector>
+
+#include "base/shape.h"
 
 namespace fastcnn {
 
@@ -29,6 +31,31 @@ class HostFunction {
     virtual void backward(const HostBatch& batch) noexcept = 0;
     virtual bool failed() const noexcept = 0;
     // Throws the error that was kept, once.
+    virtual void rethrow() = 0;
+};
+
+// A batch of predictions, strided as above, and its labels and weights, rows of whole arrays.
+struct HostLossBatch {
+    std::int64_t count = 0;
+    const float* prediction = nullptr;
+    std::int64_t prediction_stride = 0;
+    const float* labels = nullptr;  // row r at labels + r * label_size
+    std::int64_t label_size = 0;
+    const Shape* label_shape = nullptr;
+    const float* weight = nullptr;          // by row, or null
+    const std::int64_t* indices = nullptr;  // rows of this batch; null: first, first + 1, ...
+    std::int64_t first = 0;
+    float* grad = nullptr;  // of the loss by the predictions, to be overwritten; null: not wanted
+    std::int64_t grad_stride = 0;
+};
+
+// Called as a HostFunction is.
+class HostLoss {
+  public:
+    virtual ~HostLoss() = default;
+    // The batch's loss, reduced.
+    virtual double run(const HostLossBatch& batch) noexcept = 0;
+    virtual bool failed() const noexcept = 0;
     virtual void rethrow() = 0;
 };
 

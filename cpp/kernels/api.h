@@ -315,22 +315,65 @@ enum class LossKind : int {
     sparse_categorical_crossentropy,
     mean_squared_error,
     mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_logarithmic_error,
+    huber,
+    log_cosh,
+    poisson,
+    hinge,
+    squared_hinge,
+    kl_divergence,
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    cosine_similarity,
+    categorical_generalized_cross_entropy,
+    host,  // computed outside of the engine: no kernel knows it
 };
 
-// Per row r of `classes` elements (the last axis), as Keras:
+// Targets are class numbers.
+constexpr bool is_sparse(LossKind kind) {
+    return kind == LossKind::sparse_categorical_crossentropy ||
+           kind == LossKind::categorical_generalized_cross_entropy;
+}
+
+// A loss and its settings. Per row r of `classes` elements (the last axis), as Keras, e = 1e-7:
 //   binary_crossentropy              mean_i -(t_i log p_i + (1 - t_i) log(1 - p_i)),  t <- t (1 - s) + s / 2
-//   categorical_crossentropy         -sum_i t_i log p_i,                              t <- t (1 - s) + s /
-//   classes sparse_categorical_crossentropy  -log p_target                                    (no smoothing)
+//   categorical_crossentropy         -sum_i t_i log p_i,                        t <- t (1 - s) + s / classes
+//   sparse_categorical_crossentropy  -log p_target                              (no smoothing)
 //   mean_squared_error, mean_absolute_error   mean_i (t_i - p_i)^2, mean_i |t_i - p_i|
-// s is label_smoothing. From logits p = sigmoid or softmax of `prediction`, in the overflow-free form; from
-// probabilities p is clipped to [1e-7, 1 - 1e-7] (and first divided by its row's sum for categorical ones),
-// with a zero gradient where the clip holds, as Keras on PyTorch. *loss += sum over rows of weight[sample] *
-// row loss. grad = scale * weight[sample] * d(row loss)/d(prediction), where grad is not null. activated (or
-// null): the probabilities, where from_logits.
-struct Loss {
+//   mean_absolute_percentage_error   mean_i 100 |t_i - p_i| / max(|t_i|, e)
+//   mean_squared_logarithmic_error   mean_i (log(1 + max(p_i, e)) - log(1 + max(t_i, e)))^2
+//   huber                            mean_i d^2 / 2 where |d| = |p_i - t_i| <= a, else a |d| - a^2 / 2
+//   log_cosh                         mean_i log cosh(p_i - t_i)
+//   poisson                          mean_i p_i - t_i log(p_i + e)
+//   hinge, squared_hinge             mean_i max(1 - t_i p_i, 0), and its square
+//   kl_divergence                    sum_i t_i log(t_i / p_i),                  both clipped to [e, 1]
+//   binary_focal_crossentropy        mean_i w m^a (binary cross-entropy of t_i and p_i), m = t (1 - p) + (1 -
+//   t) p,
+//                                    w = 1, or with 0 <= b: t b + (1 - t) (1 - b); smoothed as binary
+//   categorical_focal_crossentropy   -sum_i w_i (1 - p_i)^a t_i log p_i, w_i: class_weights or b; smoothed as
+//   categorical categorical_hinge                max(0, max_i (1 - t_i) p_i - sum_i t_i p_i + 1)
+//   cosine_similarity                -sum_i t_i p_i / (|t| |p|), a norm below e counting as e
+//   categorical_generalized_cross_entropy  (1 - p_target^a) / a
+// s is label_smoothing, a and b the parameters. From logits p = sigmoid or softmax of `prediction`, in the
+// overflow-free form; from probabilities p is clipped to [e, 1 - e] (and first divided by its row's sum for
+// categorical cross-entropies, focal or not), with a zero gradient where the clip holds, as Keras on PyTorch.
+// Focal losses clip what comes from logits too.
+struct LossRule {
     LossKind kind = LossKind::mean_squared_error;
     bool from_logits = false;
-    float label_smoothing = 0.0f;
+    double label_smoothing = 0.0;
+    double a = 0.0, b = -1.0;
+    const float* class_weights = nullptr;  // (classes) or null
+    // Sparse cross-entropy: rows of this class have no loss and no gradient.
+    bool ignores = false;
+    std::int32_t ignored_class = 0;
+};
+
+// *loss += sum over rows of weight[sample] * row loss. grad = scale * weight[sample] * d(row
+// loss)/d(prediction), where grad is not null. activated (or null): the probabilities, where from_logits.
+struct Loss : LossRule {
     std::int64_t batch = 0, rows = 1, classes = 1;
     const float* prediction = nullptr;
     std::int64_t prediction_stride = 0;

@@ -57,10 +57,7 @@ void softmax_backward(std::int64_t rows, std::int64_t classes, const double* y, 
 // --------------------------------------------------------------------------------------------------- losses
 
 // As fastcnn::Loss; grad and activated may be null.
-struct Loss {
-    LossKind kind = LossKind::mean_squared_error;
-    bool from_logits = false;
-    double label_smoothing = 0.0;
+struct Loss : LossRule {
     std::int64_t batch = 0, rows = 1, classes = 1;
     const double* prediction = nullptr;
     const double* target = nullptr;

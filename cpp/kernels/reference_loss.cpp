@@ -81,39 +81,189 @@ RowResult categorical_row(const Loss& a, const double* prediction, const std::ve
     return row;
 }
 
-RowResult error_row(const Loss& a, const double* prediction, const double* target) {
+// Value and derivative of one element, for losses that are their mean (kl_divergence: sum).
+struct ElementResult {
+    double loss, slope;
+};
+
+ElementResult element_of(const Loss& a, double p, double t) {
+    const double d = p - t, sign = d > 0.0 ? 1.0 : d < 0.0 ? -1.0 : d;  // d|e| / de = sign(e), 0 at 0
+    switch (a.kind) {
+        case LossKind::mean_squared_error:
+            return {d * d, 2.0 * d};
+        case LossKind::mean_absolute_error:
+            return {std::abs(d), sign};
+        case LossKind::mean_absolute_percentage_error: {
+            const double scale = 100.0 / std::max(std::abs(t), kClip);
+            return {scale * std::abs(d), scale * sign};
+        }
+        case LossKind::mean_squared_logarithmic_error: {
+            const double above = p < kClip ? kClip : p;
+            const double difference = std::log(1.0 + above) - std::log(1.0 + std::max(t, kClip));
+            return {difference * difference, p < kClip ? 0.0 : 2.0 * difference / (1.0 + above)};
+        }
+        case LossKind::huber:
+            if (std::abs(d) > a.a) return {a.a * std::abs(d) - 0.5 * a.a * a.a, a.a * sign};
+            return {0.5 * d * d, d};
+        case LossKind::log_cosh:
+            return {std::abs(d) + std::log((1.0 + std::exp(-2.0 * std::abs(d))) / 2.0), std::tanh(d)};
+        case LossKind::poisson:
+            return {p - t * std::log(p + kClip), 1.0 - t / (p + kClip)};
+        case LossKind::hinge:
+        case LossKind::squared_hinge: {
+            const double margin = 1.0 - t * p <= 0.0 ? 0.0 : 1.0 - t * p;
+            if (a.kind == LossKind::squared_hinge) return {margin * margin, -2.0 * t * margin};
+            return {margin, margin == 0.0 ? 0.0 : std::isnan(margin) ? margin : -t};
+        }
+        default: {  // kl_divergence
+            const double q = std::clamp(p, kClip, 1.0), target = std::clamp(t, kClip, 1.0);
+            return {target * std::log(target / q), p < kClip || p > 1.0 ? 0.0 : -target / q};
+        }
+    }
+}
+
+RowResult elementwise_row(const Loss& a, const double* prediction, const double* target) {
     RowResult row;
-    const double mean = 1.0 / static_cast<double>(a.classes);
+    const bool is_sum = a.kind == LossKind::kl_divergence;
+    const double mean = is_sum ? 1.0 : 1.0 / static_cast<double>(a.classes);
     for (std::int64_t i = 0; i < a.classes; ++i) {
-        const double error = prediction[i] - target[i];
-        const bool squared = a.kind == LossKind::mean_squared_error;
-        row.loss += mean * (squared ? error * error : std::abs(error));
-        // d|e| / de = sign(e), 0 at 0
-        const double sign = error > 0.0 ? 1.0 : error < 0.0 ? -1.0 : error;
-        row.grad.push_back(mean * (squared ? 2.0 * error : sign));
+        const ElementResult element = element_of(a, prediction[i], target[i]);
+        row.loss += mean * element.loss;
+        row.grad.push_back(mean * element.slope);
         row.probability.push_back(prediction[i]);
     }
     return row;
 }
 
+RowResult binary_focal_row(const Loss& a, const double* prediction, const double* target) {
+    RowResult row;
+    const double mean = 1.0 / static_cast<double>(a.classes);
+    for (std::int64_t i = 0; i < a.classes; ++i) {
+        const double t = target[i] * (1.0 - a.label_smoothing) + a.label_smoothing / 2.0;
+        const double p = a.from_logits ? sigmoid(prediction[i]) : prediction[i], c = clip(p);
+        const double entropy = -(t * std::log(c) + (1.0 - t) * std::log(1.0 - c));
+        const double entropy_slope = clipped(p) ? 0.0 : (p - t) / (p * (1.0 - p));
+        const double miss = 1.0 - (t * p + (1.0 - t) * (1.0 - p));
+        const double factor = std::pow(miss, a.a);
+        const double factor_slope = a.a == 0.0 ? 0.0 : a.a * std::pow(miss, a.a - 1.0) * (1.0 - 2.0 * t);
+        const double w = mean * (a.b < 0.0 ? 1.0 : t * a.b + (1.0 - t) * (1.0 - a.b));
+        row.loss += w * factor * entropy;
+        row.grad.push_back(w * (factor_slope * entropy + factor * entropy_slope) *
+                           (a.from_logits ? p * (1.0 - p) : 1.0));
+        row.probability.push_back(p);
+    }
+    return row;
+}
+
+RowResult categorical_focal_row(const Loss& a, const double* prediction, const std::vector<double>& t) {
+    const std::size_t classes = t.size();
+    RowResult row;
+    std::vector<double> grad_q(classes, 0.0);
+    row.probability.assign(classes, 0.0);
+    double sum = 0.0, dot = 0.0;
+    for (std::size_t i = 0; i < classes; ++i) sum += prediction[i];
+    if (a.from_logits)
+        softmax_forward(1, a.classes, prediction, row.probability.data());
+    else
+        for (std::size_t i = 0; i < classes; ++i) row.probability[i] = prediction[i] / sum;
+    for (std::size_t i = 0; i < classes; ++i) {
+        const double q = row.probability[i], c = clip(q), w = a.class_weights ? a.class_weights[i] : a.b;
+        row.loss -= w * std::pow(1.0 - c, a.a) * t[i] * std::log(c);
+        const double by_factor = a.a == 0.0 ? 0.0 : a.a * std::pow(1.0 - c, a.a - 1.0) * std::log(c);
+        if (!clipped(q)) grad_q[i] = w * t[i] * (by_factor - std::pow(1.0 - c, a.a) / c);
+        dot += q * grad_q[i];
+    }
+    for (std::size_t i = 0; i < classes; ++i)
+        row.grad.push_back((grad_q[i] - dot) * (a.from_logits ? row.probability[i] : 1.0 / sum));
+    return row;
+}
+
+RowResult categorical_hinge_row(const Loss& a, const double* prediction, const double* target) {
+    RowResult row;
+    row.probability.assign(prediction, prediction + a.classes);
+    double positive = 0.0;
+    std::vector<double> negative;
+    for (std::int64_t i = 0; i < a.classes; ++i) {
+        positive += target[i] * prediction[i];
+        negative.push_back((1.0 - target[i]) * prediction[i]);
+    }
+    const std::int64_t first = argmax(a.classes, negative.data());
+    const double margin = negative[static_cast<std::size_t>(first)] - positive + 1.0;
+    row.loss = margin <= 0.0 ? 0.0 : margin;
+    for (std::int64_t i = 0; i < a.classes; ++i)
+        row.grad.push_back(margin <= 0.0        ? 0.0
+                           : std::isnan(margin) ? margin
+                                                : (i == first ? 1.0 - target[i] : 0.0) - target[i]);
+    return row;
+}
+
+RowResult cosine_row(const Loss& a, const double* prediction, const double* target) {
+    RowResult row;
+    row.probability.assign(prediction, prediction + a.classes);
+    double dot = 0.0, p_squares = 0.0, t_squares = 0.0;
+    for (std::int64_t i = 0; i < a.classes; ++i) {
+        dot += prediction[i] * target[i];
+        p_squares += prediction[i] * prediction[i];
+        t_squares += target[i] * target[i];
+    }
+    const bool is_constant = 1.0 / std::sqrt(p_squares) > 1.0 / kClip;
+    const double n = is_constant ? 1.0 / kClip : 1.0 / std::sqrt(p_squares);
+    const double m = 1.0 / std::sqrt(t_squares) > 1.0 / kClip ? 1.0 / kClip : 1.0 / std::sqrt(t_squares);
+    row.loss = -m * n * dot;
+    for (std::int64_t i = 0; i < a.classes; ++i)
+        row.grad.push_back(-n * m * target[i] + (is_constant ? 0.0 : n * n * n * m * dot * prediction[i]));
+    return row;
+}
+
+RowResult generalized_row(const Loss& a, const double* prediction, std::int64_t target_class) {
+    RowResult row;
+    row.probability.assign(prediction, prediction + a.classes);
+    row.grad.assign(static_cast<std::size_t>(a.classes), 0.0);
+    row.loss = (1.0 - std::pow(prediction[target_class], a.a)) / a.a;
+    row.grad[static_cast<std::size_t>(target_class)] = -std::pow(prediction[target_class], a.a - 1.0);
+    return row;
+}
+
+// `r`: of all samples' rows.
 RowResult row_of(const Loss& a, std::int64_t r) {
     const double* prediction = a.prediction + r * a.classes;
     const double* target = a.target ? a.target + r * a.classes : nullptr;
     std::vector<double> t(static_cast<std::size_t>(a.classes), 0.0);
+    if (target)
+        for (std::size_t i = 0; i < t.size(); ++i)
+            t[i] = target[i] * (1.0 - a.label_smoothing) + a.label_smoothing / static_cast<double>(a.classes);
+    std::int64_t target_class = a.target_class ? a.target_class[r] : 0;
+    const bool is_ignored = a.ignores && target_class == a.ignored_class;
+    if (is_ignored) target_class = 0;
+    if (a.target_class) t[static_cast<std::size_t>(target_class)] = 1.0;
+    RowResult row;
     switch (a.kind) {
         case LossKind::binary_crossentropy:
             return binary_row(a, prediction, target);
+        case LossKind::binary_focal_crossentropy:
+            return binary_focal_row(a, prediction, target);
         case LossKind::categorical_crossentropy:
-            for (std::size_t i = 0; i < t.size(); ++i)
-                t[i] = target[i] * (1.0 - a.label_smoothing) +
-                       a.label_smoothing / static_cast<double>(a.classes);
             return categorical_row(a, prediction, t);
+        case LossKind::categorical_focal_crossentropy:
+            return categorical_focal_row(a, prediction, t);
+        case LossKind::categorical_hinge:
+            return categorical_hinge_row(a, prediction, target);
+        case LossKind::cosine_similarity:
+            return cosine_row(a, prediction, target);
         case LossKind::sparse_categorical_crossentropy:
-            t[static_cast<std::size_t>(a.target_class[r])] = 1.0;
-            return categorical_row(a, prediction, t);
+            row = categorical_row(a, prediction, t);
+            break;
+        case LossKind::categorical_generalized_cross_entropy:
+            row = generalized_row(a, prediction, target_class);
+            break;
         default:
-            return error_row(a, prediction, target);
+            return elementwise_row(a, prediction, target);
     }
+    if (is_ignored) {
+        row.loss = 0.0;
+        std::fill(row.grad.begin(), row.grad.end(), 0.0);
+    }
+    return row;
 }
 
 }  // namespace

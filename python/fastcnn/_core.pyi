@@ -204,9 +204,10 @@ class Network:
 class Trainer:
     """Loss, native metrics and optimizer over a network. One call runs many steps without Python.
 
-    loss: {"kind": "binary_crossentropy" | "categorical_crossentropy" | "sparse_categorical_crossentropy" |
-        "mean_squared_error" | "mean_absolute_error", "from_logits": bool, "label_smoothing": float}. Probabilities from a final
-        sigmoid or softmax are taken back to logits by the plan.
+    loss: {"kind": the name of a loss's function, "from_logits": bool, "label_smoothing": float, "reduction": "mean" |
+        "weighted_mean" | "sum", and the settings of `loss`}. Probabilities from a final sigmoid or softmax are taken back to
+        logits by the plan for cross-entropies. Or {"host": an object}, whose _host_loss(y_true, y_pred, weight, wants_gradient)
+        gives (the batch's loss, its gradient); y is then float32 of any shape, one row a sample.
     metrics: [{"kind": "binary" | "categorical" | "sparse_categorical", "threshold": float, "weighted": bool}, ...]: accuracies.
     optimizer: {} (evaluation only) or {"kind": "sgd" | "adam" | "rmsprop", "momentum", "nesterov", "rho", "centered", "beta_1", "beta_2",
         "epsilon", "amsgrad", "weight_decay": 0 for none, "clipnorm", "clipvalue", "global_clipnorm": 0 for none}.
@@ -415,11 +416,13 @@ def loss(
     label_smoothing: float,
     weight: NDArray[Any] | None = None,
     scale: float = 1.0,
+    settings: dict[str, Any] = ...,
     isa: str = "",
     algorithm: str = "",
 ) -> tuple[float, NDArray[Any], NDArray[Any]]:
     """prediction (batch, ..., classes) -> (weighted sum of the row losses, gradient, activated); without from_logits
-    `activated` is the prediction itself. target: float as prediction, or int32 (batch, ...) for the sparse loss."""
+    `activated` is the prediction itself. target: float as prediction, or int32 (batch, ...) for the sparse losses.
+    settings: the loss's own, {"a": float, "b": float, "class_weights": one float a class, "ignore_class": int}."""
 
 def row_losses(
     prediction: NDArray[Any],
@@ -428,6 +431,7 @@ def row_losses(
     from_logits: bool,
     label_smoothing: float = 0.0,
     out: NDArray[Any] | None = None,
+    settings: dict[str, Any] = ...,
     isa: str = "",
     algorithm: str = "",
 ) -> NDArray[Any]:

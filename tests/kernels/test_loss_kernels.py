@@ -10,14 +10,31 @@ from kernel_cases import EPSILON, REFERENCE, assert_same_specials, assert_within
 
 from fastcnn import _core
 
-KINDS = [
-    "binary_crossentropy",
-    "categorical_crossentropy",
-    "sparse_categorical_crossentropy",
-    "mean_squared_error",
-    "mean_absolute_error",
-]
+# kind -> settings to try
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "binary_crossentropy": [{}],
+    "categorical_crossentropy": [{}],
+    "sparse_categorical_crossentropy": [{}, {"ignore_class": 1}],
+    "mean_squared_error": [{}],
+    "mean_absolute_error": [{}],
+    "mean_absolute_percentage_error": [{}],
+    "mean_squared_logarithmic_error": [{}],
+    "huber": [{"a": 0.75}],
+    "log_cosh": [{}],
+    "poisson": [{}],
+    "hinge": [{}],
+    "squared_hinge": [{}],
+    "kl_divergence": [{}],
+    "binary_focal_crossentropy": [{"a": 2.0}, {"a": 1.5, "b": 0.25}, {"a": 0.0, "b": 0.75}],
+    "categorical_focal_crossentropy": [{"a": 2.0, "b": 0.25}, {"a": 1.5, "class_weights": True}, {"a": 0.0, "b": 1.0}],
+    "categorical_hinge": [{}],
+    "cosine_similarity": [{}],
+    "categorical_generalized_cross_entropy": [{"a": 0.5}],
+}
+KINDS = list(SETTINGS)
+FROM_LOGITS = [kind for kind in KINDS if "crossentropy" in kind]
 SPARSE = "sparse_categorical_crossentropy"
+SPARSE_KINDS = (SPARSE, "categorical_generalized_cross_entropy")
 # The mission's output, classes around the vector widths, several rows a sample.
 SHAPES = [
     (32, 1),
@@ -39,52 +56,77 @@ def data(kind: str, shape: tuple[int, ...], from_logits: bool, seed: int = 0) ->
     """prediction, target and weights"""
     rng = np.random.default_rng([seed, *shape])
     x = rng.standard_normal(shape) * 3
-    if not from_logits and "crossentropy" in kind:
+    if kind.startswith("binary") and not from_logits:
+        x = 1 / (1 + np.exp(-x))
+    elif ("categorical" in kind and kind != "categorical_hinge") or kind == "kl_divergence":
         # Not divided to a sum of 1 exactly: the categorical losses do that.
-        x = (
-            1 / (1 + np.exp(-x))
-            if kind == "binary_crossentropy"
-            else softmax(x) * rng.uniform(0.5, 2, (*shape[:-1], 1))
-        )
-    if kind == SPARSE:
+        x = x if from_logits else softmax(x) * rng.uniform(0.5, 2, (*shape[:-1], 1))
+    elif kind in ("poisson", "mean_squared_logarithmic_error"):
+        x = np.exp(0.3 * x)
+    if kind in SPARSE_KINDS:
         target = placed(rng.integers(0, shape[-1], shape[:-1]), np.int32)
-    elif kind == "binary_crossentropy":
+    elif kind.startswith("binary"):
         target = placed(rng.integers(0, 2, shape))
-    elif kind == "categorical_crossentropy":
+    elif kind.startswith("categorical"):
         target = placed(np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])])
+    elif kind.endswith("hinge"):
+        target = placed(2.0 * rng.integers(0, 2, shape) - 1)
+    elif kind == "kl_divergence":
+        target = placed(softmax(rng.standard_normal(shape)))
+    elif kind in ("poisson", "mean_squared_logarithmic_error"):
+        target = placed(rng.uniform(0, 4, shape))
     else:
         target = placed(rng.standard_normal(shape))
     return placed(x), target, placed(rng.uniform(0, 2, shape[0]))
+
+
+def settings_for(settings: dict[str, Any], classes: int) -> dict[str, Any]:
+    if "class_weights" in settings:
+        return {**settings, "class_weights": np.linspace(0.5, 1.5, classes, dtype=np.float32).tolist()}
+    return settings
+
+
+def cancelled(kind: str, x: Any) -> Any:
+    """The size of what a gradient is the difference of, where that is not its own size."""
+    if kind == "cosine_similarity":
+        return 1 / np.linalg.norm(x, axis=-1, keepdims=True)
+    return {"poisson": 2.0, "mean_squared_logarithmic_error": 4.0}.get(kind, 0.0) / x.shape[-1]
 
 
 def in_double(target: Any) -> Any:
     return target if target.dtype == np.int32 else double(target)[0]
 
 
+CASES = [
+    (kind, from_logits, smoothing, settings)
+    for kind in KINDS
+    for settings in SETTINGS[kind]
+    for from_logits in ([False, True] if kind in FROM_LOGITS else [False])
+    for smoothing in ([0.0, 0.125] if kind in FROM_LOGITS and kind != SPARSE else [0.0])
+]
+
+
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("smoothing", [0.0, 0.125])
-@pytest.mark.parametrize("from_logits", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "from_logits", "smoothing", "settings"), CASES)
 @each_row("loss")
 def test_loss_and_gradient_agree_with_the_oracle(
-    kind: str, from_logits: bool, smoothing: float, weighted: bool, algorithm: str, isa: str
+    kind: str, from_logits: bool, smoothing: float, settings: dict[str, Any], weighted: bool, algorithm: str, isa: str
 ) -> None:
-    if kind in ("mean_squared_error", "mean_absolute_error"):
-        from_logits = False
     for shape in SHAPES:
-        case = (kind, shape, from_logits, smoothing, weighted, isa)
+        case = (kind, shape, from_logits, smoothing, settings, weighted, isa)
         x, target, weight = data(kind, shape, from_logits)
         if not weighted:
             weight = None
         x64, weight64 = double(x, weight)
-        settings = (kind, from_logits, 0.0 if kind == SPARSE else smoothing)
-        expected = _core.loss(x64, in_double(target), *settings, weight64, 0.25, isa=REFERENCE)
-        actual = _core.loss(x, target, *settings, weight, 0.25, isa=isa, algorithm=algorithm)
+        given = {"settings": settings_for(settings, shape[-1])}
+        arguments = (kind, from_logits, smoothing)
+        expected = _core.loss(x64, in_double(target), *arguments, weight64, 0.25, isa=REFERENCE, **given)
+        actual = _core.loss(x, target, *arguments, weight, 0.25, isa=isa, algorithm=algorithm, **given)
         # The row losses are positive: nothing cancels between rows. Within a row the logits' magnitude counts.
         rows = int(np.prod(shape[:-1]))
         scale = abs(expected[0]) + 8 * rows * 2
         assert actual[0] == pytest.approx(expected[0], abs=16 * EPSILON * scale), f"repeat with {case!r}"
-        size = np.abs(expected[1]).max(axis=-1, keepdims=True)
+        size = np.abs(expected[1]).max(axis=-1, keepdims=True) + cancelled(kind, x64)
         assert_within(actual[1], expected[1], (24 + np.sqrt(shape[-1])) * EPSILON * (np.abs(expected[1]) + size), case)
         spread = np.ptp(x64, axis=-1, keepdims=True) + np.abs(x64)
         assert_within(actual[2], expected[2], (8 + spread + np.sqrt(shape[-1])) * EPSILON * np.abs(expected[2]), case)
@@ -120,26 +162,47 @@ def test_clipped_probabilities_have_a_finite_loss_and_no_gradient(kind: str, alg
 @pytest.mark.parametrize("kind", KINDS)
 @each_row("loss")
 def test_loss_passes_nan_on(kind: str, from_logits: bool, algorithm: str, isa: str) -> None:
-    if kind in ("mean_squared_error", "mean_absolute_error"):
+    if kind not in FROM_LOGITS:
         from_logits = False
+    given = {"settings": settings_for(SETTINGS[kind][0], 1)}
     for classes in (1, 5, 17):
         x, target, _ = data(kind, (4, classes), from_logits)
         x[2, classes - 1] = np.nan
-        expected = _core.loss(*double(x), in_double(target), kind, from_logits, 0.0, isa=REFERENCE)
-        actual = _core.loss(x, target, kind, from_logits, 0.0, isa=isa, algorithm=algorithm)
+        if kind == "categorical_generalized_cross_entropy":
+            target[2] = classes - 1  # the other classes do not count
+        expected = _core.loss(*double(x), in_double(target), kind, from_logits, 0.0, isa=REFERENCE, **given)
+        actual = _core.loss(x, target, kind, from_logits, 0.0, isa=isa, algorithm=algorithm, **given)
         assert np.isnan(actual[0]) == np.isnan(expected[0])
         assert_same_specials(actual[1], expected[1], (kind, classes, from_logits, isa))
         assert np.isnan(actual[1]).any()
 
 
+@each_row("loss")
+def test_rows_of_the_ignored_class_have_no_loss_and_no_gradient(algorithm: str, isa: str) -> None:
+    x, _, _ = data(SPARSE, (4, 5), True)
+    target = placed([0, -1, 3, -1], np.int32)
+    given = {"isa": isa, "algorithm": algorithm, "settings": {"ignore_class": -1}}
+    loss, gradient, probabilities = _core.loss(x, target, SPARSE, True, 0.0, **given)
+    alone = _core.loss(placed(x[[0, 2]]), placed(target[[0, 2]], np.int32), SPARSE, True, 0.0, **given)
+    assert loss == alone[0]
+    np.testing.assert_array_equal(gradient[[0, 2]], alone[1])
+    np.testing.assert_array_equal(gradient[[1, 3]], 0.0)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-6)
+    with pytest.raises(_core.Error, match=r"expected classes from 0 to 4, received -1$"):
+        _core.loss(x, target, SPARSE, True, 0.0, isa=isa, algorithm=algorithm)
+
+
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_row_losses_add_up_to_the_loss(kind: str, from_logits: bool) -> None:
+    if kind not in FROM_LOGITS:
+        from_logits = False
+    given = {"settings": settings_for(SETTINGS[kind][-1], 7)}
     x, target, _ = data(kind, (4, 3, 7), from_logits)
-    rows = _core.row_losses(x, target, kind, from_logits)
+    rows = _core.row_losses(x, target, kind, from_logits, **given)
     assert rows.shape == (4, 3)
-    np.testing.assert_allclose(rows.sum(), _core.loss(x, target, kind, from_logits, 0.0)[0], rtol=1e-6)
-    expected = _core.row_losses(*double(x), in_double(target), kind, from_logits, isa=REFERENCE)
+    np.testing.assert_allclose(rows.sum(), _core.loss(x, target, kind, from_logits, 0.0, **given)[0], rtol=1e-6)
+    expected = _core.row_losses(*double(x), in_double(target), kind, from_logits, isa=REFERENCE, **given)
     np.testing.assert_allclose(rows, expected, rtol=2e-5, atol=1e-6)
 
 
@@ -186,5 +249,7 @@ def test_targets_that_do_not_fit_are_refused() -> None:
         _core.Error, match=r"^loss: target: expected a C-contiguous int32 array of shape \(2,\), received fl"
     ):
         _core.loss(x, x, SPARSE, False, 0.0)
-    with pytest.raises(_core.Error, match=r"^loss: kind: expected one of 'binary_crossentropy'.*, received 'hinge'$"):
-        _core.loss(x, x, "hinge", False, 0.0)
+    with pytest.raises(_core.Error, match=r"^loss: kind: expected one of 'binary_crossentropy'.*, received 'hinges'$"):
+        _core.loss(x, x, "hinges", False, 0.0)
+    with pytest.raises(_core.Error, match=r"^loss: class_weights: expected one number for each of 3 classes, received 2$"):
+        _core.loss(x, x, "categorical_focal_crossentropy", False, 0.0, settings={"class_weights": [1, 2]})

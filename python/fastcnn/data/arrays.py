@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from fastcnn import _messages
 
-_SPARSE = "sparse_categorical_crossentropy"
+# Losses whose labels are class numbers, and those whose labels 0 and 1 become -1 and 1.
+SPARSE_LOSSES = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
+SIGNED_LOSSES = ("hinge", "squared_hinge")
 _READ_NATIVELY = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefd")
 
 
@@ -84,9 +86,9 @@ def prepare(
     sample_weight: Any,
     class_weight: Any,
     output_shape: tuple[int, ...],
-    loss_kind: str,
+    loss: Mapping[str, Any],
 ) -> Dataset:
-    """Checks and converts one data set for a model of `output_shape` and a loss of `loss_kind`.
+    """Checks and converts one data set for a model of `output_shape` and the loss that `Loss.native` describes.
 
     Args:
         operation: name for messages.
@@ -101,7 +103,7 @@ def prepare(
     labels = as_array(operation, "y", y)
     if len(labels) != len(x):
         _messages.fail(operation, "y", f"as many rows as x ({len(x)})", len(labels))
-    targets = _targets(operation, labels, output_shape, loss_kind)
+    targets = _targets(operation, labels, output_shape, loss)
     weights = None
     if sample_weight is not None:
         if class_weight is not None:
@@ -113,20 +115,23 @@ def prepare(
 
 
 def _targets(
-    operation: str, labels: NDArray[Any], output_shape: tuple[int, ...], loss_kind: str
+    operation: str, labels: NDArray[Any], output_shape: tuple[int, ...], loss: Mapping[str, Any]
 ) -> NDArray[np.float32] | NDArray[np.int32]:
+    loss_kind = loss["kind"]
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         bad = labels[~np.isfinite(labels)].flat[0]
         _messages.fail(operation, "y", "finite labels", _messages.Text(str(bad)))
-    if loss_kind == _SPARSE:
-        return _class_numbers(operation, labels, output_shape)
+    if loss_kind == "host":
+        return np.ascontiguousarray(labels, dtype=np.float32)
+    if loss_kind in SPARSE_LOSSES:
+        return _class_numbers(operation, labels, output_shape, loss_kind, loss.get("ignore_class"))
     shapes = [output_shape]
     if output_shape and output_shape[-1] == 1:
         shapes.append(output_shape[:-1])
     if labels.shape[1:] not in shapes and labels.shape[1:] != (*output_shape, 1):
         wanted = " or ".join(_rows(shape) for shape in shapes)
         hint = ""
-        if loss_kind == "categorical_crossentropy" and labels.shape[1:] in (output_shape[:-1], (*output_shape[:-1], 1)):
+        if loss_kind.startswith("categorical") and labels.shape[1:] in (output_shape[:-1], (*output_shape[:-1], 1)):
             hint = " (class numbers: use the loss sparse_categorical_crossentropy or keras.utils.to_categorical)"
         _messages.fail(operation, "y", f"shape {wanted} for {loss_kind}", _messages.Text(f"shape {labels.shape}{hint}"))
     if loss_kind == "binary_crossentropy":
@@ -136,25 +141,30 @@ def _targets(
                 operation, "y", f"labels from 0 to 1 for {loss_kind}", _messages.Text(str(low if low < 0 else high))
             )
     targets = np.ascontiguousarray(labels, dtype=np.float32)
+    if loss_kind in SIGNED_LOSSES and ((targets == 0) | (targets == 1)).all():
+        targets = 2 * targets - 1
     return targets.reshape(len(labels), *output_shape)
 
 
-def _class_numbers(operation: str, labels: NDArray[Any], output_shape: tuple[int, ...]) -> NDArray[np.int32]:
+def _class_numbers(
+    operation: str, labels: NDArray[Any], output_shape: tuple[int, ...], loss_kind: str, ignored: int | None
+) -> NDArray[np.int32]:
     classes, positions = output_shape[-1], output_shape[:-1]
     if labels.shape[1:] not in (positions, (*positions, 1)):
         hint = ""
         if labels.shape[1:] == output_shape:
             hint = " (one-hot labels: use the loss categorical_crossentropy)"
         wanted = f"{_rows(positions)} or {_rows((*positions, 1))}"
-        _messages.fail(operation, "y", f"shape {wanted} for {_SPARSE}", _messages.Text(f"shape {labels.shape}{hint}"))
-    low, high = labels.min(), labels.max()
+        _messages.fail(operation, "y", f"shape {wanted} for {loss_kind}", _messages.Text(f"shape {labels.shape}{hint}"))
+    counted = labels if ignored is None else np.where(labels == ignored, 0, labels)
+    low, high = counted.min(), counted.max()
     if low < 0 or high >= classes:
-        expected = f"class numbers from 0 to {classes - 1} for {_SPARSE}"
+        expected = f"class numbers from 0 to {classes - 1} for {loss_kind}"
         _messages.fail(operation, "y", expected, _messages.Text(str(low if low < 0 else high)))
     numbers = labels.astype(np.int32)
     if labels.dtype.kind == "f" and not (numbers == labels).all():
         bad = labels[numbers != labels].flat[0]
-        _messages.fail(operation, "y", f"whole class numbers for {_SPARSE}", _messages.Text(str(bad)))
+        _messages.fail(operation, "y", f"whole class numbers for {loss_kind}", _messages.Text(str(bad)))
     return np.ascontiguousarray(numbers.reshape(len(labels), *positions))
 
 

@@ -2,53 +2,146 @@
 
 A class is a loss with its settings: called on arrays it gives one number, and `native()` describes it to the trainer.
 The functions give one value a sample (all axes but the last). Both compute in float32, as the trainer does.
+
+Losses that are a function of a sample are native. Those that tie a batch together (Dice, Tversky, Circle), those along
+another axis than the last, and those written in Python are stops of the plan, which hands them the whole batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import Lazy, attach
 from fastcnn._naming import to_snake_case
-from fastcnn.losses.functions import binary_crossentropy as binary_crossentropy
-from fastcnn.losses.functions import categorical_crossentropy as categorical_crossentropy
-from fastcnn.losses.functions import mean_absolute_error as mean_absolute_error
-from fastcnn.losses.functions import mean_squared_error as mean_squared_error
-from fastcnn.losses.functions import sparse_categorical_crossentropy as sparse_categorical_crossentropy
-from fastcnn.losses.loss import Loss as Loss
-from fastcnn.losses.loss import LossFunctionWrapper
-from fastcnn.losses.native import BinaryCrossentropy as BinaryCrossentropy
-from fastcnn.losses.native import CategoricalCrossentropy as CategoricalCrossentropy
-from fastcnn.losses.native import MeanAbsoluteError as MeanAbsoluteError
-from fastcnn.losses.native import MeanSquaredError as MeanSquaredError
-from fastcnn.losses.native import NativeLoss
-from fastcnn.losses.native import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
 
-mse = MSE = mean_squared_error
-mae = MAE = mean_absolute_error
-bce = BCE = binary_crossentropy
+if TYPE_CHECKING:
+    from fastcnn.losses.coupled import Circle as Circle
+    from fastcnn.losses.coupled import Dice as Dice
+    from fastcnn.losses.coupled import Tversky as Tversky
+    from fastcnn.losses.coupled import circle as circle
+    from fastcnn.losses.coupled import dice as dice
+    from fastcnn.losses.coupled import tversky as tversky
+    from fastcnn.losses.functions import binary_crossentropy as binary_crossentropy
+    from fastcnn.losses.functions import categorical_crossentropy as categorical_crossentropy
+    from fastcnn.losses.functions import mean_absolute_error as mean_absolute_error
+    from fastcnn.losses.functions import mean_squared_error as mean_squared_error
+    from fastcnn.losses.functions import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+    from fastcnn.losses.hinge import CategoricalHinge as CategoricalHinge
+    from fastcnn.losses.hinge import Hinge as Hinge
+    from fastcnn.losses.hinge import SquaredHinge as SquaredHinge
+    from fastcnn.losses.hinge import categorical_hinge as categorical_hinge
+    from fastcnn.losses.hinge import hinge as hinge
+    from fastcnn.losses.hinge import squared_hinge as squared_hinge
+    from fastcnn.losses.loss import Loss as Loss
+    from fastcnn.losses.native import BinaryCrossentropy as BinaryCrossentropy
+    from fastcnn.losses.native import CategoricalCrossentropy as CategoricalCrossentropy
+    from fastcnn.losses.native import MeanAbsoluteError as MeanAbsoluteError
+    from fastcnn.losses.native import MeanSquaredError as MeanSquaredError
+    from fastcnn.losses.native import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
+    from fastcnn.losses.probabilistic import BinaryFocalCrossentropy as BinaryFocalCrossentropy
+    from fastcnn.losses.probabilistic import CategoricalFocalCrossentropy as CategoricalFocalCrossentropy
+    from fastcnn.losses.probabilistic import CategoricalGeneralizedCrossEntropy as CategoricalGeneralizedCrossEntropy
+    from fastcnn.losses.probabilistic import KLDivergence as KLDivergence
+    from fastcnn.losses.probabilistic import Poisson as Poisson
+    from fastcnn.losses.probabilistic import binary_focal_crossentropy as binary_focal_crossentropy
+    from fastcnn.losses.probabilistic import categorical_focal_crossentropy as categorical_focal_crossentropy
+    from fastcnn.losses.probabilistic import kl_divergence as kl_divergence
+    from fastcnn.losses.probabilistic import poisson as poisson
+    from fastcnn.losses.regression import CosineSimilarity as CosineSimilarity
+    from fastcnn.losses.regression import Huber as Huber
+    from fastcnn.losses.regression import LogCosh as LogCosh
+    from fastcnn.losses.regression import MeanAbsolutePercentageError as MeanAbsolutePercentageError
+    from fastcnn.losses.regression import MeanSquaredLogarithmicError as MeanSquaredLogarithmicError
+    from fastcnn.losses.regression import cosine_similarity as cosine_similarity
+    from fastcnn.losses.regression import huber as huber
+    from fastcnn.losses.regression import log_cosh as log_cosh
+    from fastcnn.losses.regression import mean_absolute_percentage_error as mean_absolute_percentage_error
+    from fastcnn.losses.regression import mean_squared_logarithmic_error as mean_squared_logarithmic_error
 
-_CLASSES: dict[str, type[NativeLoss]] = {
-    cls.__name__: cls
-    for cls in (
-        BinaryCrossentropy,
-        CategoricalCrossentropy,
-        SparseCategoricalCrossentropy,
-        MeanSquaredError,
-        MeanAbsoluteError,
-    )
+# Class -> module. The function of a class is in the same module, but for native.
+_CLASSES: dict[str, str] = {
+    "BinaryCrossentropy": "native",
+    "CategoricalCrossentropy": "native",
+    "SparseCategoricalCrossentropy": "native",
+    "MeanSquaredError": "native",
+    "MeanAbsoluteError": "native",
+    "MeanAbsolutePercentageError": "regression",
+    "MeanSquaredLogarithmicError": "regression",
+    "CosineSimilarity": "regression",
+    "Huber": "regression",
+    "LogCosh": "regression",
+    "Hinge": "hinge",
+    "SquaredHinge": "hinge",
+    "CategoricalHinge": "hinge",
+    "KLDivergence": "probabilistic",
+    "Poisson": "probabilistic",
+    "BinaryFocalCrossentropy": "probabilistic",
+    "CategoricalFocalCrossentropy": "probabilistic",
+    "CategoricalGeneralizedCrossEntropy": "probabilistic",
+    "Dice": "coupled",
+    "Tversky": "coupled",
+    "Circle": "coupled",
 }
-_BY_FUNCTION: dict[Any, type[NativeLoss]] = {cls.function: cls for cls in _CLASSES.values()}
+
+
+def _function_name(cls: str) -> str:
+    return "kl_divergence" if cls == "KLDivergence" else to_snake_case(cls)
+
+
+_BY_FUNCTION: dict[str, str] = {_function_name(cls): cls for cls in _CLASSES}
+_SHORT = {
+    "mse": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "bce": "BinaryCrossentropy",
+    "mape": "MeanAbsolutePercentageError",
+    "msle": "MeanSquaredLogarithmicError",
+    "kld": "KLDivergence",
+}
+_ALIASES = {**_SHORT, **{name.upper(): cls for name, cls in _SHORT.items()}, "logcosh": "LogCosh"}
+
+
+def _lazy_class(cls: str) -> Lazy:
+    return Lazy(f"fastcnn.losses.{_CLASSES[cls]}", cls)
+
+
+def _lazy_function(cls: str) -> tuple[str, str]:
+    module = _CLASSES[cls]
+    return f"fastcnn.losses.{'functions' if module == 'native' else module}", _function_name(cls)
+
+
 _registry = Registry(
     "losses",
     "loss",
-    _CLASSES
-    | {to_snake_case(name): cls for name, cls in _CLASSES.items()}
-    | {"mse": MeanSquaredError, "MSE": MeanSquaredError, "mae": MeanAbsoluteError, "MAE": MeanAbsoluteError}
-    | {"bce": BinaryCrossentropy, "BCE": BinaryCrossentropy},
-    shown=[*map(to_snake_case, _CLASSES), "mse", "mae", "bce"],
+    {cls: _lazy_class(cls) for cls in _CLASSES}
+    | {name: _lazy_class(cls) for name, cls in _BY_FUNCTION.items()}
+    | {name: _lazy_class(cls) for name, cls in _ALIASES.items()},
+    shown=[*_BY_FUNCTION, *_SHORT],
 )
+
+
+def _missing(name: str) -> Any:
+    if name in _ALIASES:
+        module, function = _lazy_function(_ALIASES[name])
+        return Lazy(module, function).load()
+    if name in ("CTC", "ctc"):
+        _no_ctc(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _no_ctc(name: str) -> NoReturn:
+    raise AttributeError(
+        f"losses.{name}: expected a loss of images or their classes, received the loss of sequences, which fastcnn does "
+        "not have; one written in Python (see fastcnn.losses.Loss) can be trained with"
+    )
+
+
+_PLACES: dict[str, list[str]] = {"fastcnn.losses.loss": ["Loss", "LossFunctionWrapper"]}
+for _cls in _CLASSES:
+    _PLACES.setdefault(f"fastcnn.losses.{_CLASSES[_cls]}", []).append(_cls)
+    _PLACES.setdefault(_lazy_function(_cls)[0], []).append(_lazy_function(_cls)[1])
+__getattr__ = attach(__name__, _PLACES, _missing)
 
 
 def get(identifier: Any) -> Loss | None:
@@ -63,20 +156,23 @@ def get(identifier: Any) -> Loss | None:
         >>> get("mse").name
         'mean_squared_error'
     """
+    from fastcnn.losses.loss import Loss, LossFunctionWrapper
+
     if identifier is None:
         return None
     loss = _registry.get(identifier)
     if isinstance(loss, Loss):
         return loss
     if is_built_in(loss):
-        return _BY_FUNCTION[loss]()
+        found: Loss = _lazy_class(_BY_FUNCTION[loss.__name__]).load()()
+        return found
     return LossFunctionWrapper(loss, name=to_snake_case(getattr(loss, "__name__", type(loss).__name__)))
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
     """Returns the loss's config.
 
-    >>> serialize(MeanSquaredError())["class_name"]
+    >>> serialize(get("mse"))["class_name"]
     'MeanSquaredError'
     """
     return _registry.serialize(loss)
@@ -95,10 +191,12 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
 def is_built_in(function: Any) -> bool:
     """Returns whether the function is one of this module's losses.
 
-    >>> is_built_in(mse)
-    True
+    >>> is_built_in(get), is_built_in(__getattr__("mse"))
+    (False, True)
     """
-    try:
-        return function in _BY_FUNCTION
-    except TypeError:  # an unhashable object
-        return False
+    module = getattr(function, "__module__", None) or ""
+    return (
+        isinstance(module, str)
+        and module.startswith("fastcnn.losses.")
+        and getattr(function, "__name__", "") in _BY_FUNCTION
+    )

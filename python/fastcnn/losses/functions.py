@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastcnn import _messages
 from fastcnn.utils.numerical import match_ranks
 
 Float = NDArray[np.float32]
+
+# Losses whose labels are class numbers.
+SPARSE_KINDS = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 
 _EPSILON = np.float32(1e-7)  # probabilities are clipped to [epsilon, 1 - epsilon]
 
@@ -60,6 +65,35 @@ def check_smoothing(operation: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise ValueError(f"{operation}: label_smoothing: expected a number in [0, 1], received {value!r}")
     return float(value)
+
+
+def check_number(operation: str, argument: str, value: Any, expected: str, low: float, high: float = math.inf) -> float:
+    return _messages.real(operation, argument, value, expected, low, high)
+
+
+def row_losses(
+    kind: str,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    axis: int = -1,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    **settings: Any,
+) -> Float:
+    """The kernel's losses, one for each row along `axis`; the labels of the sparse kinds are class numbers."""
+    if kind in SPARSE_KINDS:
+        labels, prediction, _ = sparse_pair(kind, y_true, y_pred, axis, settings.pop("ignore_class", None))
+    else:
+        labels, prediction = pair(kind, y_true, y_pred, axis)  # type: ignore[assignment]
+    if prediction.size == 0:
+        return np.zeros(prediction.shape[:-1], np.float32)
+    from fastcnn import _core
+
+    rows = np.ascontiguousarray(prediction).reshape(-1, prediction.shape[-1])
+    flat = np.ascontiguousarray(labels).reshape(rows.shape if labels.ndim == prediction.ndim else -1)
+    smoothing = check_smoothing(kind, label_smoothing)
+    losses = _core.row_losses(rows, flat, kind, bool(from_logits), smoothing, settings=settings)
+    return np.asarray(losses, dtype=np.float32).reshape(prediction.shape[:-1])
 
 
 def mean_squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> Float:

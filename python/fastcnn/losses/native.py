@@ -1,4 +1,4 @@
-"""The losses that have a kernel."""
+"""The losses that have a kernel: their base, errors and cross-entropies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastcnn._naming import to_snake_case
 from fastcnn.losses.functions import (
+    SPARSE_KINDS,
     Float,
     binary_crossentropy,
     categorical_crossentropy,
@@ -22,16 +23,19 @@ from fastcnn.losses.functions import (
     sparse_categorical_crossentropy,
     sparse_pair,
 )
-from fastcnn.losses.loss import Loss, align_weights, divisor_of
+from fastcnn.losses.loss import Backward, Loss, align_weights, divisor_of
+
+_REDUCTIONS = {"sum": "sum", "mean_with_sample_weight": "weighted_mean"}
 
 
 class NativeLoss(Loss):
-    """A loss that has a kernel."""
+    """A loss that has a kernel. The trainer runs it on the last axis; along another it is a stop of the plan."""
 
     function: Callable[..., Float]
     axis = -1
     from_logits = False
     label_smoothing = 0.0
+    ignore_class: int | None = None
 
     def call(self, y_true: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[Any]:
         return type(self).function(y_true, y_pred, **self._settings())
@@ -40,15 +44,41 @@ class NativeLoss(Loss):
         """The settings beside those of the base; arguments of the function too."""
         return {}
 
+    def _kernel_settings(self) -> dict[str, Any]:
+        """The kernel's settings beside from_logits and label_smoothing."""
+        return {}
+
     @property
     def _kind(self) -> str:
         return to_snake_case(type(self).__name__)
 
     def _operands(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], Float]:
-        return pair(self._kind, y_true, y_pred, self.axis)
+        """Labels as the kernel reads them, and predictions with `axis` last."""
+        if self._kind not in SPARSE_KINDS:
+            return pair(self._kind, y_true, y_pred, self.axis)
+        target, prediction, _ = sparse_pair(self._kind, y_true, y_pred, self.axis, self.ignore_class)
+        return target, prediction
+
+    def _is_plain(self) -> bool:
+        # A subclass may override anything that the kernel would not ask.
+        return type(self).call is NativeLoss.call and type(self).gradient is Loss.gradient
+
+    def _kernel(self, target: NDArray[Any], prediction: Float, weight: Any) -> tuple[float, NDArray[np.float32]]:
+        """The weighted sum of the rows' losses and its gradient, rows along the last axis."""
+        from fastcnn import _core
+
+        # Each loss is a row of its own for the kernel, with its own weight.
+        rows = np.ascontiguousarray(prediction).reshape(-1, prediction.shape[-1])
+        labels = np.ascontiguousarray(target)
+        labels = labels.reshape(rows.shape) if target.ndim == prediction.ndim else labels.reshape(-1)
+        weights = None if weight is None else np.ascontiguousarray(weight, dtype=np.float32).reshape(-1)
+        total, gradient, _ = _core.loss(
+            rows, labels, self._kind, self.from_logits, self.label_smoothing, weights, settings=self._kernel_settings()
+        )
+        return total, gradient.reshape(prediction.shape)
 
     def __call__(self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
-        if self.reduction in (None, "none") or type(self).call is not NativeLoss.call:
+        if self.reduction in (None, "none") or self.ignore_class is not None or not self._is_plain():
             return super().__call__(y_true, y_pred, sample_weight)
         target, prediction = self._operands(y_true, y_pred)
         shape = prediction.shape[:-1]
@@ -56,27 +86,31 @@ class NativeLoss(Loss):
         divisor = divisor_of(self.reduction, math.prod(shape), weight)
         if prediction.size == 0 or divisor == 0:
             return 0.0
-        from fastcnn import _core
+        return self._kernel(target, prediction, weight)[0] / divisor
 
-        # Each loss is a row of its own for the kernel, with its own weight.
-        rows = np.ascontiguousarray(prediction).reshape(-1, prediction.shape[-1])
-        labels = np.ascontiguousarray(target)
-        labels = labels.reshape(rows.shape) if target.ndim == prediction.ndim else labels.reshape(-1)
-        row_weights = None if weight is None else np.ascontiguousarray(weight).reshape(-1)
-        total, _, _ = _core.loss(rows, labels, self._kind, self.from_logits, self.label_smoothing, row_weights)
-        return total / divisor
+    def _evaluate(self, y_true: NDArray[Any], y_pred: NDArray[Any]) -> tuple[NDArray[Any], Backward]:
+        if not self._is_plain():
+            return super()._evaluate(y_true, y_pred)
+
+        def backward(factors: NDArray[Any]) -> NDArray[Any]:
+            target, prediction = self._operands(y_true, y_pred)
+            gradient = self._kernel(target, prediction, np.broadcast_to(factors, prediction.shape[:-1]))[1]
+            return self._shaped(np.moveaxis(gradient, -1, self.axis), y_pred)
+
+        return self.call(y_true, y_pred), backward
 
     def native(self) -> dict[str, Any]:
-        if type(self).call is not NativeLoss.call:
+        if self.axis != -1 or not self._is_plain():
             return super().native()
-        if self.reduction not in ("sum_over_batch_size", "mean"):
-            raise ValueError(
-                f"{type(self).__name__}: reduction: expected 'sum_over_batch_size' for training, "
-                f"received {self.reduction!r}"
-            )
-        if self.axis != -1:
-            raise ValueError(f"{type(self).__name__}: axis: expected -1 for training, received {self.axis!r}")
-        return {"kind": self._kind, "from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
+        self._check_trainable()
+        return {
+            "kind": self._kind,
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "reduction": _REDUCTIONS.get(str(self.reduction), "mean"),
+            "ignore_class": self.ignore_class,
+            **self._kernel_settings(),
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings()}
@@ -140,7 +174,7 @@ class BinaryCrossentropy(NativeLoss):
     Args:
         from_logits: whether predictions are logits instead of probabilities.
         label_smoothing: s in [0, 1]: t becomes t (1 - s) + s / 2.
-        axis: the axis of the mean; -1 for training.
+        axis: the axis of the mean.
         reduction: see `Loss`.
         name: the loss's name.
         dtype: see `Loss`.
@@ -181,7 +215,7 @@ class CategoricalCrossentropy(NativeLoss):
     Args:
         from_logits: whether predictions are logits instead of probabilities.
         label_smoothing: s in [0, 1]: t becomes t (1 - s) + s / classes.
-        axis: the axis of the classes; -1 for training.
+        axis: the axis of the classes.
         reduction: see `Loss`.
         name: the loss's name.
         dtype: see `Loss`.
@@ -221,9 +255,9 @@ class SparseCategoricalCrossentropy(NativeLoss):
 
     Args:
         from_logits: whether predictions are logits instead of probabilities.
-        ignore_class: a class whose samples do not count; None for training.
+        ignore_class: a class whose samples do not count.
         reduction: see `Loss`.
-        axis: the axis of the classes; -1 for training.
+        axis: the axis of the classes.
         name: the loss's name.
         dtype: see `Loss`.
 
@@ -253,21 +287,5 @@ class SparseCategoricalCrossentropy(NativeLoss):
     def _settings(self) -> dict[str, Any]:
         return {"from_logits": self.from_logits, "ignore_class": self.ignore_class, "axis": self.axis}
 
-    def _operands(self, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], Float]:
-        target, prediction, _ = sparse_pair(self._kind, y_true, y_pred, self.axis, None)
-        return target, prediction
-
     def _valid(self, y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.bool_] | None:
         return sparse_pair(self._kind, y_true, y_pred, self.axis, self.ignore_class)[2]
-
-    def __call__(self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> Any:
-        if self.ignore_class is None:
-            return super().__call__(y_true, y_pred, sample_weight)
-        return Loss.__call__(self, y_true, y_pred, sample_weight)  # the kernel knows no ignored class
-
-    def native(self) -> dict[str, Any]:
-        if self.ignore_class is not None:
-            raise ValueError(
-                f"{type(self).__name__}: ignore_class: expected None for training, received {self.ignore_class!r}"
-            )
-        return super().native()

@@ -1,81 +1,140 @@
 """Metrics. https://keras.io/api/metrics/
 
-The accuracies are computed natively while a model trains; all others, and those written in Python, from its outputs.
+Accuracies and means of losses are computed natively while a model trains; all others, and those written in Python, from
+its outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastcnn import losses
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import Lazy, attach, nothing_called
 from fastcnn._naming import to_snake_case
-from fastcnn.losses import binary_crossentropy as binary_crossentropy
-from fastcnn.losses import categorical_crossentropy as categorical_crossentropy
-from fastcnn.losses import mean_absolute_error as mean_absolute_error
-from fastcnn.losses import mean_squared_error as mean_squared_error
-from fastcnn.losses import sparse_categorical_crossentropy as sparse_categorical_crossentropy
-from fastcnn.metrics.accuracy import Accuracy as Accuracy
-from fastcnn.metrics.accuracy import BinaryAccuracy as BinaryAccuracy
-from fastcnn.metrics.accuracy import CategoricalAccuracy as CategoricalAccuracy
-from fastcnn.metrics.accuracy import SparseCategoricalAccuracy as SparseCategoricalAccuracy
-from fastcnn.metrics.accuracy import binary_accuracy as binary_accuracy
-from fastcnn.metrics.accuracy import categorical_accuracy as categorical_accuracy
-from fastcnn.metrics.accuracy import sparse_categorical_accuracy as sparse_categorical_accuracy
-from fastcnn.metrics.auc import AUC as AUC
-from fastcnn.metrics.confusion import FalseNegatives as FalseNegatives
-from fastcnn.metrics.confusion import FalsePositives as FalsePositives
-from fastcnn.metrics.confusion import Precision as Precision
-from fastcnn.metrics.confusion import Recall as Recall
-from fastcnn.metrics.confusion import TrueNegatives as TrueNegatives
-from fastcnn.metrics.confusion import TruePositives as TruePositives
-from fastcnn.metrics.metric import Metric as Metric
-from fastcnn.metrics.reduction import BinaryCrossentropy as BinaryCrossentropy
-from fastcnn.metrics.reduction import CategoricalCrossentropy as CategoricalCrossentropy
-from fastcnn.metrics.reduction import Mean as Mean
-from fastcnn.metrics.reduction import MeanAbsoluteError as MeanAbsoluteError
-from fastcnn.metrics.reduction import MeanMetricWrapper as MeanMetricWrapper
-from fastcnn.metrics.reduction import MeanSquaredError as MeanSquaredError
-from fastcnn.metrics.reduction import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
-from fastcnn.metrics.reduction import Sum as Sum
 
-_CLASSES: tuple[type[Metric], ...] = (
-    Accuracy,
-    BinaryAccuracy,
-    CategoricalAccuracy,
-    SparseCategoricalAccuracy,
-    Precision,
-    Recall,
-    AUC,
-    TruePositives,
-    FalsePositives,
-    TrueNegatives,
-    FalseNegatives,
-    MeanSquaredError,
-    MeanAbsoluteError,
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    SparseCategoricalCrossentropy,
-    Mean,
-    Sum,
-)
-_ALIASES: dict[str, type[Metric]] = {
-    "mse": MeanSquaredError,
-    "MSE": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "MAE": MeanAbsoluteError,
-    "bce": BinaryCrossentropy,
-    "BCE": BinaryCrossentropy,
+if TYPE_CHECKING:
+    from fastcnn.losses import binary_crossentropy as binary_crossentropy
+    from fastcnn.losses import binary_focal_crossentropy as binary_focal_crossentropy
+    from fastcnn.losses import categorical_crossentropy as categorical_crossentropy
+    from fastcnn.losses import categorical_focal_crossentropy as categorical_focal_crossentropy
+    from fastcnn.losses import categorical_hinge as categorical_hinge
+    from fastcnn.losses import hinge as hinge
+    from fastcnn.losses import huber as huber
+    from fastcnn.losses import kl_divergence as kl_divergence
+    from fastcnn.losses import log_cosh as log_cosh
+    from fastcnn.losses import mean_absolute_error as mean_absolute_error
+    from fastcnn.losses import mean_absolute_percentage_error as mean_absolute_percentage_error
+    from fastcnn.losses import mean_squared_error as mean_squared_error
+    from fastcnn.losses import mean_squared_logarithmic_error as mean_squared_logarithmic_error
+    from fastcnn.losses import poisson as poisson
+    from fastcnn.losses import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+    from fastcnn.losses import squared_hinge as squared_hinge
+    from fastcnn.metrics.accuracy import Accuracy as Accuracy
+    from fastcnn.metrics.accuracy import BinaryAccuracy as BinaryAccuracy
+    from fastcnn.metrics.accuracy import CategoricalAccuracy as CategoricalAccuracy
+    from fastcnn.metrics.accuracy import SparseCategoricalAccuracy as SparseCategoricalAccuracy
+    from fastcnn.metrics.accuracy import SparseTopKCategoricalAccuracy as SparseTopKCategoricalAccuracy
+    from fastcnn.metrics.accuracy import TopKCategoricalAccuracy as TopKCategoricalAccuracy
+    from fastcnn.metrics.accuracy import binary_accuracy as binary_accuracy
+    from fastcnn.metrics.accuracy import categorical_accuracy as categorical_accuracy
+    from fastcnn.metrics.accuracy import sparse_categorical_accuracy as sparse_categorical_accuracy
+    from fastcnn.metrics.accuracy import sparse_top_k_categorical_accuracy as sparse_top_k_categorical_accuracy
+    from fastcnn.metrics.accuracy import top_k_categorical_accuracy as top_k_categorical_accuracy
+    from fastcnn.metrics.at_constraint import PrecisionAtRecall as PrecisionAtRecall
+    from fastcnn.metrics.at_constraint import RecallAtPrecision as RecallAtPrecision
+    from fastcnn.metrics.at_constraint import SensitivityAtSpecificity as SensitivityAtSpecificity
+    from fastcnn.metrics.at_constraint import SpecificityAtSensitivity as SpecificityAtSensitivity
+    from fastcnn.metrics.auc import AUC as AUC
+    from fastcnn.metrics.confusion import FalseNegatives as FalseNegatives
+    from fastcnn.metrics.confusion import FalsePositives as FalsePositives
+    from fastcnn.metrics.confusion import Precision as Precision
+    from fastcnn.metrics.confusion import Recall as Recall
+    from fastcnn.metrics.confusion import TrueNegatives as TrueNegatives
+    from fastcnn.metrics.confusion import TruePositives as TruePositives
+    from fastcnn.metrics.correlation import ConcordanceCorrelation as ConcordanceCorrelation
+    from fastcnn.metrics.correlation import PearsonCorrelation as PearsonCorrelation
+    from fastcnn.metrics.correlation import R2Score as R2Score
+    from fastcnn.metrics.correlation import concordance_correlation as concordance_correlation
+    from fastcnn.metrics.correlation import pearson_correlation as pearson_correlation
+    from fastcnn.metrics.f_score import F1Score as F1Score
+    from fastcnn.metrics.f_score import FBetaScore as FBetaScore
+    from fastcnn.metrics.iou import BinaryIoU as BinaryIoU
+    from fastcnn.metrics.iou import IoU as IoU
+    from fastcnn.metrics.iou import MeanIoU as MeanIoU
+    from fastcnn.metrics.iou import OneHotIoU as OneHotIoU
+    from fastcnn.metrics.iou import OneHotMeanIoU as OneHotMeanIoU
+    from fastcnn.metrics.metric import Metric as Metric
+    from fastcnn.metrics.of_losses import BinaryCrossentropy as BinaryCrossentropy
+    from fastcnn.metrics.of_losses import CategoricalCrossentropy as CategoricalCrossentropy
+    from fastcnn.metrics.of_losses import CategoricalHinge as CategoricalHinge
+    from fastcnn.metrics.of_losses import CosineSimilarity as CosineSimilarity
+    from fastcnn.metrics.of_losses import Hinge as Hinge
+    from fastcnn.metrics.of_losses import KLDivergence as KLDivergence
+    from fastcnn.metrics.of_losses import LogCoshError as LogCoshError
+    from fastcnn.metrics.of_losses import MeanAbsoluteError as MeanAbsoluteError
+    from fastcnn.metrics.of_losses import MeanAbsolutePercentageError as MeanAbsolutePercentageError
+    from fastcnn.metrics.of_losses import MeanSquaredError as MeanSquaredError
+    from fastcnn.metrics.of_losses import MeanSquaredLogarithmicError as MeanSquaredLogarithmicError
+    from fastcnn.metrics.of_losses import Poisson as Poisson
+    from fastcnn.metrics.of_losses import RootMeanSquaredError as RootMeanSquaredError
+    from fastcnn.metrics.of_losses import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
+    from fastcnn.metrics.of_losses import SquaredHinge as SquaredHinge
+    from fastcnn.metrics.reduction import Mean as Mean
+    from fastcnn.metrics.reduction import MeanMetricWrapper as MeanMetricWrapper
+    from fastcnn.metrics.reduction import Sum as Sum
+
+# Module -> the names that it brings.
+_NAMES: dict[str, str] = {
+    "accuracy": "Accuracy BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy TopKCategoricalAccuracy SparseTopKCategoricalAccuracy binary_accuracy categorical_accuracy sparse_categorical_accuracy top_k_categorical_accuracy sparse_top_k_categorical_accuracy",
+    "confusion": "FalseNegatives FalsePositives Precision Recall TrueNegatives TruePositives",
+    "auc": "AUC",
+    "at_constraint": "SensitivityAtSpecificity SpecificityAtSensitivity PrecisionAtRecall RecallAtPrecision",
+    "f_score": "F1Score FBetaScore",
+    "iou": "IoU BinaryIoU MeanIoU OneHotIoU OneHotMeanIoU",
+    "correlation": "PearsonCorrelation ConcordanceCorrelation R2Score pearson_correlation concordance_correlation",
+    "of_losses": "MeanSquaredError MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredLogarithmicError RootMeanSquaredError LogCoshError CosineSimilarity Hinge SquaredHinge CategoricalHinge KLDivergence Poisson BinaryCrossentropy CategoricalCrossentropy SparseCategoricalCrossentropy",
+    "metric": "Metric",
+    "reduction": "Mean MeanMetricWrapper Sum",
 }
+_LOSS_FUNCTIONS = (
+    "binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy categorical_hinge hinge huber kl_divergence log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge"
+).split()
+_PLACES = {f"fastcnn.metrics.{module}": names.split() for module, names in _NAMES.items()}
+_PLACES["fastcnn.losses"] = _LOSS_FUNCTIONS
+_CLASSES: dict[str, Lazy] = {
+    name: Lazy(module, name)
+    for module, names in _PLACES.items()
+    for name in names
+    if name[0].isupper() and name not in ("Metric", "MeanMetricWrapper")
+}
+_SHORT = {
+    "mse": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "bce": "BinaryCrossentropy",
+    "mape": "MeanAbsolutePercentageError",
+    "msle": "MeanSquaredLogarithmicError",
+}
+
+
+def _snake(cls: str) -> str:
+    # As `Loss` and Keras call it; the words run together.
+    return {"KLDivergence": "kl_divergence", "IoU": "iou"}.get(cls) or to_snake_case(cls)
+
+
 _registry = Registry(
     "metrics",
     "metric",
-    {cls.__name__: cls for cls in _CLASSES}
-    | {to_snake_case(cls.__name__): cls for cls in _CLASSES}
-    | _ALIASES
-    | {"acc": Accuracy},
-    shown=[*(to_snake_case(cls.__name__) for cls in _CLASSES), "acc", "mse", "mae", "bce"],
+    _CLASSES
+    | {_snake(name): cls for name, cls in _CLASSES.items()}
+    | {to_snake_case(name): cls for name, cls in _CLASSES.items()}
+    | {short: _CLASSES[name] for short, name in _SHORT.items()}
+    | {short.upper(): _CLASSES[name] for short, name in _SHORT.items()}
+    | {"acc": _CLASSES["Accuracy"], "kld": _CLASSES["KLDivergence"]},
+    shown=[*map(_snake, _CLASSES), "acc", *_SHORT],
+)
+__getattr__ = attach(
+    __name__, _PLACES, nothing_called(__name__, [name for names in _PLACES.values() for name in names])
 )
 
 
@@ -103,13 +162,16 @@ def get(
 
     See https://keras.io/api/metrics/
     """
+    from fastcnn.metrics.metric import Metric
+    from fastcnn.metrics.reduction import MeanMetricWrapper
+
     if isinstance(identifier, str):
         known = loss is not None or output_shape is not None
+        metric: Metric
         if identifier.lower() in ("accuracy", "acc") and known:
-            cls: type[Metric] = _fitting_accuracy(loss, output_shape, sparse_labels)
+            metric = _fitting_accuracy(loss, output_shape, sparse_labels)
         else:
-            cls = _registry.look_up(identifier)
-        metric = cls()
+            metric = _registry.look_up(identifier)()
         metric.name = identifier
         return metric
     metric_or_function = _registry.get(identifier)
@@ -120,24 +182,32 @@ def get(
     return MeanMetricWrapper(metric_or_function, name=name)
 
 
-def _fitting_accuracy(loss: Any, output_shape: Sequence[int | None] | None, sparse_labels: bool) -> type[Metric]:
+def _fitting_accuracy(loss: Any, output_shape: Sequence[int | None] | None, sparse_labels: bool) -> Metric:
+    from fastcnn import losses
+    from fastcnn.metrics import accuracy
+    from fastcnn.metrics.reduction import MeanMetricWrapper
+
     loss = losses.get(loss)
-    if output_shape is None:
-        binary = isinstance(loss, losses.BinaryCrossentropy)
-    else:
-        binary = len(output_shape) > 0 and output_shape[-1] == 1
+    described = {} if loss is None or loss.reduction in (None, "none") else loss.native()
+    kind = described.get("kind", "")
+    binary = kind == "binary_crossentropy" if output_shape is None else bool(output_shape) and output_shape[-1] == 1
     if binary:
-        return BinaryAccuracy
-    if sparse_labels or isinstance(loss, losses.SparseCategoricalCrossentropy):
-        return SparseCategoricalAccuracy
-    return CategoricalAccuracy
+        return accuracy.BinaryAccuracy()
+    if sparse_labels or kind.startswith("sparse_") or kind == "categorical_generalized_cross_entropy":
+        return accuracy.SparseCategoricalAccuracy()
+    if kind != "host":
+        return accuracy.CategoricalAccuracy()
+    # A loss that takes any labels: their shape decides.
+    fitting = MeanMetricWrapper(accuracy.fitting_accuracy)
+    fitting._direction = "up"
+    return fitting
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
     """Returns the metric's config.
 
-    >>> serialize(BinaryAccuracy(threshold=0.3))["config"]["threshold"]
-    0.3
+    >>> serialize(get("binary_accuracy"))["config"]["threshold"]
+    0.5
     """
     return _registry.serialize(metric)
 

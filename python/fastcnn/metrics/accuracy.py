@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastcnn import _messages
 from fastcnn.metrics.reduction import MeanMetricWrapper
 from fastcnn.utils.numerical import match_ranks
 
@@ -89,6 +90,64 @@ def sparse_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Float:
         target = target[..., 0]
     _check("sparse_categorical_accuracy", target.shape, prediction.shape[:-1])
     return np.asarray(target == prediction.argmax(axis=-1), dtype=np.float32)
+
+
+def top_k_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike, k: int = 5) -> Float:
+    """Returns 1 where the label's class is among the k largest predictions (ties count), else 0.
+
+    Args:
+        y_true: one-hot labels, (batch, ..., classes).
+        y_pred: predictions of the same shape.
+        k: how many.
+
+    Returns:
+        float32, (batch, ...).
+
+    Example:
+        >>> top_k_categorical_accuracy([[0, 1, 0], [0, 1, 0]], [[0.3, 0.2, 0.5], [0.5, 0.4, 0.1]], k=2)
+        array([0., 1.], dtype=float32)
+
+    See https://keras.io/api/metrics/accuracy_metrics/#topkcategoricalaccuracy-class
+    """
+    target, prediction = np.asarray(y_true), np.asarray(y_pred)
+    _check("top_k_categorical_accuracy", target.shape, prediction.shape)
+    return sparse_top_k_categorical_accuracy(target.argmax(axis=-1), prediction, k)
+
+
+def sparse_top_k_categorical_accuracy(
+    y_true: ArrayLike, y_pred: ArrayLike, k: int = 5, from_sorted_ids: bool = False
+) -> Float:
+    """Returns 1 where the label is among the k largest predictions (ties count), else 0.
+
+    Args:
+        y_true: class numbers, (batch, ...) or (batch, ..., 1).
+        y_pred: predictions, (batch, ..., classes); or classes, the most likely first.
+        k: how many.
+        from_sorted_ids: whether `y_pred` holds classes.
+
+    Returns:
+        float32, the shape of `y_true`.
+
+    Raises:
+        ValueError: the shapes do not fit, or k is not a positive integer.
+
+    Example:
+        >>> sparse_top_k_categorical_accuracy([1, 1], [[0.3, 0.2, 0.5], [0.5, 0.4, 0.1]], k=2)
+        array([0., 1.], dtype=float32)
+
+    See https://keras.io/api/metrics/accuracy_metrics/#sparsetopkcategoricalaccuracy-class
+    """
+    _messages.integer("sparse_top_k_categorical_accuracy", "k", k)
+    prediction, given = np.asarray(y_pred), np.asarray(y_true)
+    target = given[..., 0] if given.ndim == prediction.ndim and given.shape[-1] == 1 else given
+    _check("sparse_top_k_categorical_accuracy", target.shape, prediction.shape[:-1])
+    if from_sorted_ids:
+        return np.asarray((prediction[..., :k] == target[..., None]).any(axis=-1).reshape(given.shape), np.float32)
+    classes = target.astype(np.int64)
+    inside = (classes >= 0) & (classes < prediction.shape[-1])
+    score = np.take_along_axis(prediction, np.where(inside, classes, 0)[..., None], axis=-1)
+    larger = (prediction > score).sum(axis=-1)
+    return np.asarray((inside & (larger < k)).reshape(given.shape), np.float32)
 
 
 def _check(operation: str, received: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -190,3 +249,67 @@ class SparseCategoricalAccuracy(_Accuracy):
 
     def native(self) -> dict[str, Any] | None:
         return self._native(SparseCategoricalAccuracy, "sparse_categorical")
+
+
+class TopKCategoricalAccuracy(_Accuracy):
+    """How often the class of a one-hot label is among the k largest predictions.
+
+    Args:
+        k: how many.
+        name: the metric's name.
+        dtype: see `Metric`.
+
+    Example:
+        >>> TopKCategoricalAccuracy(k=1)([[0, 0, 1], [0, 1, 0]], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+        0.5
+
+    See https://keras.io/api/metrics/accuracy_metrics/#topkcategoricalaccuracy-class
+    """
+
+    def __init__(self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: str | None = None) -> None:
+        self.k = _messages.integer("TopKCategoricalAccuracy", "k", k)
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=self.k)
+
+
+class SparseTopKCategoricalAccuracy(_Accuracy):
+    """How often the label, a class number, is among the k largest predictions.
+
+    Args:
+        k: how many.
+        name: the metric's name.
+        dtype: see `Metric`.
+        from_sorted_ids: whether predictions are classes, the most likely first.
+
+    Example:
+        >>> SparseTopKCategoricalAccuracy(k=1)([2, 1], [[0.1, 0.9, 0.8], [0.05, 0.95, 0]])
+        0.5
+
+    See https://keras.io/api/metrics/accuracy_metrics/#sparsetopkcategoricalaccuracy-class
+    """
+
+    def __init__(
+        self,
+        k: int = 5,
+        name: str | None = "sparse_top_k_categorical_accuracy",
+        dtype: str | None = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
+        self.k = _messages.integer("SparseTopKCategoricalAccuracy", "k", k)
+        self.from_sorted_ids = bool(from_sorted_ids)
+        # As in Keras's configuration, what is not set is not mentioned.
+        more = {"from_sorted_ids": True} if from_sorted_ids else {}
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=self.k, **more)
+
+
+def fitting_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Float:
+    """Returns the accuracy that the shapes ask for: binary for one output, categorical for one-hot labels, or sparse.
+
+    >>> fitting_accuracy([1, 1], [[0.1, 0.9], [0.8, 0.2]])
+    array([1., 0.], dtype=float32)
+    """
+    target, prediction = np.asarray(y_true), np.asarray(y_pred)
+    if prediction.shape[-1] == 1:
+        return binary_accuracy(target, prediction)
+    if target.ndim < prediction.ndim or target.shape[-1] == 1:
+        return sparse_categorical_accuracy(target, prediction)
+    return categorical_accuracy(target, prediction)

@@ -99,6 +99,8 @@ def confusion_counts(
 class _Counting(Metric):
     """Keeps the four counts, one a threshold."""
 
+    _sums = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+
     def __init__(
         self, thresholds: Sequence[float], name: str | None, dtype: str | None, shape: tuple[int, ...] | None = None
     ) -> None:

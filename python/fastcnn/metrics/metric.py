@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -99,6 +99,8 @@ class Metric:
 
     # Whether more is better: what callbacks with mode="auto" ask.
     _direction: Literal["up", "down"] | None = None
+    # Attributes that sum up what the batches brought.
+    _sums: tuple[str, ...] = ()
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name = name or auto_name(type(self).__name__)
@@ -158,6 +160,48 @@ class Metric:
         """Forgets all batches."""
         for variable in self._variables:
             variable.assign(0)
+
+    def merge_state(self, metrics: Iterable[Metric]) -> None:
+        """Takes over the batches of other metrics of the same class and settings; their states stay as they are.
+
+        Args:
+            metrics: the other metrics.
+
+        Raises:
+            ValueError: one of another class, or whose state has another shape.
+
+        Example:
+            >>> from fastcnn.metrics import Mean
+            >>> first, second = Mean(), Mean()
+            >>> first.update_state([1, 2])
+            >>> second.update_state([6])
+            >>> first.merge_state([second])
+            >>> first.result()
+            3.0
+        """
+        others = list(metrics)
+        for other in others:
+            if type(other) is not type(self):
+                raise ValueError(f"{self.name}: merge_state: expected metrics of {type(self).__name__}, received {other!r}")
+        for other in others:
+            self._merge(other)
+
+    def _merge(self, other: Any) -> None:
+        for name in self._sums:
+            ours, theirs = getattr(self, name), getattr(other, name)
+            # A state whose shape the first batch decides is None, or of fewer axes, before it.
+            if theirs is None or np.ndim(theirs) < np.ndim(ours):
+                continue
+            if ours is not None and np.ndim(ours) == np.ndim(theirs):
+                if np.shape(ours) != np.shape(theirs):
+                    raise ValueError(
+                        f"{self.name}: merge_state: expected a state of shape {np.shape(ours)}, received "
+                        f"{np.shape(theirs)}"
+                    )
+                theirs = ours + theirs
+            setattr(self, name, theirs.copy() if isinstance(theirs, np.ndarray) else theirs)
+        for ours, theirs in zip(self._variables, other._variables, strict=True):
+            ours.assign_add(theirs.value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Takes in one batch and returns the result so far."""

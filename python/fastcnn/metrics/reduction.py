@@ -1,15 +1,14 @@
-"""Sums and means over samples, and metrics that are the mean of a function or of a loss."""
+"""Sums and means over samples, and metrics that are the mean of a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastcnn import losses
-from fastcnn.losses.loss import align_weights
 from fastcnn.metrics.metric import Metric
 from fastcnn.utils.numerical import match_ranks
 
@@ -60,6 +59,8 @@ class Sum(Metric):
     See https://keras.io/api/metrics/reduction_metrics/#sum-class
     """
 
+    _sums = ("total",)
+
     def __init__(self, name: str | None = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype=dtype, name=name)
         self.total = 0.0
@@ -91,6 +92,8 @@ class Mean(Metric):
 
     See https://keras.io/api/metrics/reduction_metrics/#mean-class
     """
+
+    _sums = ("total", "count")
 
     def __init__(self, name: str | None = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype=dtype, name=name)
@@ -139,7 +142,7 @@ class MeanMetricWrapper(Mean):
         super().__init__(name=name, dtype=dtype)
         self._fn = fn
         self._fn_kwargs = kwargs
-        if isinstance(fn, losses.Loss) or losses.is_built_in(fn):
+        if losses.is_built_in(fn) or isinstance(fn, losses.Loss):
             self._direction = "down"
 
     def update_state(  # type: ignore[override]  # labels and predictions in place of values, as in Keras
@@ -147,153 +150,9 @@ class MeanMetricWrapper(Mean):
     ) -> None:
         """Takes in one batch: labels, predictions and one weight a sample."""
         values = self._fn(np.asarray(y_true), np.asarray(y_pred), **self._fn_kwargs)
+        if isinstance(values, tuple) and len(values) == 2:
+            values = values[0]  # a loss with its gradient
         super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "fn": self._fn, **self._fn_kwargs}
-
-
-class _LossMetric(MeanMetricWrapper):
-    """The mean of a loss function."""
-
-    _direction: Literal["up", "down"] | None = "down"
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, **self._fn_kwargs}
-
-
-class MeanSquaredError(_LossMetric):
-    """The mean of (y_true - y_pred)^2.
-
-    >>> MeanSquaredError()([[0.0], [1.0]], [[1.0], [3.0]])
-    2.5
-
-    See https://keras.io/api/metrics/regression_metrics/#meansquarederror-class
-    """
-
-    def __init__(self, name: str | None = "mean_squared_error", dtype: str | None = None) -> None:
-        super().__init__(losses.mean_squared_error, name, dtype)
-
-
-class MeanAbsoluteError(_LossMetric):
-    """The mean of |y_true - y_pred|.
-
-    >>> MeanAbsoluteError()([[0.0], [1.0]], [[1.0], [3.0]])
-    1.5
-
-    See https://keras.io/api/metrics/regression_metrics/#meanabsoluteerror-class
-    """
-
-    def __init__(self, name: str | None = "mean_absolute_error", dtype: str | None = None) -> None:
-        super().__init__(losses.mean_absolute_error, name, dtype)
-
-
-class BinaryCrossentropy(_LossMetric):
-    """The mean of `losses.binary_crossentropy`.
-
-    Args:
-        name: the metric's name.
-        dtype: see `Metric`.
-        from_logits: whether predictions are logits instead of probabilities.
-        label_smoothing: s in [0, 1]: labels t become t (1 - s) + s / 2.
-
-    Example:
-        >>> round(BinaryCrossentropy()([[0], [1]], [[0.5], [0.5]]), 4)
-        0.6931
-
-    See https://keras.io/api/metrics/probabilistic_metrics/#binarycrossentropy-class
-    """
-
-    def __init__(
-        self,
-        name: str | None = "binary_crossentropy",
-        dtype: str | None = None,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(
-            losses.binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing
-        )
-
-
-class CategoricalCrossentropy(_LossMetric):
-    """The mean of `losses.categorical_crossentropy`.
-
-    Args:
-        name: the metric's name.
-        dtype: see `Metric`.
-        from_logits: whether predictions are logits instead of probabilities.
-        label_smoothing: s in [0, 1]: labels t become t (1 - s) + s / classes.
-        axis: the axis of the classes.
-
-    Example:
-        >>> round(CategoricalCrossentropy()([[0, 1]], [[0.5, 0.5]]), 4)
-        0.6931
-
-    See https://keras.io/api/metrics/probabilistic_metrics/#categoricalcrossentropy-class
-    """
-
-    def __init__(
-        self,
-        name: str | None = "categorical_crossentropy",
-        dtype: str | None = None,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-    ) -> None:
-        super().__init__(
-            losses.categorical_crossentropy,
-            name,
-            dtype,
-            from_logits=from_logits,
-            label_smoothing=label_smoothing,
-            axis=axis,
-        )
-
-
-class SparseCategoricalCrossentropy(_LossMetric):
-    """The mean of `losses.sparse_categorical_crossentropy`.
-
-    Args:
-        name: the metric's name.
-        dtype: see `Metric`.
-        from_logits: whether predictions are logits instead of probabilities.
-        ignore_class: a class whose samples do not count.
-        axis: the axis of the classes.
-
-    Example:
-        >>> round(SparseCategoricalCrossentropy()([1], [[0.5, 0.5]]), 4)
-        0.6931
-
-    See https://keras.io/api/metrics/probabilistic_metrics/#sparsecategoricalcrossentropy-class
-    """
-
-    def __init__(
-        self,
-        name: str | None = "sparse_categorical_crossentropy",
-        dtype: str | None = None,
-        from_logits: bool = False,
-        ignore_class: int | None = None,
-        axis: int = -1,
-    ) -> None:
-        super().__init__(
-            losses.sparse_categorical_crossentropy,
-            name,
-            dtype,
-            from_logits=from_logits,
-            ignore_class=ignore_class,
-            axis=axis,
-        )
-
-    def update_state(  # type: ignore[override]
-        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> None:
-        values = np.asarray(self._fn(y_true, y_pred, **self._fn_kwargs))
-        ignored = self._fn_kwargs["ignore_class"]
-        if ignored is not None:
-            # Ignored samples do not count: weight 0.
-            valid = np.asarray(np.reshape(y_true, values.shape) != ignored, dtype=np.float64)
-            sample_weight = (
-                valid if sample_weight is None else valid * align_weights(self.name, sample_weight, values.shape)
-            )
-        Mean.update_state(self, values, sample_weight)

@@ -11,18 +11,29 @@ from numpy.typing import NDArray
 
 from fastcnn import _core, _messages, losses, metrics, optimizers
 from fastcnn._network import BuiltNetwork
-from fastcnn.data.arrays import Dataset
+from fastcnn.data.arrays import SIGNED_LOSSES, SPARSE_LOSSES, Dataset
 
 
 class BoundMetric:
-    """One metric, the name its logs get, and whether sample weights count."""
+    """One metric, the name its logs get, and whether sample weights count.
 
-    def __init__(self, metric: Any, name: str, weighted: bool) -> None:
+    It is computed natively where it has a kernel that can read the labels as the loss of `loss_kind` needs them.
+    """
+
+    def __init__(self, metric: Any, name: str, weighted: bool, loss_kind: str | None) -> None:
         self.metric = metric
         self.name = name
         self.weighted = weighted
         native = metric.native()
+        if native is not None and not _reads_labels_of(loss_kind, native.get("loss", native)["kind"]):
+            native = None
         self.native: dict[str, Any] | None = None if native is None else {**native, "weighted": weighted}
+
+
+def _reads_labels_of(loss_kind: str | None, metric_kind: str) -> bool:
+    if loss_kind == "host" or loss_kind in SIGNED_LOSSES:
+        return False
+    return metric_kind.startswith("sparse_categorical") == (loss_kind in SPARSE_LOSSES)
 
 
 class Logs:
@@ -157,7 +168,8 @@ class Compiled:
             used[name] += 1
             if used[name] > 1:
                 name = f"{name}_{used[name] - 1}"
-            found.append(BoundMetric(metric, name, weighted))
+            kind = None if self.loss_config is None else self.loss_kind
+            found.append(BoundMetric(metric, name, weighted, kind))
         if keep:
             self._bound, self._bound_shape = found, output_shape
         return found

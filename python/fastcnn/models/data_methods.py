@@ -101,7 +101,8 @@ class DataMethods:
         arrays.check_input_shape(operation, x, sample)
         output_shape = self._output_for(sample)
         compiled.check_output(output_shape)
-        return arrays.prepare(operation, x, y, sample_weight, class_weight, output_shape, compiled.loss_kind)
+        assert compiled.loss_config is not None
+        return arrays.prepare(operation, x, y, sample_weight, class_weight, output_shape, compiled.loss_config)
 
 
 def feed_of(operation: str, x: Any, y: Any, sample_weight: Any, steps: int | None, shuffle: bool) -> batches.BatchFeed:
