@@ -117,27 +117,38 @@ def test_no_samples() -> None:
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_native_descriptions(name: str) -> None:
-    assert getattr(losses, name)().native() == {"kind": NATIVE[name], "from_logits": False, "label_smoothing": 0.0}
+    described = getattr(losses, name)().native()
+    assert described.pop("ignore_class") is None
+    expected = {"kind": NATIVE[name], "from_logits": False, "label_smoothing": 0.0, "reduction": "mean"}
+    assert described == expected
 
 
 def test_native_settings() -> None:
-    described = losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1, reduction="mean").native()
-    assert described == {"kind": "binary_crossentropy", "from_logits": True, "label_smoothing": 0.1}
+    described = losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1, reduction="sum").native()
+    assert (described["from_logits"], described["label_smoothing"], described["reduction"]) == (True, 0.1, "sum")
+    assert losses.SparseCategoricalCrossentropy(ignore_class=2).native()["ignore_class"] == 2
+    assert losses.Huber(delta=0.5).native()["a"] == 0.5
+
+
+@pytest.mark.parametrize("reduction", [None, "none"])
+def test_without_a_reduction_there_is_nothing_to_train(reduction: str | None) -> None:
+    with pytest.raises(
+        ValueError, match=r"^MeanSquaredError: reduction: expected 'sum_over_batch_size', 'mean', .* for"
+    ):
+        losses.MeanSquaredError(reduction=reduction).native()
+
+
+def doubled(y_true: Any, y_pred: Any) -> Any:
+    return 2 * abs(y_true - y_pred).mean(axis=-1)
 
 
 @pytest.mark.parametrize(
-    ("loss", "message"),
-    [
-        (losses.MeanSquaredError(reduction="sum"), "MeanSquaredError: reduction: expected 'sum_over_batch_size'"),
-        (losses.MeanSquaredError(reduction=None), "MeanSquaredError: reduction: expected 'sum_over_batch_size'"),
-        (losses.BinaryCrossentropy(axis=1), "BinaryCrossentropy: axis: expected -1 for training, received 1"),
-        (losses.SparseCategoricalCrossentropy(ignore_class=0), "SparseCategoricalCrossentropy: ignore_class: expected"),
-        (losses.LossFunctionWrapper(lambda a, b: a), "LossFunctionWrapper: loss: expected one of 'BinaryCrossentropy'"),
-    ],
+    "loss",
+    [losses.BinaryCrossentropy(axis=1), losses.LossFunctionWrapper(doubled), losses.Dice()],
+    ids=lambda loss: loss.name,
 )
-def test_what_has_no_native_form(loss: losses.Loss, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}"):
-        loss.native()
+def test_what_has_no_kernel_is_asked_for_its_gradient(loss: losses.Loss) -> None:
+    assert loss.native() == {"kind": "host", "host": loss}
 
 
 def test_a_subclass_is_not_taken_for_its_base() -> None:
@@ -146,8 +157,13 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
             return 2 * super().call(y_true, y_pred)
 
     assert Doubled()([[0.0]], [[3.0]]) == 18.0
-    with pytest.raises(ValueError, match=r"^Doubled: loss: expected one of"):
-        Doubled().native()
+    assert Doubled().native()["kind"] == "host"
+
+
+@pytest.mark.parametrize("name", ["CTC", "ctc"])
+def test_what_is_not_there_says_so(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"^fastcnn.losses has no attribute '{name}': the loss of sequences"):
+        getattr(losses, name)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

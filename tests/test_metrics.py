@@ -66,7 +66,10 @@ def test_native_descriptions() -> None:
     assert metrics.BinaryAccuracy(threshold=0.3).native() == {"kind": "binary", "threshold": 0.3}
     assert metrics.CategoricalAccuracy().native() == {"kind": "categorical", "threshold": 0.5}
     assert metrics.SparseCategoricalAccuracy().native() == {"kind": "sparse_categorical", "threshold": 0.5}
-    for metric in (metrics.Accuracy(), metrics.AUC(), metrics.MeanSquaredError(), metrics.Precision()):
+    mean = metrics.BinaryCrossentropy(label_smoothing=0.1).native()
+    settings = {"kind": "binary_crossentropy", "from_logits": False, "label_smoothing": 0.1}
+    assert mean == {"kind": "loss", "loss": settings}
+    for metric in (metrics.Accuracy(), metrics.AUC(), metrics.Hinge(), metrics.Precision()):
         assert metric.native() is None
 
     class Inverted(metrics.BinaryAccuracy):
@@ -316,9 +319,77 @@ def test_unknown_metrics() -> None:
         metrics.get(None)
 
 
-@pytest.mark.parametrize("cls", metrics._CLASSES)
-def test_configs(cls: type[metrics.Metric]) -> None:
-    metric = cls(name="mine")
+NEEDED: dict[str, dict[str, Any]] = {
+    "IoU": {"num_classes": 3, "target_class_ids": [0, 2]},
+    "MeanIoU": {"num_classes": 3},
+    "OneHotIoU": {"num_classes": 3, "target_class_ids": [1]},
+    "OneHotMeanIoU": {"num_classes": 3},
+    "SensitivityAtSpecificity": {"specificity": 0.4},
+    "SpecificityAtSensitivity": {"sensitivity": 0.4},
+    "PrecisionAtRecall": {"recall": 0.4},
+    "RecallAtPrecision": {"precision": 0.4},
+}
+
+
+def data_for(name: str) -> tuple[Any, Any]:
+    """Labels and predictions that the metric takes."""
+    generator = np.random.default_rng(5)
+    if name in ("Mean", "Sum"):
+        return generator.uniform(size=24), None
+    if "IoU" in name and "OneHot" not in name:
+        return generator.integers(0, 2, 24), generator.integers(0, 2, 24)
+    scores = generator.uniform(size=(24, 3)).astype(np.float32)
+    if name.startswith("Sparse"):
+        return generator.integers(0, 3, 24), scores
+    return np.eye(3)[generator.integers(0, 3, 24)], scores
+
+
+@pytest.mark.parametrize("name", metrics._CLASSES)
+def test_metrics_merge_and_forget(name: str) -> None:
+    y_true, y_pred = data_for(name)
+    whole, *parts = (getattr(metrics, name)(**NEEDED.get(name, {})) for _ in range(4))
+
+    def update(metric: metrics.Metric, rows: slice) -> None:
+        metric.update_state(y_true[rows]) if y_pred is None else metric.update_state(y_true[rows], y_pred[rows])
+
+    fresh = whole.result()
+    update(whole, slice(None))
+    for metric, rows in zip(parts, (slice(0, 7), slice(7, 20), slice(20, None))):
+        update(metric, rows)
+    empty = getattr(metrics, name)(**NEEDED.get(name, {}))
+    empty.merge_state(parts)
+    parts[0].merge_state([*parts[1:], getattr(metrics, name)(**NEEDED.get(name, {}))])
+    for metric in (parts[0], empty):
+        np.testing.assert_allclose(metric.result(), whole.result(), rtol=1e-9, atol=1e-12)
+    whole.reset_state()
+    np.testing.assert_array_equal(whole.result(), fresh)
+    with pytest.raises(ValueError, match=r"merge_state: expected metrics of "):
+        whole.merge_state([metrics.Mean() if name != "Mean" else metrics.Sum()])
+
+
+def test_metrics_of_one_s_own_merge_their_variables() -> None:
+    class Positives(metrics.Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = self.add_weight(name="count")
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            self.count.assign_add((y_pred > 0.5).sum())
+
+        def result(self) -> Any:
+            return float(self.count)
+
+    first, second = Positives(), Positives()
+    first.update_state(None, np.array([0.2, 0.7]))
+    second.update_state(None, np.array([0.9, 0.7]))
+    first.merge_state([second])
+    assert (first.result(), second.result()) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("name", metrics._CLASSES)
+def test_configs(name: str) -> None:
+    cls = getattr(metrics, name)
+    metric = cls(name="mine", **NEEDED.get(name, {}))
     again = metrics.deserialize(metrics.serialize(metric))
     assert type(again) is cls
     assert again.get_config() == metric.get_config()

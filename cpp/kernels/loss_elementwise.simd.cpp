@@ -127,14 +127,21 @@ struct BinaryFocal {
     FASTCNN_INLINE Element operator()(Vec x, Vec target) const {
         const Vec one = set1(1.0f);
         const Vec t = fma(target, smoothing.scale, smoothing.shift), u = sub(one, t);
-        Vec p = x, complement = sub(one, x);
+        Vec p = x, complement = sub(one, x), rest = zero();
         if constexpr (kFromLogits) {
             const Sigmoid s = sigmoid_pair(x);
             p = s.p;
             complement = s.complement;
+            rest = log1p(s.e);
         }
         const Vec c = clip(p), slope = mul(p, complement);  // slope: dp / dx of a sigmoid
-        const Vec entropy = sub(zero(), fma(t, log(c), mul(u, log1p(sub(zero(), c)))));
+        Vec log_p = log(c), log_u = log1p(sub(zero(), c));
+        if constexpr (kFromLogits) {
+            // min(x, 0) - log(1 + e^-|x|): near 1, p itself would keep few of its logarithm's digits.
+            log_p = select(is_clipped(p), log_p, sub(min(zero(), x), rest));
+            log_u = select(is_clipped(p), log_u, sub(min(zero(), sub(zero(), x)), rest));
+        }
+        const Vec entropy = sub(zero(), fma(t, log_p, mul(u, log_u)));
         const Vec miss = fma(t, complement, mul(u, p));
         const Vec factor = power(miss, gamma);
         Vec factor_slope = zero();  // d factor / dp

@@ -251,5 +251,7 @@ def test_targets_that_do_not_fit_are_refused() -> None:
         _core.loss(x, x, SPARSE, False, 0.0)
     with pytest.raises(_core.Error, match=r"^loss: kind: expected one of 'binary_crossentropy'.*, received 'hinges'$"):
         _core.loss(x, x, "hinges", False, 0.0)
-    with pytest.raises(_core.Error, match=r"^loss: class_weights: expected one number for each of 3 classes, received 2$"):
+    with pytest.raises(
+        _core.Error, match=r"^loss: class_weights: expected one number for each of 3 classes, received 2$"
+    ):
         _core.loss(x, x, "categorical_focal_crossentropy", False, 0.0, settings={"class_weights": [1, 2]})

@@ -10,10 +10,10 @@ another axis than the last, and those written in Python are stops of the plan, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from fastcnn._identifiers import Registry
-from fastcnn._lazy import Lazy, attach
+from fastcnn._lazy import Lazy, attach, nothing_called
 from fastcnn._naming import to_snake_case
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from fastcnn.losses.functions import mean_absolute_error as mean_absolute_error
     from fastcnn.losses.functions import mean_squared_error as mean_squared_error
     from fastcnn.losses.functions import sparse_categorical_crossentropy as sparse_categorical_crossentropy
-    from fastcnn.losses.hinge import CategoricalHinge as CategoricalHinge
-    from fastcnn.losses.hinge import Hinge as Hinge
-    from fastcnn.losses.hinge import SquaredHinge as SquaredHinge
-    from fastcnn.losses.hinge import categorical_hinge as categorical_hinge
-    from fastcnn.losses.hinge import hinge as hinge
-    from fastcnn.losses.hinge import squared_hinge as squared_hinge
     from fastcnn.losses.loss import Loss as Loss
+    from fastcnn.losses.margin import CategoricalHinge as CategoricalHinge
+    from fastcnn.losses.margin import Hinge as Hinge
+    from fastcnn.losses.margin import SquaredHinge as SquaredHinge
+    from fastcnn.losses.margin import categorical_hinge as categorical_hinge
+    from fastcnn.losses.margin import hinge as hinge
+    from fastcnn.losses.margin import squared_hinge as squared_hinge
     from fastcnn.losses.native import BinaryCrossentropy as BinaryCrossentropy
     from fastcnn.losses.native import CategoricalCrossentropy as CategoricalCrossentropy
     from fastcnn.losses.native import MeanAbsoluteError as MeanAbsoluteError
@@ -72,9 +72,9 @@ _CLASSES: dict[str, str] = {
     "CosineSimilarity": "regression",
     "Huber": "regression",
     "LogCosh": "regression",
-    "Hinge": "hinge",
-    "SquaredHinge": "hinge",
-    "CategoricalHinge": "hinge",
+    "Hinge": "margin",
+    "SquaredHinge": "margin",
+    "CategoricalHinge": "margin",
     "KLDivergence": "probabilistic",
     "Poisson": "probabilistic",
     "BinaryFocalCrossentropy": "probabilistic",
@@ -121,26 +121,25 @@ _registry = Registry(
 )
 
 
-def _missing(name: str) -> Any:
-    if name in _ALIASES:
-        module, function = _lazy_function(_ALIASES[name])
-        return Lazy(module, function).load()
-    if name in ("CTC", "ctc"):
-        _no_ctc(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _no_ctc(name: str) -> NoReturn:
-    raise AttributeError(
-        f"losses.{name}: expected a loss of images or their classes, received the loss of sequences, which fastcnn does "
-        "not have; one written in Python (see fastcnn.losses.Loss) can be trained with"
-    )
-
-
 _PLACES: dict[str, list[str]] = {"fastcnn.losses.loss": ["Loss", "LossFunctionWrapper"]}
 for _cls in _CLASSES:
     _PLACES.setdefault(f"fastcnn.losses.{_CLASSES[_cls]}", []).append(_cls)
     _PLACES.setdefault(_lazy_function(_cls)[0], []).append(_lazy_function(_cls)[1])
+_no_ctc = (
+    "the loss of sequences, which fastcnn does not have; a loss written in Python (see fastcnn.losses.Loss) can be trained "
+    "with"
+)
+_refuse = nothing_called(
+    __name__, [name for names in _PLACES.values() for name in names], {"CTC": _no_ctc, "ctc": _no_ctc}
+)
+
+
+def _missing(name: str) -> Any:
+    if name in _ALIASES:
+        return Lazy(*_lazy_function(_ALIASES[name])).load()
+    return _refuse(name)
+
+
 __getattr__ = attach(__name__, _PLACES, _missing)
 
 
@@ -191,7 +190,8 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
 def is_built_in(function: Any) -> bool:
     """Returns whether the function is one of this module's losses.
 
-    >>> is_built_in(get), is_built_in(__getattr__("mse"))
+    >>> from fastcnn import losses
+    >>> is_built_in(get), is_built_in(losses.mse)
     (False, True)
     """
     module = getattr(function, "__module__", None) or ""

@@ -50,7 +50,7 @@ def divisor_of(reduction: str | None, count: float, weight: NDArray[np.float32] 
 
 def spread(factors: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
     """The gradients of the losses, (batch, ...) or one for all, times their factors."""
-    return factors.reshape(factors.shape + (1,) * (gradient.ndim - factors.ndim)) * gradient
+    return np.asarray(factors.reshape(factors.shape + (1,) * (gradient.ndim - factors.ndim)) * gradient)
 
 
 class Loss:

@@ -27,7 +27,7 @@ def kl_divergence(y_true: ArrayLike, y_pred: ArrayLike) -> Float:
 
     Example:
         >>> kl_divergence([[0.0, 1.0]], [[0.5, 0.5]])
-        array([0.6931456], dtype=float32)
+        array([0.69314563], dtype=float32)
 
     See https://keras.io/api/losses/probabilistic_losses/#kldivergence-function
     """
@@ -209,7 +209,14 @@ class BinaryFocalCrossentropy(NativeLoss):
         self.axis = check_axis("BinaryFocalCrossentropy", axis)
 
     def _settings(self) -> dict[str, Any]:
-        return {"apply_class_balancing": self.apply_class_balancing, "alpha": self.alpha, "gamma": self.gamma, "from_logits": self.from_logits, "label_smoothing": self.label_smoothing, "axis": self.axis}
+        return {
+            "apply_class_balancing": self.apply_class_balancing,
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "axis": self.axis,
+        }
 
     def _kernel_settings(self) -> dict[str, Any]:
         return _binary_focal(self.alpha, self.gamma, self.apply_class_balancing)
@@ -301,13 +308,19 @@ class CategoricalFocalCrossentropy(NativeLoss):
         self._kernel_settings()  # refuses a wrong alpha now
 
     def _settings(self) -> dict[str, Any]:
-        return {"alpha": self.alpha, "gamma": self.gamma, "from_logits": self.from_logits, "label_smoothing": self.label_smoothing, "axis": self.axis}
+        return {
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "axis": self.axis,
+        }
 
     def _kernel_settings(self) -> dict[str, Any]:
         return _categorical_focal("CategoricalFocalCrossentropy", self.alpha, self.gamma)
 
 
-def categorical_generalized_cross_entropy(y_true: ArrayLike, y_pred: ArrayLike, q: float = 0.5) -> Float:
+def categorical_generalized_cross_entropy(y_true: ArrayLike, y_pred: ArrayLike, q: float) -> Float:
     """Returns (1 - p^q) / q of each sample's class: between cross-entropy (q near 0) and absolute error (q = 1).
 
     Args:
@@ -322,7 +335,7 @@ def categorical_generalized_cross_entropy(y_true: ArrayLike, y_pred: ArrayLike, 
         ValueError: the shapes do not fit, or a class lies outside of [0, classes).
 
     Example:
-        >>> categorical_generalized_cross_entropy([1], [[0.75, 0.25]])
+        >>> categorical_generalized_cross_entropy([1], [[0.75, 0.25]], q=0.5)
         array([1.], dtype=float32)
 
     See https://keras.io/api/losses/probabilistic_losses/#categoricalgeneralizedcrossentropy-class

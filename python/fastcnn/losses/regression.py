@@ -121,7 +121,7 @@ def log_cosh(y_true: ArrayLike, y_pred: ArrayLike) -> Float:
 
     Example:
         >>> log_cosh([[0.0, 1.0]], [[1.0, 1.0]])
-        array([0.21689041], dtype=float32)
+        array([0.2168904], dtype=float32)
 
     See https://keras.io/api/losses/regression_losses/#logcosh-function
     """

@@ -85,23 +85,82 @@ if TYPE_CHECKING:
     from fastcnn.metrics.reduction import Sum as Sum
 
 # Module -> the names that it brings.
-_NAMES: dict[str, str] = {
-    "accuracy": "Accuracy BinaryAccuracy CategoricalAccuracy SparseCategoricalAccuracy TopKCategoricalAccuracy SparseTopKCategoricalAccuracy binary_accuracy categorical_accuracy sparse_categorical_accuracy top_k_categorical_accuracy sparse_top_k_categorical_accuracy",
-    "confusion": "FalseNegatives FalsePositives Precision Recall TrueNegatives TruePositives",
-    "auc": "AUC",
-    "at_constraint": "SensitivityAtSpecificity SpecificityAtSensitivity PrecisionAtRecall RecallAtPrecision",
-    "f_score": "F1Score FBetaScore",
-    "iou": "IoU BinaryIoU MeanIoU OneHotIoU OneHotMeanIoU",
-    "correlation": "PearsonCorrelation ConcordanceCorrelation R2Score pearson_correlation concordance_correlation",
-    "of_losses": "MeanSquaredError MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredLogarithmicError RootMeanSquaredError LogCoshError CosineSimilarity Hinge SquaredHinge CategoricalHinge KLDivergence Poisson BinaryCrossentropy CategoricalCrossentropy SparseCategoricalCrossentropy",
-    "metric": "Metric",
-    "reduction": "Mean MeanMetricWrapper Sum",
+_PLACES: dict[str, list[str]] = {
+    "fastcnn.metrics.accuracy": [
+        "Accuracy",
+        "BinaryAccuracy",
+        "CategoricalAccuracy",
+        "SparseCategoricalAccuracy",
+        "TopKCategoricalAccuracy",
+        "SparseTopKCategoricalAccuracy",
+        "binary_accuracy",
+        "categorical_accuracy",
+        "sparse_categorical_accuracy",
+        "top_k_categorical_accuracy",
+        "sparse_top_k_categorical_accuracy",
+    ],
+    "fastcnn.metrics.confusion": [
+        "FalseNegatives",
+        "FalsePositives",
+        "Precision",
+        "Recall",
+        "TrueNegatives",
+        "TruePositives",
+    ],
+    "fastcnn.metrics.auc": ["AUC"],
+    "fastcnn.metrics.at_constraint": [
+        "SensitivityAtSpecificity",
+        "SpecificityAtSensitivity",
+        "PrecisionAtRecall",
+        "RecallAtPrecision",
+    ],
+    "fastcnn.metrics.f_score": ["F1Score", "FBetaScore"],
+    "fastcnn.metrics.iou": ["IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU"],
+    "fastcnn.metrics.correlation": [
+        "PearsonCorrelation",
+        "ConcordanceCorrelation",
+        "R2Score",
+        "pearson_correlation",
+        "concordance_correlation",
+    ],
+    "fastcnn.metrics.of_losses": [
+        "MeanSquaredError",
+        "MeanAbsoluteError",
+        "MeanAbsolutePercentageError",
+        "MeanSquaredLogarithmicError",
+        "RootMeanSquaredError",
+        "LogCoshError",
+        "CosineSimilarity",
+        "Hinge",
+        "SquaredHinge",
+        "CategoricalHinge",
+        "KLDivergence",
+        "Poisson",
+        "BinaryCrossentropy",
+        "CategoricalCrossentropy",
+        "SparseCategoricalCrossentropy",
+    ],
+    "fastcnn.metrics.metric": ["Metric"],
+    "fastcnn.metrics.reduction": ["Mean", "MeanMetricWrapper", "Sum"],
+    "fastcnn.losses": [
+        "binary_crossentropy",
+        "binary_focal_crossentropy",
+        "categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        "categorical_hinge",
+        "hinge",
+        "huber",
+        "kl_divergence",
+        "log_cosh",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_error",
+        "mean_squared_logarithmic_error",
+        "poisson",
+        "sparse_categorical_crossentropy",
+        "squared_hinge",
+    ],
 }
-_LOSS_FUNCTIONS = (
-    "binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy categorical_hinge hinge huber kl_divergence log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge"
-).split()
-_PLACES = {f"fastcnn.metrics.{module}": names.split() for module, names in _NAMES.items()}
-_PLACES["fastcnn.losses"] = _LOSS_FUNCTIONS
 _CLASSES: dict[str, Lazy] = {
     name: Lazy(module, name)
     for module, names in _PLACES.items()

@@ -59,7 +59,7 @@ def concordance_correlation(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1
 
     Example:
         >>> concordance_correlation([[0, 1, 0.5]], [[0.0, 1.0, 0.2]]).round(4)
-        array([0.9113], dtype=float32)
+        array([0.9174], dtype=float32)
 
     See https://keras.io/api/metrics/regression_metrics/
     """
@@ -110,7 +110,7 @@ class ConcordanceCorrelation(_Correlation):
 
     Example:
         >>> round(ConcordanceCorrelation()([[0, 1, 0.5]], [[0.0, 1.0, 0.2]]), 4)
-        0.9113
+        0.9174
 
     See https://keras.io/api/metrics/regression_metrics/
     """

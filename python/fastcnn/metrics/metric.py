@@ -182,7 +182,9 @@ class Metric:
         others = list(metrics)
         for other in others:
             if type(other) is not type(self):
-                raise ValueError(f"{self.name}: merge_state: expected metrics of {type(self).__name__}, received {other!r}")
+                raise ValueError(
+                    f"{self.name}: merge_state: expected metrics of {type(self).__name__}, received {other!r}"
+                )
         for other in others:
             self._merge(other)
 

@@ -399,4 +399,4 @@ def squared_error(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float32]:
     array([4., 0.], dtype=float32)
     """
     target, prediction = match_ranks(np.asarray(y_true, np.float32), np.asarray(y_pred, np.float32))
-    return np.square(target - prediction)
+    return np.asarray(np.square(target - prediction))
