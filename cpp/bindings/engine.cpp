@@ -124,6 +124,7 @@ void bind_graph(py::module_& module) {
             py::arg("name"), py::kw_only(), py::arg("gamma"), py::arg("beta"), py::arg("moving_mean"),
             py::arg("moving_variance"), py::arg("momentum"), py::arg("epsilon"), py::arg("frozen") = false);
     bind_sample_ops(graph);
+    bind_image_ops(graph);
 }
 
 std::shared_ptr<Network> make_network(

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "graph/graph.h"
+#include "graph/image_ops.h"
 #include "kernels/api_layers.h"
 
 namespace fastcnn {
@@ -93,5 +94,53 @@ inline NoiseKind noise_of(const std::string& operation, const std::string& name)
 }
 
 inline const char* name_of(NoiseKind kind) { return name_in(kNoiseNames, kind); }
+
+inline constexpr std::pair<const char*, ScaleKind> kScaleNames[] = {
+    {"affine", ScaleKind::affine},
+    {"normalize", ScaleKind::normalize},
+    {"denormalize", ScaleKind::denormalize},
+};
+
+inline ScaleKind scale_of(const std::string& operation, const std::string& name) {
+    return kind_of(operation, name, kScaleNames);
+}
+
+inline const char* name_of(ScaleKind kind) { return name_in(kScaleNames, kind); }
+
+inline constexpr std::pair<const char*, FillMode> kFillNames[] = {
+    {"constant", FillMode::constant},
+    {"nearest", FillMode::nearest},
+    {"wrap", FillMode::wrap},
+    {"reflect", FillMode::reflect},
+};
+
+inline FillMode fill_of(const std::string& operation, const std::string& name) {
+    return kind_of(operation, name, kFillNames);
+}
+
+inline const char* name_of(FillMode kind) { return name_in(kFillNames, kind); }
+
+inline constexpr std::pair<const char*, WarpKind> kWarpNames[] = {
+    {"flip", WarpKind::flip}, {"rotation", WarpKind::rotation}, {"translation", WarpKind::translation},
+    {"zoom", WarpKind::zoom}, {"shear", WarpKind::shear},       {"crop", WarpKind::crop},
+};
+
+inline WarpKind warp_of(const std::string& operation, const std::string& name) {
+    return kind_of(operation, name, kWarpNames);
+}
+
+inline const char* name_of(WarpKind kind) { return name_in(kWarpNames, kind); }
+
+inline constexpr std::pair<const char*, RecolorKind> kRecolorNames[] = {
+    {"brightness", RecolorKind::brightness}, {"contrast", RecolorKind::contrast},
+    {"grayscale", RecolorKind::grayscale},   {"invert", RecolorKind::invert},
+    {"solarize", RecolorKind::solarize},
+};
+
+inline RecolorKind recolor_of(const std::string& operation, const std::string& name) {
+    return kind_of(operation, name, kRecolorNames);
+}
+
+inline const char* name_of(RecolorKind kind) { return name_in(kRecolorNames, kind); }
 
 }  // namespace fastcnn

@@ -132,6 +132,38 @@ struct Describe {
         attributes["shared"] = op.shared;
         return "noise";
     }
+    const char* operator()(const ScaleOp& op) {
+        parameter("a", op.a);
+        parameter("b", op.b);
+        attributes["function"] = name_of(op.kind);
+        attributes["epsilon"] = op.epsilon;
+        // A sample's shape, joined to four axes, and each axis's step in a and b.
+        attributes["shape"] = py::make_tuple(op.broadcast.shape[0], op.broadcast.shape[1],
+                                             op.broadcast.shape[2], op.broadcast.shape[3]);
+        attributes["steps"] = py::make_tuple(op.broadcast.stride[0], op.broadcast.stride[1],
+                                             op.broadcast.stride[2], op.broadcast.stride[3]);
+        if (op.a == kAbsent) attributes["a"] = py::cast(op.a_values);
+        if (op.b == kAbsent) attributes["b"] = py::cast(op.b_values);
+        return "scale";
+    }
+    const char* operator()(const WarpOp& op) {
+        attributes["function"] = name_of(op.kind);
+        attributes["seed"] = op.seed;
+        if (op.otherwise) {  // at inference
+            attributes["height"] = axis(op.otherwise->h);
+            attributes["width"] = axis(op.otherwise->w);
+        }
+        return "warp";
+    }
+    const char* operator()(const RecolorOp& op) {
+        attributes["function"] = name_of(op.shape.kind);
+        attributes["seed"] = op.seed;
+        return "recolor";
+    }
+    const char* operator()(const EraseOp& op) {
+        attributes["seed"] = op.seed;
+        return "erase";
+    }
     const char* operator()(const ActivityOp& op) {
         attributes["l1"] = op.l1;
         attributes["l2"] = op.l2;

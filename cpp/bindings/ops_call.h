@@ -270,6 +270,7 @@ Value named(const Call& call, const char* argument, const std::string& name,
 void bind_conv_ops(py::module_& module);
 void bind_layer_ops(py::module_& module);
 void bind_sample_kernels(py::module_& module);
+void bind_image_kernels(py::module_& module);
 void bind_norm_ops(py::module_& module);
 void bind_training_ops(py::module_& module);
 

@@ -161,7 +161,12 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         if (const auto* dropout = std::get_if<DropoutOp>(&node.op);
             dropout && (!training || dropout->rate == 0.0f))
             continue;
-        if (std::holds_alternative<NoiseOp>(node.op) && !training) continue;
+        if (!training &&
+            (std::holds_alternative<NoiseOp>(node.op) || std::holds_alternative<RecolorOp>(node.op) ||
+             std::holds_alternative<EraseOp>(node.op)))
+            continue;
+        const auto* warp = training ? nullptr : std::get_if<WarpOp>(&node.op);
+        if (warp && !warp->otherwise) continue;
         if (cancels(steps, node)) continue;
         if (const auto* norm = std::get_if<BatchNormOp>(&node.op);
             norm && last && takes_norm(*last, node, *norm, {training, trainable, trained_below})) {
@@ -186,7 +191,7 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         }
         FusedOp step;
         step.layers = node.layer;
-        step.op = node.op;
+        step.op = warp ? Op(*warp->otherwise) : node.op;
         step.in = node.in;
         step.out = node.out;
         step.input_relu = last && std::holds_alternative<BatchNormOp>(node.op) && leaves_relu_gradient(*last);

@@ -32,7 +32,8 @@ struct FusedLoss {
 // The rewrites, in the order they are tried:
 //   reshape             no step: the same numbers under another shape
 //   dropout             no step at inference or at rate 0
-//   noise               no step at inference
+//   noise               no step at inference; nor have warps, changes of colour and erased rectangles, but a
+//                         crop at a random place becomes one of the middle
 //   permutation         no step where it undoes the one before it, and neither is that one
 //   linear              no step
 //   normalisation       into the weights of the convolution or dense layer before it

@@ -1,5 +1,6 @@
 // Layers that are a function of one sample: a kernel forward and a kernel backward, and nothing else. A layer
 // is added here by a make_sample_step() that fills in its kernels' arguments.
+#include "engine/placed.h"
 #include "engine/plain_step.h"
 
 #include <utility>
@@ -7,31 +8,6 @@
 namespace fastcnn {
 
 namespace {
-
-// `args` with what lies where in this run's memory: whichever of the fields it has.
-template <class Args>
-Args placed(Args args, const BlockRun& run, const StepSlots& slots) {
-    args.batch = run.count;
-    args.x = run.at(slots.x);
-    args.x_stride = slots.x.stride;
-    if constexpr (requires { args.y; }) {
-        args.y = run.at(slots.y);
-        args.y_stride = slots.y.stride;
-    }
-    if constexpr (requires { args.dy; }) {
-        args.dy = run.at(slots.dy);
-        args.dy_stride = slots.dy.stride;
-        args.dx = slots.dx.booked() ? run.at(slots.dx) : nullptr;
-        args.dx_stride = slots.dx.stride;
-    }
-    if constexpr (requires { args.accumulate; }) args.accumulate = run.accumulate;
-    if constexpr (requires { args.scratch; }) args.scratch = run.scratch;
-    if constexpr (requires { args.first_sample; }) {
-        args.first_sample = run.first;
-        args.step = run.step;
-    }
-    return args;
-}
 
 // One kernel forward and one backward. Where the backward pass is the forward kernel again, from dy to dx,
 // Backward is Forward.
@@ -120,6 +96,30 @@ class ResampleStep final : private OwnedMaps, public SampleStep<Resample, Resamp
         a.in_width = w.in();
         a.channels = in.op.out.back();
         return a;
+    }
+};
+
+// The numbers that are not parameters.
+struct OwnedNumbers {
+    std::vector<float> a, b;
+};
+
+class ScaleStep final : private OwnedNumbers, public SampleStep<Scale, Scale> {
+  public:
+    ScaleStep(const ScaleOp& op, const StepInput& in, PlanMemory& memory)
+        : OwnedNumbers{op.a_values, op.b_values},
+          SampleStep("scale", in, memory, args(op, in, false), args(op, in, true)) {}
+
+  private:
+    Scale args(const ScaleOp& op, const StepInput& in, bool backward) const {
+        Scale s;
+        s.kind = op.kind;
+        s.broadcast = op.broadcast;
+        s.epsilon = op.epsilon;
+        s.backward = backward;
+        s.a = op.a == kAbsent ? a.data() : in.data(op.a);
+        s.b = op.b == kAbsent ? b.data() : in.data(op.b);
+        return s;
     }
 };
 
@@ -229,6 +229,10 @@ std::unique_ptr<Step> make_sample_step(const NoiseOp& op, const StepInput& in, P
     Noise back = a;
     back.backward = true;
     return sample_step("noise", in, memory, a, back);
+}
+
+std::unique_ptr<Step> make_sample_step(const ScaleOp& op, const StepInput& in, PlanMemory& memory) {
+    return std::make_unique<ScaleStep>(op, in, memory);
 }
 
 std::unique_ptr<Step> make_sample_step(const ActivityOp& op, const StepInput& in, PlanMemory& memory) {

@@ -44,6 +44,11 @@ std::unique_ptr<Step> make_sample_step(const PReluOp& op, const StepInput& in, P
 std::unique_ptr<Step> make_sample_step(const NormalizeOp& op, const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_sample_step(const NoiseOp& op, const StepInput& in, PlanMemory& memory);
 std::unique_ptr<Step> make_sample_step(const ActivityOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const ScaleOp& op, const StepInput& in, PlanMemory& memory);
+// With random numbers of each sample: see random_steps.cpp.
+std::unique_ptr<Step> make_sample_step(const WarpOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const RecolorOp& op, const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_sample_step(const EraseOp& op, const StepInput& in, PlanMemory& memory);
 // A convolution or dense layer with the normalisation after it folded into its weights.
 std::unique_ptr<Step> make_folded_norm_step(const StepInput& in, PlanMemory& memory);
 

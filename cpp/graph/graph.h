@@ -14,6 +14,7 @@
 #include "base/geometry.h"
 #include "base/shape.h"
 #include "graph/host_function.h"
+#include "graph/image_ops.h"
 #include "graph/sample_ops.h"
 
 namespace fastcnn {
@@ -77,7 +78,7 @@ struct HostOp {
 
 using Op = std::variant<Conv2dOp, PoolOp, DenseOp, ActivationOp, ReshapeOp, DropoutOp, BatchNormOp,
                         Conv2dTransposeOp, ElementwiseOp, PermuteOp, ResampleOp, AdaptiveMaxOp, PReluOp,
-                        NormalizeOp, NoiseOp, ActivityOp, HostOp>;
+                        NormalizeOp, NoiseOp, ActivityOp, HostOp, ScaleOp, WarpOp, RecolorOp, EraseOp>;
 
 struct Node {
     std::string layer;  // name of the layer that appended it
@@ -143,6 +144,15 @@ class Graph {
     const Shape& noise(const std::string& layer, NoiseKind kind, float rate, std::uint64_t seed,
                        const Shape& noise_shape, bool shared);
     const Shape& activity(const std::string& layer, float l1, float l2);
+    // shape: the input's, 1 where one number of a and b serves the whole axis; parameter_shape: the same
+    // numbers' shape in parameters a and b, where they are parameters.
+    const Shape& scale(const std::string& layer, ScaleOp op, const Shape& shape,
+                       const Shape& parameter_shape);
+    const Shape& resample2d(const std::string& layer, AxisMap height, AxisMap width);
+    // The sizes are filled in: those of the output are the input's, but for a crop.
+    const Shape& warp(const std::string& layer, WarpOp op, Pair output_size);
+    const Shape& recolor(const std::string& layer, RecolorOp op);
+    const Shape& erase(const std::string& layer, EraseOp op);
     const Shape& host(const std::string& layer, std::shared_ptr<HostFunction> function, Shape out,
                       std::vector<int> parameters);
 

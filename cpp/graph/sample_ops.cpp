@@ -53,6 +53,17 @@ AxisMap AxisMap::adaptive_mean(std::int64_t in, std::int64_t out) {
     return map;
 }
 
+AxisMap AxisMap::given(std::int64_t in, const std::vector<std::vector<std::int64_t>>& index,
+                       const std::vector<std::vector<double>>& weight) {
+    AxisMap map(in);
+    for (std::size_t o = 0; o < index.size(); ++o) {
+        for (std::size_t i = 0; i < index[o].size(); ++i)
+            if (weight[o][i] != 0.0) map.tap(index[o][i], weight[o][i]);
+        map.end_output();
+    }
+    return map;
+}
+
 AxisMap AxisMap::transposed() const {
     AxisMap map(out());
     for (std::int64_t i = 0; i < in_; ++i) {

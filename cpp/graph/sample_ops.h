@@ -26,6 +26,9 @@ class AxisMap {
     // Linear interpolation between the centres of pixels, the outermost ones continued.
     static AxisMap interpolated(std::int64_t in, std::int64_t out);
     static AxisMap adaptive_mean(std::int64_t in, std::int64_t out);
+    // Output o is the sum of inputs index[o][i] times weight[o][i]; weights of 0 are left out.
+    static AxisMap given(std::int64_t in, const std::vector<std::vector<std::int64_t>>& index,
+                         const std::vector<std::vector<double>>& weight);
 
     std::int64_t in() const { return in_; }
     std::int64_t out() const { return static_cast<std::int64_t>(begin_.size()) - 1; }

@@ -12,6 +12,7 @@
 
 #include "base/geometry.h"
 #include "base/image.h"
+#include "kernels/api_images.h"
 #include "kernels/api_layers.h"
 
 namespace fastcnn {

@@ -3,22 +3,9 @@
 #include "kernels/broadcast.h"
 #include "kernels/philox.h"
 #include "kernels/rows.h"
-#include "simd/math.h"
 
 namespace fastcnn::FASTCNN_ISA {
 namespace {
-
-FASTCNN_INLINE Vec uniform(IVec words) { return mul(to_float(shift_right<8>(words)), set1(0x1p-24f)); }
-
-// Two normal numbers of two words (Box and Muller, "A note on the generation of random normal deviates",
-// 1958).
-FASTCNN_INLINE void normal_pair(IVec& first, IVec& second) {
-    const Vec radius = sqrt(mul(set1(-2.0f), log(add(uniform(first), set1(0x1p-24f)))));
-    Vec sine, cosine;
-    sin_cos_turns(uniform(second), sine, cosine);
-    first = as_int(mul(radius, cosine));
-    second = as_int(mul(radius, sine));
-}
 
 // What the noise's numbers are multiplied or added with, or 1 and 0 for kept and dropped.
 void draw_noise(const Noise& a, std::int64_t sample, float* noise) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/random.h"
+#include "simd/math.h"
 #include "simd/vec.h"
 
 namespace fastcnn::FASTCNN_ISA {
@@ -29,6 +30,19 @@ FASTCNN_INLINE void draw(std::uint64_t seed, std::int64_t e, std::int64_t sample
     random[2] = word(step);
     random[3] = word(layer);
     philox4x32_10<PhiloxVector>(seed, random);
+}
+
+// In [0, 1), from the words' top 24 bits.
+FASTCNN_INLINE Vec uniform(IVec words) { return mul(to_float(shift_right<8>(words)), set1(0x1p-24f)); }
+
+// Two normal numbers of two words (Box and Muller, "A note on the generation of random normal deviates",
+// 1958).
+FASTCNN_INLINE void normal_pair(IVec& first, IVec& second) {
+    const Vec radius = sqrt(mul(set1(-2.0f), log(add(uniform(first), set1(0x1p-24f)))));
+    Vec sine, cosine;
+    sin_cos_turns(uniform(second), sine, cosine);
+    first = as_int(mul(radius, cosine));
+    second = as_int(mul(radius, sine));
 }
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -141,6 +141,25 @@ void normalize_backward(NormalizeKind kind, const NormalizeShape& shape, double 
                         const double* gamma, const double* x, const double* dy, double* dx, double* dgamma,
                         double* dbeta);
 void noise(const Noise& noise, std::int64_t batch, const double* x, double* y);
+// Number `e` of a sample's noise: uniform, or normal.
+double drawn(std::uint64_t seed, std::uint32_t layer, std::uint32_t step, std::int64_t sample, std::int64_t e,
+             bool normal);
+
+// ---------------------------------------------------------------------------------------------------- images
+
+void scale(const Scale& scale, std::int64_t batch, const double* a, const double* b, const double* x,
+           double* y);
+// parameters: of each sample, as the kernels'.
+void warp_forward(const WarpShape& shape, std::int64_t batch, const double* parameters, const double* x,
+                  double* y);
+void warp_backward(const WarpShape& shape, std::int64_t batch, const double* parameters, const double* dy,
+                   double* dx);
+void recolor_forward(const RecolorShape& shape, std::int64_t batch, const double* parameters, const double* x,
+                     double* y);
+void recolor_backward(const RecolorShape& shape, std::int64_t batch, const double* parameters,
+                      const double* x, const double* dy, double* dx);
+void erase(const Erase& erase, std::int64_t batch, const double* parameters, const double* fill,
+           const double* x, double* y);
 
 // ------------------------------------------------------------------------------------------------ optimizers
 

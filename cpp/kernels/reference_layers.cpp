@@ -310,12 +310,10 @@ void normalize_backward(NormalizeKind kind, const NormalizeShape& shape, double 
             }
 }
 
-namespace {
-
-// Number `e` of a sample's noise: uniform, or normal.
-double drawn(const Noise& a, std::int64_t sample, std::int64_t e, bool normal) {
-    const std::array<std::uint32_t, 4> words = philox(
-        a.seed, {static_cast<std::uint32_t>(e / 4), static_cast<std::uint32_t>(sample), a.step, a.layer});
+double drawn(std::uint64_t seed, std::uint32_t layer, std::uint32_t step, std::int64_t sample, std::int64_t e,
+             bool normal) {
+    const std::array<std::uint32_t, 4> words =
+        philox(seed, {static_cast<std::uint32_t>(e / 4), static_cast<std::uint32_t>(sample), step, layer});
     const auto top = [&](std::int64_t i) {
         return static_cast<double>(words[static_cast<std::size_t>(i)] >> 8);
     };
@@ -326,8 +324,6 @@ double drawn(const Noise& a, std::int64_t sample, std::int64_t e, bool normal) {
     return radius * (i == even ? std::cos(angle) : std::sin(angle));
 }
 
-}  // namespace
-
 void noise(const Noise& a, std::int64_t batch, const double* x, double* y) {
     const double rate = static_cast<double>(a.rate), p = -1.7580993408473766;
     const double scale = 1.0 / std::sqrt((1.0 - rate) * (1.0 + rate * p * p));
@@ -335,7 +331,9 @@ void noise(const Noise& a, std::int64_t batch, const double* x, double* y) {
     for (std::int64_t s = 0; s < batch; ++s, x += size, y += size)
         for_each_element(a.broadcast, [&](std::int64_t at, std::int64_t small) {
             const std::int64_t sample = a.shared ? 0 : a.first_sample + s;
-            const auto draw = [&](bool normal) { return drawn(a, sample, small, normal); };
+            const auto draw = [&](bool normal) {
+                return drawn(a.seed, a.layer, a.step, sample, small, normal);
+            };
             switch (a.kind) {
                 case NoiseKind::dropout:
                     y[at] = draw(false) >= rate ? x[at] / (1.0 - rate) : 0.0;

@@ -45,13 +45,26 @@ METHODS = (
 )
 
 
-@lru_cache(maxsize=64)
-def _taps(method: str, size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """For each output position the input positions it is made of, and their weights: both (target, taps)."""
+def taps(method: str, size: int, target: int, antialias: bool = False) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """What each position of an axis is made of when the axis gets another length.
+
+    Args:
+        method: one of `METHODS`.
+        size, target: the axis's length before and after.
+        antialias: whether a shorter axis averages over all that a position covers; "nearest" and "area" stay as they are.
+
+    Returns:
+        The positions before, and their weights: both (target, as many as any has). Weights of 0 belong to no position.
+
+    Example:
+        >>> index, weight = taps("bilinear", 2, 4)
+        >>> (index * (weight > 0)).tolist(), weight.tolist()
+        ([[0, 0], [0, 1], [0, 1], [0, 1]], [[0.0, 1.0], [0.75, 0.25], [0.25, 0.75], [1.0, 0.0]])
+    """
     scale = size / target
     at = np.arange(target)
     if method == "nearest":
-        return np.minimum(((at + 0.5) * scale).astype(np.intp), size - 1)[:, None], np.ones((target, 1), np.float32)
+        return np.minimum(((at + 0.5) * scale).astype(np.intp), size - 1)[:, None], np.ones((target, 1))
     if method == "area":  # how much of an input pixel an output pixel covers
         begin, end = at * scale, (at + 1) * scale
         index = np.floor(begin).astype(np.intp)[:, None] + np.arange(math.ceil(scale) + 1)
@@ -59,11 +72,20 @@ def _taps(method: str, size: int, target: int) -> tuple[NDArray[np.intp], NDArra
         weight = np.where(index < size, np.maximum(weight, 0.0), 0.0)
     else:
         radius, kernel = _KERNELS[method]
+        stretch = max(scale, 1.0) if antialias else 1.0
+        radius *= stretch
         center = (at + 0.5) * scale
         index = np.floor(center - radius + 0.5).astype(np.intp)[:, None] + np.arange(math.ceil(2 * radius))
-        weight = np.where((index >= 0) & (index < size), kernel(np.abs(index + 0.5 - center[:, None])), 0.0)
+        distance = np.abs(index + 0.5 - center[:, None]) / stretch
+        weight = np.where((index >= 0) & (index < size), kernel(distance), 0.0)
     weight /= weight.sum(axis=1, keepdims=True)
-    return np.clip(index, 0, size - 1), weight.astype(np.float32)
+    return np.clip(index, 0, size - 1), weight
+
+
+@lru_cache(maxsize=64)
+def _taps(method: str, size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    index, weight = taps(method, size, target)
+    return index, weight.astype(np.float32)
 
 
 def resize(image: NDArray[Any], height: int, width: int, method: str = "bilinear") -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Layers that prepare data: scaling, resizing, and changes at random while training."""
