@@ -233,4 +233,14 @@ FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits) 
     return {};
 }
 
+std::optional<ScaleOp> fuse_reading(std::vector<FusedOp>& ops) {
+    if (ops.size() < 2) return {};
+    const auto* scale = std::get_if<ScaleOp>(&ops[0].op);
+    if (!scale) return {};
+    ScaleOp taken = *scale;
+    ops[1].layers = ops[0].layers + " + " + ops[1].layers;
+    ops.erase(ops.begin());
+    return taken;
+}
+
 }  // namespace fastcnn

@@ -46,6 +46,8 @@ struct FusedLoss {
 //                         before it; into the normalisation before it where they neither overlap nor pad
 //   ReLU's derivative   of a convolution or dense layer, into the normalisation after it
 //   sigmoid, softmax    last before its cross-entropy: the loss is computed from the logits
+//   rescaling           and normalisation by constants, first of several steps: in place as the samples are
+//   read
 // and then, from the last step down:
 //   trimming            of what a convolution or pool computes, the last rows and columns that the windows
 //                         above do not reach are left out (13 columns under a 3x3 convolution and a 2x2 pool:
@@ -54,6 +56,10 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
 
 // Whether a step has anything to train.
 bool trains(const FusedOp& step, const std::vector<bool>& trainable);
+
+// Takes a rescaling or normalisation by constants that is the first of several steps out of `ops`: it is done
+// in place while the samples are read.
+std::optional<ScaleOp> fuse_reading(std::vector<FusedOp>& ops);
 
 // Takes the final activation out of `ops` where the loss can do it better.
 FusedLoss fuse_loss(std::vector<FusedOp>& ops, LossKind kind, bool from_logits);

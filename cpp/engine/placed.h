@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/step.h"
+#include "graph/image_ops.h"
 
 namespace fastcnn {
 
@@ -27,6 +28,17 @@ Args placed(Args args, const BlockRun& run, const StepSlots& slots) {
         args.first_sample = run.first;
         args.step = run.step;
     }
+    return args;
+}
+
+// The kernel's arguments, with the numbers that lie elsewhere.
+inline Scale scale_args(const ScaleOp& op, const float* a, const float* b) {
+    Scale args;
+    args.kind = op.kind;
+    args.broadcast = op.broadcast;
+    args.epsilon = op.epsilon;
+    args.a = a;
+    args.b = b;
     return args;
 }
 

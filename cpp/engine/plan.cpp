@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/threads.h"
+#include "engine/placed.h"
 
 namespace fastcnn {
 
@@ -60,6 +61,8 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     FusedLoss fused;
     if (has_loss()) fused = fuse_loss(ops, options_.loss.kind, options_.loss.from_logits);
 
+    reading_ = fuse_reading(ops);
+
     choose_blocks(ops, input);
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
@@ -77,6 +80,16 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     }
     if (has_loss()) plan_loss(fused, output);
     reader_ = choose(ReadSamples{});
+    if (reading_) {
+        const auto values = [&](int parameter, const std::vector<float>& numbers) -> const float* {
+            return parameter == kAbsent ? numbers.data()
+                                        : parameters[static_cast<std::size_t>(parameter)].data();
+        };
+        scale_args_ = scale_args(*reading_, values(reading_->a, reading_->a_values),
+                                 values(reading_->b, reading_->b_values));
+        scale_ = choose(scale_args_);
+        memory_.need_scratch(scale_.scratch(scale_args_));
+    }
     options_.split > 1 ? make_split_phases() : make_phases(first_trained);
 
     const std::int64_t blocks = ceil_div(options_.batch_size, memory_.block_size);
@@ -492,6 +505,13 @@ void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) cons
 void Plan::read(const BlockRun& run, const BatchInput& in) const {
     for (std::int64_t i = 0; i < run.count; ++i)
         read_sample(*in.x, in.row(run.first + i), run.at(input_) + i * input_.stride, reader_);
+    if (!reading_) return;
+    Scale a = scale_args_;
+    a.batch = run.count;
+    a.x = a.y = run.at(input_);
+    a.x_stride = a.y_stride = input_.stride;
+    a.scratch = run.scratch;
+    scale_(a);
 }
 
 void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) const {

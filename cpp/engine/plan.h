@@ -258,6 +258,10 @@ class Plan {
 
     Slot input_, output_, output_gradient_;
     Choice<ReadSamples> reader_;
+    // What is done to samples as they are read, and its numbers where they are no parameters.
+    std::optional<ScaleOp> reading_;
+    Scale scale_args_;
+    Choice<Scale> scale_;
     Loss loss_args_;
     Choice<Loss> loss_;
     struct Metric {

@@ -112,13 +112,9 @@ class ScaleStep final : private OwnedNumbers, public SampleStep<Scale, Scale> {
 
   private:
     Scale args(const ScaleOp& op, const StepInput& in, bool backward) const {
-        Scale s;
-        s.kind = op.kind;
-        s.broadcast = op.broadcast;
-        s.epsilon = op.epsilon;
+        Scale s = scale_args(op, op.a == kAbsent ? a.data() : in.data(op.a),
+                             op.b == kAbsent ? b.data() : in.data(op.b));
         s.backward = backward;
-        s.a = op.a == kAbsent ? a.data() : in.data(op.a);
-        s.b = op.b == kAbsent ? b.data() : in.data(op.b);
         return s;
     }
 };

@@ -7,10 +7,10 @@
 namespace fastcnn::FASTCNN_ISA {
 namespace {
 
-// y = x factor + summand is what all kinds come to, but not bit by bit: a difference is taken before it is
-// divided, as in x - mean, where both are large.
+// A difference is taken before it is divided, since x and mean may both be large. A product is rounded before
+// it is added to, as NumPy and Keras do: 255 of 1 / 127.5, less 1, is 1 and no more.
 FASTCNN_INLINE Vec apply(ScaleKind kind, Vec x, Vec first, Vec second) {
-    return kind == ScaleKind::normalize ? mul(sub(x, first), second) : fma(x, first, second);
+    return kind == ScaleKind::normalize ? mul(sub(x, first), second) : add(mul(x, first), second);
 }
 
 // Floats that the numbers of a few channels are repeated in, so that they fill whole vectors: `channels` of

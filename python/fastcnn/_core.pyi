@@ -41,6 +41,9 @@ class Parameters:
 
 # --- graph -----------------------------------------------------------------------------------------------------
 
+# Size of an axis; for each position of the result the positions that it is made of, and their weights.
+Taps = tuple[int, Sequence[Sequence[int]], Sequence[Sequence[float]]]
+
 class Graph:
     """A chain of operations on one sample; each call appends one and returns the new output shape.
 
@@ -149,6 +152,69 @@ class Graph:
         self, name: str, *, layer: object, output_shape: tuple[int, ...], parameters: Sequence[int]
     ) -> tuple[int, ...]:
         """A layer written in Python, which answers to _host_forward and _host_backward; not kept alive."""
+    def scale(
+        self,
+        name: str,
+        *,
+        kind: str,
+        shape: Sequence[int],
+        a: Sequence[float],
+        b: Sequence[float],
+        epsilon: float = 0.0,
+    ) -> tuple[int, ...]:
+        """Numbers of `shape`, which is the input's with 1 along shared axes: `ScaleKind` in cpp/kernels/api_images.h."""
+    def normalize_by(
+        self,
+        name: str,
+        *,
+        kind: str,
+        shape: Sequence[int],
+        parameter_shape: Sequence[int],
+        mean: int,
+        variance: int,
+        epsilon: float,
+    ) -> tuple[int, ...]:
+        """The same with parameters, which are kept in `parameter_shape`."""
+    def resample2d(self, name: str, *, height: Taps, width: Taps) -> tuple[int, ...]: ...
+    def warp(
+        self,
+        name: str,
+        *,
+        kind: str,
+        height: tuple[float, float],
+        width: tuple[float, float],
+        tied: bool = False,
+        bilinear: bool = True,
+        fill_mode: str = "constant",
+        fill_value: float = 0.0,
+        seed: int,
+    ) -> tuple[int, ...]:
+        """Ranges of what is drawn: `WarpKind` in cpp/graph/image_ops.h. tied: one number for both axes."""
+    def random_crop(self, name: str, *, size: tuple[int, int], height: Taps, width: Taps, seed: int) -> tuple[int, ...]:
+        """A window at a random place; at inference the taps."""
+    def recolor(
+        self,
+        name: str,
+        *,
+        kind: str,
+        factor: tuple[float, float],
+        second: tuple[float, float] = (0.0, 0.0),
+        value_range: tuple[float, float],
+        seed: int,
+    ) -> tuple[int, ...]:
+        """Ranges of what is drawn: `RecolorOp` in cpp/graph/image_ops.h."""
+    def erase(
+        self,
+        name: str,
+        *,
+        rate: tuple[float, float],
+        area: tuple[float, float],
+        fill: Sequence[float],
+        deviation: float,
+        value_range: tuple[float, float],
+        seed: int,
+    ) -> tuple[int, ...]:
+        """fill: one number, or one a channel; none: noise."""
     def activity(self, name: str, *, l1: float, l2: float) -> tuple[int, ...]:
         """The identity, with a penalty in the loss."""
     def reshape(self, name: str, *, target_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -606,6 +672,75 @@ def noise(
     isa: str = "",
     algorithm: str = "",
 ) -> NDArray[Any]: ...
+def scale(
+    x: NDArray[Any],
+    a: NDArray[Any],
+    b: NDArray[Any],
+    kind: str,
+    epsilon: float = 0.0,
+    backward: bool = False,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def warp(
+    x: NDArray[Any],
+    transforms: NDArray[Any],
+    interpolation: str = "bilinear",
+    fill_mode: str = "constant",
+    fill_value: float = 0.0,
+    output_size: tuple[int, int] = (0, 0),
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]:
+    """transforms: (batch, 6)."""
+
+def warp_grad(
+    dy: NDArray[Any],
+    transforms: NDArray[Any],
+    input_size: tuple[int, int],
+    interpolation: str = "bilinear",
+    fill_mode: str = "constant",
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def recolor(
+    x: NDArray[Any],
+    parameters: NDArray[Any],
+    kind: str,
+    value_range: tuple[float, float] = (0.0, 255.0),
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]:
+    """parameters: (batch, 2)."""
+
+def recolor_grad(
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    parameters: NDArray[Any],
+    kind: str,
+    value_range: tuple[float, float] = (0.0, 255.0),
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]: ...
+def erase(
+    x: NDArray[Any],
+    boxes: NDArray[Any],
+    fill: NDArray[Any] | None = None,
+    deviation: float = 255.0,
+    value_range: tuple[float, float] = (0.0, 255.0),
+    seed: int = 0,
+    layer: int = 0,
+    step: int = 0,
+    first_sample: int = 0,
+    backward: bool = False,
+    isa: str = "",
+    algorithm: str = "",
+) -> NDArray[Any]:
+    """boxes: (batch, 4), first row, row after the last, first column, column after the last."""
+
+def draw_numbers(graph: Graph, node: int, batch: int, layer: int = 0, step: int = 0) -> NDArray[np.float32]:
+    """What operation `node` draws for samples [0, batch), as its kernel gets it: transforms, parameters or boxes."""
+
 def optimizer_update(
     kind: str,
     param: NDArray[Any],

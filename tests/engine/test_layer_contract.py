@@ -132,12 +132,36 @@ CASES: list[tuple[type[Any], dict[str, Any], tuple[int, ...], dict[str, tuple[in
     (layers.GroupNormalization, {"groups": 2}, (3, 2, 4), {"gamma": (4,), "beta": (4,)}),
     (layers.RMSNormalization, {}, (4, 3), {"scale": (3,)}),
     (layers.UnitNormalization, {}, (4, 3), {}),
+    (layers.Rescaling, {"scale": 0.5, "offset": [1.0, 2.0, 3.0]}, (4, 5, 3), {}),
+    (layers.Normalization, {}, (4, 5, 3), {"mean": (3,), "variance": (3,), "count": ()}),
+    (layers.Normalization, {"axis": (1, 3), "invert": True}, (4, 5, 3), {"mean": (4, 3), "variance": (4, 3), "count": ()}),
+    (layers.Normalization, {"axis": 1, "mean": [1.0, 2.0, 3.0, 4.0], "variance": [1.0, 2.0, 3.0, 4.0]}, (4, 5), {}),
+    (layers.Resizing, {"height": 5, "width": 9}, (4, 7, 3), {}),
+    (layers.Resizing, {"height": 3, "width": 4, "interpolation": "bicubic", "antialias": True, **FIRST}, (3, 7, 6), {}),
+    (layers.Resizing, {"height": 5, "width": 5, "pad_to_aspect_ratio": True, "fill_value": 2.0}, (4, 7, 3), {}),
+    (layers.CenterCrop, {"height": 3, "width": 4}, (6, 7, 3), {}),
+    (layers.CenterCrop, {"height": 6, "width": 6}, (4, 7, 1), {}),
+    (layers.RandomFlip, {"seed": 3}, (4, 5, 3), {}),
+    (layers.RandomFlip, {"mode": "horizontal", "seed": 3, **FIRST}, (3, 4, 5), {}),
+    (layers.RandomRotation, {"factor": 0.1, "seed": 3}, (6, 5, 3), {}),
+    (layers.RandomTranslation, {"height_factor": 0.2, "width_factor": 0.3, "seed": 3, "fill_mode": "constant"}, (6, 5, 3), {}),
+    (layers.RandomZoom, {"height_factor": 0.3, "seed": 3, "interpolation": "nearest"}, (6, 5, 3), {}),
+    (layers.RandomShear, {"x_factor": 0.3, "seed": 3, "fill_mode": "wrap"}, (6, 5, 3), {}),
+    (layers.RandomCrop, {"height": 5, "width": 4, "seed": 3}, (6, 5, 3), {}),
+    (layers.RandomCrop, {"height": 8, "width": 4, "seed": 3, **FIRST}, (2, 6, 5), {}),
+    (layers.RandomBrightness, {"factor": 0.01, "value_range": (-20, 20), "seed": 3}, (4, 5, 3), {}),
+    (layers.RandomContrast, {"factor": 0.5, "value_range": (-20, 20), "seed": 3}, (4, 5, 3), {}),
+    (layers.RandomGrayscale, {"factor": 1.0}, (4, 5, 3), {}),
+    (layers.RandomInvert, {"value_range": (-1, 1), "seed": 3}, (4, 5, 3), {}),
+    (layers.Solarization, {"addition_factor": 0.01, "value_range": (-20, 20), "seed": 3}, (4, 5, 3), {}),
+    (layers.RandomErasing, {"fill_value": 0.0, "seed": 3}, (6, 5, 3), {}),
+    (layers.RandomErasing, {"value_range": (-1, 1), "seed": 3}, (6, 5, 3), {}),
 ]  # fmt: skip
 each_case = pytest.mark.parametrize(
     ("cls", "arguments", "shape", "weights"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, *_) in enumerate(CASES)]
 )
-# The base, and the entry that only names a shape: tested elsewhere.
-NOT_COMPUTING = {layers.Layer, layers.InputLayer}
+# The base, the entry that only names a shape, and one that only holds others: tested elsewhere.
+NOT_COMPUTING = {layers.Layer, layers.InputLayer, layers.Pipeline}
 SAMPLES = 6
 
 
@@ -188,7 +212,8 @@ def test_weights_have_the_expected_names_and_shapes(cls: Any, arguments: Any, sh
     assert {v.name: v.shape for v in layer.weights} == weights
     assert [v.path for v in layer.weights] == [f"layer/{name}" for name in weights]
     assert layer.count_params() == sum(int(np.prod(s)) for s in weights.values())
-    moving = [v for v in layer.weights if v.name.startswith("moving")]
+    fixed = ("moving_mean", "moving_variance") + (("mean", "variance", "count") if cls is layers.Normalization else ())
+    moving = [v for v in layer.weights if v.name in fixed]
     assert layer.non_trainable_weights == moving
     assert layer.trainable_weights == [v for v in layer.weights if v not in moving]
     layer.trainable = False

@@ -100,6 +100,12 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("RMSNormalization", {"axis": [1, 2]}, SEQUENCE),
     ("UnitNormalization", {}, SEQUENCE),
     ("UnitNormalization", {"axis": [1, 2]}, IMAGE),
+    ("Rescaling", {"scale": 0.5, "offset": [1.0, 2.0, 3.0, 4.0]}, IMAGE),
+    ("Normalization", {"mean": [1.0, 2.0, 3.0, 4.0], "variance": [4.0, 3.0, 2.0, 1.0]}, IMAGE),
+    ("Normalization", {"axis": None, "mean": 1.0, "variance": 4.0, "invert": True}, SEQUENCE),
+    ("Resizing", {"height": 9, "width": 4}, IMAGE),
+    ("Resizing", {"height": 4, "width": 5, "antialias": True, **FIRST}, IMAGE),
+    ("CenterCrop", {"height": 3, "width": 4}, IMAGE),
     *[
         ("Activation", {"activation": name}, SEQUENCE)
         for name in (
@@ -116,11 +122,13 @@ each_case = pytest.mark.parametrize(
 
 # Where random numbers decide: compared by their statistics in tests/kernels/test_sample_kernels.py.
 RANDOM = {"AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D", "SpatialDropout2D"}
+# The same, and compared with Keras in tests/parity/test_preprocessing_parity.py.
+ELSEWHERE = {"Pipeline", "Solarization"} | {name for name in fastcnn.layers.__all__ if name.startswith("Random")}
 
 
 def test_every_layer_is_compared() -> None:
     public = {value.__name__ for n in fastcnn.layers.__all__ if isinstance(value := getattr(fastcnn.layers, n), type)}
-    assert public - RANDOM - {"Layer", "InputLayer", "InputSpec"} == {name for name, *_ in CASES}
+    assert public - RANDOM - ELSEWHERE - {"Layer", "InputLayer", "InputSpec"} == {name for name, *_ in CASES}
 
 
 def samples(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -58,8 +58,8 @@ def taps(method: str, size: int, target: int, antialias: bool = False) -> tuple[
 
     Example:
         >>> index, weight = taps("bilinear", 2, 4)
-        >>> (index * (weight > 0)).tolist(), weight.tolist()
-        ([[0, 0], [0, 1], [0, 1], [0, 1]], [[0.0, 1.0], [0.75, 0.25], [0.25, 0.75], [1.0, 0.0]])
+        >>> index.tolist(), weight.tolist()
+        ([[0, 0], [0, 1], [0, 1], [1, 1]], [[0.0, 1.0], [0.75, 0.25], [0.25, 0.75], [1.0, 0.0]])
     """
     scale = size / target
     at = np.arange(target)

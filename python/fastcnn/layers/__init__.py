@@ -53,6 +53,25 @@ from fastcnn.layers.sample_normalization import (
 from fastcnn.layers.transposed import Conv1DTranspose, Conv2DTranspose
 
 if TYPE_CHECKING:
+    from fastcnn.layers.preprocessing.color import (
+        RandomBrightness,
+        RandomContrast,
+        RandomErasing,
+        RandomGrayscale,
+        RandomInvert,
+        Solarization,
+    )
+    from fastcnn.layers.preprocessing.geometry import (
+        RandomCrop,
+        RandomFlip,
+        RandomRotation,
+        RandomShear,
+        RandomTranslation,
+        RandomZoom,
+    )
+    from fastcnn.layers.preprocessing.pipeline import Pipeline
+    from fastcnn.layers.preprocessing.resizing import CenterCrop, Resizing
+    from fastcnn.layers.preprocessing.scaling import Normalization, Rescaling
     from fastcnn.layers.serialization import deserialize as deserialize
     from fastcnn.layers.serialization import serialize as serialize
 
@@ -74,6 +93,7 @@ __all__ = [
     "AvgPool1D",
     "AvgPool2D",
     "BatchNormalization",
+    "CenterCrop",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -111,17 +131,33 @@ __all__ = [
     "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Normalization",
     "PReLU",
     "Permute",
+    "Pipeline",
     "RMSNormalization",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGrayscale",
+    "RandomInvert",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
+    "Resizing",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
     "Softmax",
+    "Solarization",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "UnitNormalization",
@@ -142,8 +178,28 @@ _INSTEAD = {
 }
 
 
-__getattr__ = attach(
-    __name__,
-    {"fastcnn.layers.serialization": ("deserialize", "serialize")},
-    nothing_called(__name__, __all__, _INSTEAD),
-)
+# Imported when they are asked for.
+_PLACES = {
+    "fastcnn.layers.preprocessing.color": (
+        "RandomBrightness",
+        "RandomContrast",
+        "RandomErasing",
+        "RandomGrayscale",
+        "RandomInvert",
+        "Solarization",
+    ),
+    "fastcnn.layers.preprocessing.geometry": (
+        "RandomCrop",
+        "RandomFlip",
+        "RandomRotation",
+        "RandomShear",
+        "RandomTranslation",
+        "RandomZoom",
+    ),
+    "fastcnn.layers.preprocessing.pipeline": ("Pipeline",),
+    "fastcnn.layers.preprocessing.resizing": ("CenterCrop", "Resizing"),
+    "fastcnn.layers.preprocessing.scaling": ("Normalization", "Rescaling"),
+    "fastcnn.layers.serialization": ("deserialize", "serialize"),
+}
+
+__getattr__ = attach(__name__, _PLACES, nothing_called(__name__, __all__, _INSTEAD))

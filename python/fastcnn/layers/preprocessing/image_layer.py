@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcnn import _core, _messages
-from fastcnn._network import ParameterList
 from fastcnn.layers.layer import Layer, read_data_format
 from fastcnn.layers.regularization import RandomLayer
 from fastcnn.utils import seed as seeds
@@ -137,10 +136,6 @@ class RandomColor(RandomImageLayer):
             self.name, kind=kind, factor=factor, second=second, value_range=(float(low), float(high)), seed=self._seed()
         )
 
-    def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
-        """Appends the change of colours."""
-        raise NotImplementedError
-
 
 def unknown(kind: str, argument: str, known: Sequence[str], received: Any) -> NoReturn:
     """Raises what Keras raises for a name that it does not know."""
@@ -153,6 +148,11 @@ def is_real(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+def is_pair(value: Any) -> bool:
+    """True for a sequence of two numbers."""
+    return isinstance(value, Sequence) and len(value) == 2 and all(map(is_real, value))
+
+
 def factor_range(kind: str, argument: str, value: Any, low: float, high: float) -> Range:
     """(lower, upper) from two numbers, or from one: then from its negative, or `low` where that is more.
 
@@ -163,10 +163,10 @@ def factor_range(kind: str, argument: str, value: Any, low: float, high: float) 
     """
     if is_real(value) and low <= value <= high:
         return max(-abs(value), low), abs(value)
-    if isinstance(value, Sequence) and len(value) == 2 and all(map(is_real, value)):
-        if value[0] <= high and value[1] >= low:
-            return min(value), max(value)
-    _messages.fail(kind, argument, f"a number or two of them in the range [{low}, {high}]", value)
+    entries = value if is_pair(value) else (high + 1, low - 1)
+    if entries[0] > high or entries[1] < low:
+        _messages.fail(kind, argument, f"a number or two of them in the range [{low}, {high}]", value)
+    return min(entries), max(entries)
 
 
 def checked_range(kind: str, argument: str, value: Any, low: float, high: float, open_low: bool = False) -> Range:
@@ -187,9 +187,10 @@ def checked_range(kind: str, argument: str, value: Any, low: float, high: float,
 
 def read_value_range(kind: str, value: Any) -> Sequence[float]:
     """Two numbers."""
-    if isinstance(value, Sequence) and len(value) == 2 and all(map(is_real, value)):
-        return value
-    _messages.fail(kind, "value_range", "two numbers", value)
+    if not is_pair(value):
+        _messages.fail(kind, "value_range", "two numbers", value)
+    checked: Sequence[float] = value
+    return checked
 
 
 def draw_default_seed() -> int:

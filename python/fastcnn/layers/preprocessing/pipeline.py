@@ -118,7 +118,9 @@ class Pipeline(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Layers and name, as plain data."""
-        entries = [{"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._pipeline_layers]
+        entries = [
+            {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._pipeline_layers
+        ]
         return {"layers": entries, "name": self.name}
 
     @classmethod

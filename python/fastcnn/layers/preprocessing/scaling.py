@@ -128,7 +128,9 @@ class Normalization(Layer):
             shapes = self._given[0].shape, self._given[1].shape
             if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
                 expected = f"the same shape, of at most {len(self.axis)} axes as `axis` has"
-                _messages.fail("Normalization", "mean, variance", expected, _messages.Text(" and ".join(map(str, shapes))))
+                _messages.fail(
+                    "Normalization", "mean, variance", expected, _messages.Text(" and ".join(map(str, shapes)))
+                )
         self.adapt_mean: Variable | None = None
         self.adapt_variance: Variable | None = None
         self.count: Variable | None = None
@@ -156,7 +158,8 @@ class Normalization(Layer):
         shape = tuple(n if axis in kept else 1 for axis, n in enumerate(sample))
         kind = "denormalize" if self.invert else "normalize"
         if self._given is None:
-            indices = [parameters.add(variable) for variable in (self.adapt_mean, self.adapt_variance)]
+            # `count` is used by nothing, but is a weight of the layer like the others.
+            indices = [parameters.add(variable) for variable in (self.adapt_mean, self.adapt_variance, self.count)]
             graph.normalize_by(
                 self.name,
                 kind=kind,
@@ -297,7 +300,9 @@ def _batches(name: str, data: Any) -> Iterator[NDArray[Any]]:
     elif hasattr(data, "__iter__") and not isinstance(data, (str, Mapping)):
         entries = data
     else:
-        raise TypeError(f"{name}.adapt: data: expected an array or an iterable of batches, received {_messages.show(data)}")
+        raise TypeError(
+            f"{name}.adapt: data: expected an array or an iterable of batches, received {_messages.show(data)}"
+        )
     for entry in entries:
         first = entry[0] if isinstance(entry, tuple) else entry
         if not hasattr(first, "shape"):
