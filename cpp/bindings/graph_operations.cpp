@@ -133,15 +133,11 @@ struct Describe {
         return "noise";
     }
     const char* operator()(const ScaleOp& op) {
-        parameter("a", op.a);
-        parameter("b", op.b);
+        parameter("mean", op.a);
+        parameter("variance", op.b);
         attributes["function"] = name_of(op.kind);
         attributes["epsilon"] = op.epsilon;
-        // A sample's shape, joined to four axes, and each axis's step in a and b.
-        attributes["shape"] = py::make_tuple(op.broadcast.shape[0], op.broadcast.shape[1],
-                                             op.broadcast.shape[2], op.broadcast.shape[3]);
-        attributes["steps"] = py::make_tuple(op.broadcast.stride[0], op.broadcast.stride[1],
-                                             op.broadcast.stride[2], op.broadcast.stride[3]);
+        attributes["shape"] = tuple(op.shape);
         if (op.a == kAbsent) attributes["a"] = py::cast(op.a_values);
         if (op.b == kAbsent) attributes["b"] = py::cast(op.b_values);
         return "scale";

@@ -20,6 +20,7 @@ const Shape& Graph::scale(const std::string& layer, ScaleOp op, const Shape& sha
             " numbers, received ", op.b_values.size());
     require((op.a == kAbsent && op.b == kAbsent) || size_of(parameter_shape) == op.broadcast.size, layer,
             ": mean: expected ", size, " numbers, received shape ", to_string(parameter_shape));
+    op.shape = shape;
     const int a = op.a, b = op.b;
     append(layer, std::move(op), Shape(in));
     use(layer, "mean", a, parameter_shape);

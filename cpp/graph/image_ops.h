@@ -14,7 +14,8 @@ struct ScaleOp {
     ScaleKind kind = ScaleKind::affine;
     float epsilon = 0.0f;
     int a = -1, b = -1;                     // parameters; absent where there are numbers:
-    std::vector<float> a_values, b_values;  // of the broadcast's shape
+    std::vector<float> a_values, b_values;  // of `shape`
+    Shape shape;                            // a sample's, 1 along axes that share a number
     Broadcast broadcast;
 };
 

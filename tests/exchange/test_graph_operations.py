@@ -37,6 +37,19 @@ APPEND: dict[str, dict[str, Any]] = {
     "noise": {"kind": "gaussian", "rate": 0.1, "seed": 1, "noise_shape": (8, 2, 4), "shared": False},
     "dropout": {"rate": 0.5, "seed": 2},
     "activity": {"l1": 0.1, "l2": 0.2},
+    "scale": {"kind": "affine", "shape": (1, 1, 4), "a": [1.0] * 4, "b": [0.0] * 4},
+    "normalize_by": {
+        "kind": "normalize", "shape": (1, 2, 1), "parameter_shape": (2,), "mean": 14, "variance": 15, "epsilon": 0.1,
+    },
+    "resample2d": {"height": (8, [[i] for i in range(8)], [[1.0]] * 8), "width": (2, [[0], [1]], [[1.0], [1.0]])},
+    "warp": {"kind": "flip", "height": (0.0, 1.0), "width": (0.0, 0.0), "seed": 3},
+    "random_crop": {
+        "size": (8, 2), "height": (8, [[0]] * 8, [[1.0]] * 8), "width": (2, [[0], [1]], [[1.0], [1.0]]), "seed": 4,
+    },
+    "recolor": {"kind": "invert", "factor": (0.0, 1.0), "value_range": (0.0, 1.0), "seed": 5},
+    "erase": {
+        "rate": (0.0, 1.0), "area": (0.1, 0.2), "fill": [], "deviation": 1.0, "value_range": (0.0, 1.0), "seed": 6,
+    },
     "host": {"layer": layers.Layer(), "output_shape": (8, 2, 4), "parameters": [12]},
     "global_pool2d": {"kind": "max", "keepdims": False},
     "reshape": {"target_shape": (2, 2)},
@@ -68,7 +81,7 @@ def test_shapes_and_parameters_are_the_graphs() -> None:
     found = everything()
     assert [said["input_shape"] for said in found] == [(6, 6, 4), *(said["output_shape"] for said in found[:-1])]
     for said, (method, arguments) in zip(found, APPEND.items()):
-        roles = ("kernel", "bias", "alpha", "gamma", "beta", "moving_mean", "moving_variance")
+        roles = ("kernel", "bias", "alpha", "gamma", "beta", "moving_mean", "moving_variance", "mean", "variance")
         expected = {role: arguments[role] for role in roles if arguments.get(role, -1) != -1}
         assert said["parameters"] == ({"0": 12} if method == "host" else expected), method
         assert said["layer"] == "layer"

@@ -12,7 +12,7 @@ layers, those of one axis, those with channels first and activations inside laye
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +203,34 @@ class Normalize(Operation):
     beta: Floats | None = None
 
 
+@dataclass(frozen=True)
+class Scale(Operation):
+    """function: "affine" (x a + b), "normalize" ((x - a) / max(sqrt(b), epsilon)) or "denormalize" (x max(sqrt(b), epsilon) + a).
+
+    shape: that of a sample, or 1 along axes where numbers are shared. Of a and b the numbers, or mean and variance instead.
+    """
+
+    function: str
+    shape: tuple[int, ...]
+    epsilon: float
+    a: Sequence[float] | None = None
+    b: Sequence[float] | None = None
+    mean: Floats | None = None
+    variance: Floats | None = None
+
+    def factor_and_offset(self) -> tuple[Floats, Floats]:
+        """The same as factor * x + offset, both of `shape`, computed in double."""
+        pairs = ((self.a, self.mean), (self.b, self.variance))
+        a, b = (
+            np.asarray(second if first is None else first, np.float64).reshape(self.shape) for first, second in pairs
+        )
+        if self.function == "affine":
+            return a.astype(np.float32), b.astype(np.float32)
+        deviation = np.maximum(np.sqrt(b), self.epsilon)
+        factor, offset = (1 / deviation, -a / deviation) if self.function == "normalize" else (deviation, a)
+        return factor.astype(np.float32), offset.astype(np.float32)
+
+
 # The name that the native graph gives a kind -> its class here. What is new in cpp/graph needs an entry.
 KINDS: dict[str, type[Operation]] = {
     "activation": Activation,
@@ -218,9 +246,11 @@ KINDS: dict[str, type[Operation]] = {
     "prelu": PRelu,
     "resample2d": Resample2D,
     "reshape": Reshape,
+    "scale": Scale,
+    "warp": Resample2D,  # at inference, where it is anything then
 }
 # Those that do nothing at inference.
-TRAINING_ONLY = frozenset({"activity", "dropout", "noise"})
+TRAINING_ONLY = frozenset({"activity", "dropout", "erase", "noise", "recolor"})
 # A layer written in Python.
 HOST = "host"
 
@@ -245,8 +275,14 @@ def inference_operations(model: Sequential, operation: str = "export") -> list[O
     graph, parameters = _core.Graph(sample), ParameterList()
     model.describe(graph, parameters)
     weights = [None if variable is None else variable.numpy() for variable in parameters.variables]
-    found = [_operation(said, weights, operation) for said in graph.operations() if said["kind"] not in TRAINING_ONLY]
+    found = [_operation(said, weights, operation) for said in graph.operations() if _is_inference(said)]
     return simplified(found)
+
+
+def _is_inference(said: Mapping[str, Any]) -> bool:
+    if said["kind"] == "warp":
+        return "height" in said["attributes"]
+    return said["kind"] not in TRAINING_ONLY
 
 
 def _operation(said: Mapping[str, Any], weights: list[Floats | None], operation: str) -> Operation:

@@ -266,6 +266,10 @@ class Writer:
     def _prelu(self, op: operations.PRelu) -> None:
         self.apply("PRelu", self.constant("alpha", self.spread(op.alpha, range(op.alpha.ndim))))
 
+    def _scale(self, op: operations.Scale) -> None:
+        for kind, role, values in zip(("Mul", "Add"), ("factor", "offset"), op.factor_and_offset()):
+            self.apply(kind, self.constant(role, self.spread(values, range(values.ndim))))
+
     def _permute(self, op: operations.Permute) -> None:
         self.order = tuple(op.axes.index(axis) for axis in self.order)
         self.shape = op.output_shape
@@ -399,4 +403,5 @@ WRITERS: dict[type[operations.Operation], Callable[[Writer, Any], None]] = {
     operations.Pool2D: Writer._pool2d,
     operations.Resample2D: Writer._resample2d,
     operations.Reshape: Writer._reshape,
+    operations.Scale: Writer._scale,
 }
