@@ -443,3 +443,30 @@ def test_pipeline_has_kerass_configuration() -> None:
     assert mine.keys() == expected.keys() and mine["name"] == expected["name"]
     for a, b in zip(mine["layers"], expected["layers"]):
         assert a["class_name"] == b["class_name"] and a["config"].keys() == b["config"].keys()
+
+
+def test_kerass_files_of_models_that_prepare_images(tmp_path: Any) -> None:
+    x = images()
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    theirs = keras.Sequential(
+        [
+            keras.Input((HEIGHT, WIDTH, 3)),
+            keras.layers.Rescaling(0.5, offset=-1.0),
+            normalization,
+            keras.layers.RandomFlip("horizontal", seed=1),
+            keras.layers.RandomRotation(0.1),
+            keras.layers.RandomZoom(0.1, 0.2),
+            keras.layers.RandomErasing(),
+            keras.layers.CenterCrop(6, 6),
+            keras.layers.Resizing(8, 8),
+            keras.layers.Conv2D(2, 3),
+        ]
+    )
+    theirs.save(tmp_path / "theirs.keras")
+    ours = fastcnn.models.load_model(tmp_path / "theirs.keras")
+    expected = theirs.predict(x, verbose=0)
+    np.testing.assert_allclose(ours.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-3)
+    ours.save(tmp_path / "ours.keras")
+    again = keras.saving.load_model(tmp_path / "ours.keras")
+    np.testing.assert_allclose(again.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-3)

@@ -118,10 +118,9 @@ class Pipeline(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Layers and name, as plain data."""
-        entries = [
-            {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._pipeline_layers
-        ]
-        return {"layers": entries, "name": self.name}
+        from fastcnn.saving.serialization import serialize_keras_object
+
+        return {"layers": serialize_keras_object(self._pipeline_layers), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Pipeline:
@@ -130,9 +129,9 @@ class Pipeline(Layer):
         Raises:
             ValueError: not such a dictionary, or an unknown layer class.
         """
-        from fastcnn.models.sequential import _layer_from
+        from fastcnn.layers.serialization import deserialize
 
         entries = config.get("layers") if isinstance(config, Mapping) else None
         if not isinstance(entries, (list, tuple)):
             _messages.fail("Pipeline.from_config", "config", "a dictionary with a list of 'layers'", config)
-        return cls([_layer_from(entry, {}) for entry in entries], name=config.get("name"))
+        return cls([deserialize(entry) for entry in entries], name=config.get("name"))
