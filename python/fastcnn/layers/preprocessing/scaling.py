@@ -146,9 +146,9 @@ class Normalization(Layer):
         if self._given is not None:
             return
         shape = tuple(input_shape[axis] for axis in self._kept(input_shape))
-        self.adapt_mean = self.add_weight(shape, "zeros", "mean", trainable=False)
-        self.adapt_variance = self.add_weight(shape, "ones", "variance", trainable=False)
-        self.count = self.add_weight((), "zeros", "count", trainable=False)
+        self.adapt_mean = self.add_weight(shape, "zeros", name="mean", trainable=False)
+        self.adapt_variance = self.add_weight(shape, "ones", name="variance", trainable=False)
+        self.count = self.add_weight((), "zeros", name="count", trainable=False)
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
         """Appends the normalisation."""
