@@ -146,7 +146,7 @@ class Call {
         return Operand(array);
     }
 
-    Result result(const Shape& shape) const { return Result(py::array(dtype(), shape)); }
+    Result result(const Shape& shape) const { return Result(result_array(dtype(), shape)); }
 
     // `out` where it was given: the result's array, not overlapping what is read, except that it may be
     // `in_place` itself.

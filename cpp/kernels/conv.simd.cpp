@@ -200,10 +200,8 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, const ForwardStrip& st
         run_rows(t, columns, vecs);
     };
     if (!f.pooled) {
-        // Without borders and strides the strip is one long row.
-        const std::int64_t rows = is_pointwise(c) ? strip.last - strip.first : 1;
-        for (std::int64_t oy = strip.first; oy < strip.last; oy += rows)
-            convolve(oy, rows * c.w.out, y + oy * c.w.out * c.out_channels + first, c.out_channels);
+        for (std::int64_t oy = strip.first; oy < strip.last; ++oy)
+            convolve(oy, c.w.out, y + oy * c.w.out * c.out_channels + first, c.out_channels);
         return;
     }
     const PoolShape& p = f.pool;
@@ -226,10 +224,46 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, const ForwardStrip& st
     }
 }
 
+// All output channels of a strip without borders and strides: `positions` rows of a matrix product.
+FASTCNN_INLINE void pointwise_strip(const Conv2dForward& f, const float* x, std::int64_t positions,
+                                    float* y) {
+    const Conv2dShape& c = f.shape;
+    const ForwardPack pack(c);
+    const Tap tap{0, 0};
+    Tile t;
+    t.a_step = c.in_channels;
+    t.depth = pack.group_in;
+    t.relu = f.relu;
+    t.taps = &tap;
+    t.tap_count = 1;
+    t.c_step = c.out_channels;
+    const std::int64_t fit = pointwise_rows(c.out_channels);
+    for (std::int64_t p = 0; p < positions; p += fit)
+        for_each_block(pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
+                       [&](std::int64_t group, std::int64_t block) {
+                           const std::int64_t first = block * kBlockWidth;
+                           const std::int64_t channel = group * pack.group_out + first;
+                           t.a = x + p * c.in_channels + group * pack.group_in;
+                           t.b = f.kernel + group * pack.group_size + first * pack.group_in;
+                           t.bias = f.bias ? f.bias + channel : nullptr;
+                           t.columns = pack.blocks.lanes(block);
+                           t.c = y + p * c.out_channels + channel;
+                           run_rows(t, min_of(fit, positions - p), pack.blocks.vecs(block));
+                       });
+}
+
 // All output channels of a strip of `samples` samples from `sample` on.
 FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& strip, std::int64_t sample,
                                   std::int64_t samples, const Source& source) {
     const Conv2dShape& c = f.shape;
+    if (!f.pooled && is_pointwise(c)) {
+        const std::int64_t first = strip.first * c.w.out;
+        for (std::int64_t s = 0; s < samples; ++s)
+            pointwise_strip(f, source.x + s * source.stride + first * c.in_channels,
+                            (strip.last - strip.first) * c.w.out,
+                            f.y + (sample + s) * f.y_stride + first * c.out_channels);
+        return;
+    }
     const ForwardPack pack(c);
     Tile t;
     t.a_step = c.w.stride * c.in_channels;

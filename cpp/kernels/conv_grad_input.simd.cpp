@@ -161,6 +161,26 @@ FASTCNN_INLINE std::int64_t phase_taps(const Conv2dShape& c, const Source& sourc
     return n;
 }
 
+// Pixels [first, last) of one sample's dx of a pointwise convolution.
+FASTCNN_INLINE void grad_input_pointwise(const Conv2dGradInput& g, std::int64_t sample, std::int64_t first,
+                                         std::int64_t last) {
+    const Conv2dShape& c = g.shape;
+    const GradInputPack pack(c);
+    const Tap tap{0, 0};
+    Tile t;
+    t.a_step = c.out_channels;
+    t.c_step = c.in_channels;
+    t.taps = &tap;
+    t.tap_count = 1;
+    const std::int64_t fit = pointwise_rows(c.in_channels);
+    for (std::int64_t p = first; p < last; p += fit)
+        for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
+            t.a = g.dy + sample * g.dy_stride + p * c.out_channels + group * pack.group_out;
+            t.c = g.dx + sample * g.dx_stride + p * c.in_channels + channel;
+            run_rows(t, min_of(fit, last - p), vecs);
+        });
+}
+
 // Rows [first, last) of dx of `samples` samples. Input columns of equal remainder modulo the stride are read
 // by the same taps: each phase is a stride-1 convolution.
 FASTCNN_INLINE void grad_input_strip(const Conv2dGradInput& g, std::int64_t first, std::int64_t last,
@@ -173,22 +193,25 @@ FASTCNN_INLINE void grad_input_strip(const Conv2dGradInput& g, std::int64_t firs
     t.a_step = c.out_channels;
     t.c_step = c.w.stride * c.in_channels;
     t.taps = taps;
-    const std::int64_t rows = is_pointwise(c) ? last - first : 1;  // one long row
     for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
         const std::int64_t tap_size = pack.group_out * vecs * kWidth;
         for (std::int64_t s = 0; s < samples; ++s)
-            for (std::int64_t iy = first; iy < last; iy += rows)
+            for (std::int64_t iy = first; iy < last; ++iy)
                 for (std::int64_t phase = 0; phase < min_of(c.w.stride, c.w.in); ++phase) {
                     t.tap_count = phase_taps(c, source, left, iy, phase, tap_size, taps);
                     t.a = source.x + s * source.stride + group * pack.group_out;
                     t.c = g.dx + (sample + s) * g.dx_stride + (iy * c.w.in + phase) * c.in_channels + channel;
-                    run_rows(t, rows * ceil_div(c.w.in - phase, c.w.stride), vecs);
+                    run_rows(t, ceil_div(c.w.in - phase, c.w.stride), vecs);
                 }
     });
 }
 
 void grad_input_run_columns(const Conv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
+    if (is_pointwise(c) && c.h.in == c.h.out) {
+        for (std::int64_t s = 0; s < g.batch; ++s) grad_input_pointwise(g, s, 0, c.h.in * c.w.in);
+        return;
+    }
     const PaddedOutput padded(c);
     const StripSize size = grad_input_strip_size(g);
     const std::int64_t row = c.w.out * c.out_channels;
