@@ -60,11 +60,6 @@ def test_wrong_learning_rates_change_nothing(value: Any) -> None:
         optimizers.Adam(value)
 
 
-def test_schedules_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^Adam: learning_rate: expected a number \(callbacks.LearningRateScheduler"):
-        optimizers.Adam(lambda: 0.1)  # type: ignore[arg-type,return-value]
-
-
 def test_iterations() -> None:
     optimizer = optimizers.Adam()
     assert optimizer.iterations == 0

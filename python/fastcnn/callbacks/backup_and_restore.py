@@ -78,7 +78,7 @@ class BackupAndRestore(Callback):
         return self.save_freq not in ("epoch", False) or super()._needs_every_batch()
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self._inside, self._batches, self._rate = None, 0, self.model.optimizer.learning_rate
+        self._inside, self._batches, self._rate = None, 0, self.model.optimizer.fixed_learning_rate
         for left in Path(self.backup_dir).glob(f".{_FILE}.*"):  # of a program that was killed while it wrote
             left.unlink(missing_ok=True)
         previous = f"{self._path}.bkp"
@@ -111,7 +111,7 @@ class BackupAndRestore(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch + 1
         self._last_batch = -1
-        self._rate = self.model.optimizer.learning_rate
+        self._rate = self.model.optimizer.fixed_learning_rate
         if self.save_freq == "epoch":
             self._save(inside=False)
 
@@ -155,7 +155,7 @@ class BackupAndRestore(Callback):
             "model": None,
             "optimizer": {
                 "iterations": optimizer["iterations"],
-                "learning_rate": _number(model.optimizer.learning_rate),
+                "learning_rate": _number(model.optimizer.fixed_learning_rate),
                 "slots": list(optimizer["slots"]),
             },
             "training": {

@@ -263,6 +263,12 @@ def _batch_norm(writer: Writer, op: operations.BatchNorm) -> None:
     writer.call(op, "scale_and_shift", *arrays, _size(op.input_shape[:-1]), op.input_shape[-1], 1, in_place=True)
 
 
+def _scale(writer: Writer, op: operations.Scale) -> None:
+    sizes, (factor, offset) = _shared(op.input_shape, *op.factor_and_offset())
+    arrays = (writer.array(op, "scale", factor), writer.array(op, "offset", offset))
+    writer.call(op, "scale_and_shift", *arrays, *sizes, in_place=True)
+
+
 def _normalize(writer: Writer, op: operations.Normalize) -> None:
     weights = (writer.array(op, "gamma", op.gamma), writer.array(op, "beta", op.beta))
     sizes = (op.outer, op.positions, op.groups, op.channels, _number(float(np.float32(op.epsilon))))
@@ -285,6 +291,7 @@ _WRITERS: dict[type[operations.Operation], Callable[[Writer, Any], None]] = {
     operations.Permute: _permute,
     operations.Resample2D: _resample,
     operations.PRelu: _prelu,
+    operations.Scale: _scale,
     operations.BatchNorm: _batch_norm,
     operations.Normalize: _normalize,
 }

@@ -219,12 +219,12 @@ class NativeTrainer:
             and self.flags == trainable_flags(network, trainable)
         )
 
-    def begin(self) -> NDArray[np.float64]:
-        """The learning rate for the next steps; also takes over `optimizer.iterations` where the user set it."""
+    def begin(self, steps: int) -> NDArray[np.float64]:
+        """The learning rates for the next `steps`; also takes over `optimizer.iterations` where the user set it."""
         optimizer = self.compiled.optimizer
         if int(optimizer.iterations) != self.native.iterations:
             self.native.iterations = int(optimizer.iterations)
-        return np.array([float(optimizer.learning_rate)], np.float64)
+        return optimizer.rates(steps)
 
     def end(self) -> None:
         """Tells the optimizer object how many steps were taken."""

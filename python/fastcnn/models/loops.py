@@ -202,11 +202,12 @@ def train_epoch(
     current: dict[str, float] = {}
     while begin < end and not stopped():
         callbacks.on_train_batch_begin(done)
-        rate = trainer.begin()
+        count = min(most, steps - done)
+        rates = trainer.begin(count)
         try:
             sums = trainer.native.train(
                 data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
-                rate, min(most, steps - done), SLICE, outputs,
+                rates, count, SLICE, outputs,
             )  # fmt: skip
         finally:
             trainer.end()
@@ -303,7 +304,7 @@ def train_batches(
         data = prepare(*batch)
         feed.size = max(feed.size, len(data))
         outputs = np.empty((len(data), *trainer.network.output_shape), np.float32) if logs.needs_outputs else None
-        rate = trainer.begin()
+        rate = trainer.begin(1)
         try:
             sums = trainer.native.train(
                 data.x, data.y, data.sample_weight, None, 0, len(data), feed.size, rate, 1, math.inf, outputs

@@ -46,7 +46,17 @@ class OneBatchMethods(DataMethods):
             data, trainer = self._batch("train_on_batch", x, y, sample_weight, class_weight)
             logs, outputs = self._batch_logs(trainer, data)
             sums = trainer.native.train(
-                data.x, data.y, data.sample_weight, None, 0, len(data), len(data), trainer.begin(), 1, math.inf, outputs
+                data.x,
+                data.y,
+                data.sample_weight,
+                None,
+                0,
+                len(data),
+                len(data),
+                trainer.begin(1),
+                1,
+                math.inf,
+                outputs,
             )
             trainer.end()
             return _batch_result(logs, sums, data, outputs, return_dict)

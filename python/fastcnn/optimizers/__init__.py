@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import nothing_called
 from fastcnn.optimizers.adam import Adam as Adam
 from fastcnn.optimizers.adam import AdamW as AdamW
 from fastcnn.optimizers.optimizer import Optimizer as Optimizer
 from fastcnn.optimizers.rmsprop import RMSprop as RMSprop
 from fastcnn.optimizers.sgd import SGD as SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+if TYPE_CHECKING:
+    from fastcnn.optimizers import schedules as schedules
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize"]
 
 _registry = Registry(
     "optimizers",
@@ -61,3 +65,14 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     """
     optimizer: Optimizer = _registry.deserialize(config, custom_objects)
     return optimizer
+
+
+_absent = nothing_called(__name__, __all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "schedules":  # imported when somebody asks for it
+        import importlib
+
+        return importlib.import_module("fastcnn.optimizers.schedules")
+    return _absent(name)

@@ -11,7 +11,7 @@ class Adam(Optimizer):
     """Adam: steps scaled by running means of the gradient and of its square (Kingma & Ba, 2014).
 
     Args:
-        learning_rate: a number >= 0.
+        learning_rate: a number >= 0, a schedule, or a function without arguments.
         beta_1: decay of the gradient's mean, in [0, 1].
         beta_2: decay of the squares' mean, in [0, 1].
         epsilon: added to the root of the squares' mean, >= 0.
@@ -30,7 +30,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: Any = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -78,7 +78,7 @@ class AdamW(Adam):
     """Adam with weight decay apart from the gradient (Loshchilov & Hutter, 2019).
 
     Args:
-        learning_rate: a number >= 0.
+        learning_rate: a number >= 0, a schedule, or a function without arguments.
         weight_decay: before each step weights are multiplied by 1 - weight_decay * learning_rate; a number >= 0.
         beta_1: and all further arguments, see `Adam`.
 
@@ -94,7 +94,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: Any = 0.001,
         weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,

@@ -7,14 +7,18 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastcnn._naming import auto_name
+from fastcnn.saving.registration import describe
 
 
 class Optimizer:
     """Base of the optimizers. It holds the settings; the trainer does the steps, natively.
 
     Args:
-        learning_rate: a number >= 0.
+        learning_rate: a number >= 0, a `schedules.LearningRateSchedule`, or a function without arguments.
         weight_decay: before each step weights are multiplied by 1 - weight_decay * learning_rate; None: not at all.
         clipnorm: each weight's gradient is scaled down to this L2 norm at most.
         clipvalue: each element of a gradient is cut to [-clipvalue, clipvalue].
@@ -31,7 +35,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float,
+        learning_rate: Any,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -44,6 +48,7 @@ class Optimizer:
         name: str | None = None,
     ) -> None:
         self._iterations = 0
+        self._schedule: Any
         self.learning_rate = learning_rate
         self.weight_decay = self._optional("weight_decay", weight_decay)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -94,16 +99,56 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The step size of the next steps; settable, also while training (from a callback)."""
-        return self._learning_rate
+        """The step size of the next step; settable, also while training (from a callback), where it is not a schedule's."""
+        if self._schedule is None:
+            return self._learning_rate
+        return float(self._schedule(self._iterations))
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        if callable(value):
-            raise self._error(
-                "learning_rate", "a number (callbacks.LearningRateScheduler changes it between epochs)", value
+        if callable(value) or isinstance(value, Mapping):
+            value = self._as_schedule(value)
+            if hasattr(self, "_schedule") and self._schedule is None:
+                raise TypeError(
+                    f"{type(self).__name__}: learning_rate: expected a number: this optimizer was made with one, "
+                    f"received {value!r}"
+                )
+            self._schedule, self._learning_rate = value, 0.0
+        elif getattr(self, "_schedule", None) is not None:
+            raise TypeError(
+                f"{type(self).__name__}: learning_rate: expected no change: a schedule says what it is, received {value!r}"
             )
-        self._learning_rate = self._number("learning_rate", value)
+        else:
+            number = self._number("learning_rate", value)
+            self._schedule, self._learning_rate = None, number
+
+    def _as_schedule(self, value: Any) -> Any:
+        from fastcnn.optimizers import schedules
+
+        if isinstance(value, Mapping):
+            value = schedules.deserialize(value)
+        elif not isinstance(value, schedules.LearningRateSchedule):  # a function without arguments, as Keras takes it
+            call = value
+
+            class Called(schedules.LearningRateSchedule):
+                def __call__(self, step: Any) -> Any:
+                    return call()
+
+            value = Called()
+        return value
+
+    @property
+    def fixed_learning_rate(self) -> float | None:
+        """The learning rate where it is a number, None where a schedule says what it is."""
+        return self._learning_rate if self._schedule is None else None
+
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """The learning rates of the next `steps` steps, or fewer; one number where it is the same for all."""
+        if self._schedule is None:
+            return np.array([self._learning_rate], np.float64)
+        from fastcnn.optimizers import schedules
+
+        return schedules.rates_of(self._schedule, self._iterations, steps)
 
     @property
     def iterations(self) -> int:
@@ -156,7 +201,7 @@ class Optimizer:
         """Returns the constructor's arguments."""
         return {
             "name": self.name,
-            "learning_rate": self.learning_rate,
+            "learning_rate": self._learning_rate if self._schedule is None else describe(self._schedule),
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipnorm,
             "global_clipnorm": self.global_clipnorm,

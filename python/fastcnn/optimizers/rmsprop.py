@@ -11,7 +11,7 @@ class RMSprop(Optimizer):
     """RMSprop: steps scaled by a running mean of the gradient's square (Tieleman & Hinton, 2012).
 
     Args:
-        learning_rate: a number >= 0.
+        learning_rate: a number >= 0, a schedule, or a function without arguments.
         rho: decay of the squares' mean, in [0, 1].
         momentum: in [0, 1]; 0 for none.
         epsilon: added to the squares' mean before the root, >= 0.
@@ -30,7 +30,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: Any = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,

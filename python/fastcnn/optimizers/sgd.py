@@ -14,7 +14,7 @@ class SGD(Optimizer):
     w += momentum * v - learning_rate * g.
 
     Args:
-        learning_rate: a number >= 0.
+        learning_rate: a number >= 0, a schedule, or a function without arguments.
         momentum: in [0, 1]; 0 for none.
         nesterov: whether Nesterov's form is used.
         weight_decay: and all further arguments, see `Optimizer`.
@@ -33,7 +33,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: Any = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | None = None,

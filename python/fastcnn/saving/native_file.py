@@ -107,7 +107,7 @@ def optimizer_arrays(model: Sequential, arrays: Arrays) -> dict[str, Any] | None
     compiled = model._compiled
     if compiled is None:
         return None
-    rate = compiled.optimizer.learning_rate
+    rate = compiled.optimizer.fixed_learning_rate
     slots: list[str] = []
     trainer = StoppedTrainer.of(model._trainer)
     if trainer is not None and trainer.compiled.optimizer is compiled.optimizer:
@@ -117,7 +117,7 @@ def optimizer_arrays(model: Sequential, arrays: Arrays) -> dict[str, Any] | None
             arrays |= {f"optimizer/{slot}/{names[id(v)]}": array for v, array in zip(trainer._trained(), values)}
     return {
         "iterations": int(compiled.optimizer.iterations),
-        "learning_rate": rate if isinstance(rate, float) else None,
+        "learning_rate": rate,
         "slots": slots,
     }
 

@@ -50,8 +50,8 @@ def keras_arrays(model: Sequential) -> list[NDArray[Any]] | None:
         return None
     optimizer = compiled.optimizer
     found: list[NDArray[Any]] = [np.asarray(int(optimizer.iterations), np.int32)]
-    if isinstance(optimizer.learning_rate, float):
-        found.append(np.asarray(optimizer.learning_rate, np.float32))
+    if optimizer.fixed_learning_rate is not None:
+        found.append(np.asarray(optimizer.fixed_learning_rate, np.float32))
     trainer = StoppedTrainer.of(model._trainer)
     if trainer is None or trainer.compiled is not compiled:
         return found
@@ -79,7 +79,7 @@ def expected_shapes(model: Sequential) -> list[tuple[int, ...]] | None:
 
 def scalar_shapes(model: Sequential) -> list[tuple[int, ...]]:
     """Those of the count of steps and, where it is a number, of the learning rate."""
-    return [(), ()] if isinstance(model.optimizer.learning_rate, float) else [()]
+    return [(), ()] if model.optimizer.fixed_learning_rate is not None else [()]
 
 
 def restore(model: Sequential, arrays: list[NDArray[Any]], operation: str) -> None:
@@ -91,7 +91,7 @@ def restore(model: Sequential, arrays: list[NDArray[Any]], operation: str) -> No
     if iterations.dtype.kind not in "iu" or int(iterations) < 0:
         _messages.fail(operation, "filepath", "an optimizer with a number of steps", iterations)
     following = 1
-    if isinstance(optimizer.learning_rate, float):
+    if optimizer.fixed_learning_rate is not None:
         # Keras keeps it in single precision; the description, in double, says it better where both mean the same.
         if np.float32(optimizer.learning_rate) != np.float32(arrays[1]):
             optimizer.learning_rate = float(arrays[1])

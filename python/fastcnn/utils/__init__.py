@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastcnn.utils.dtypes import is_keras_tensor as is_keras_tensor
     from fastcnn.utils.dtypes import standardize_dtype as standardize_dtype
     from fastcnn.utils.files import get_file as get_file
+    from fastcnn.utils.gradients import check_gradients as check_gradients
 
 Sequence = PyDataset  # Keras 2's name, which Keras 3 keeps
 
@@ -45,6 +46,7 @@ __all__ = [  # noqa: PLE0604
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "check_gradients",
     "clear_session",
     "disable_interactive_logging",
     "enable_interactive_logging",
@@ -73,6 +75,7 @@ _PLACES = {
     "fastcnn.utils.batch_tuples": ("pack_x_y_sample_weight", "unpack_x_y_sample_weight"),
     "fastcnn.utils.dtypes": ("is_keras_tensor", "standardize_dtype"),
     "fastcnn.utils.files": ("get_file",),
+    "fastcnn.utils.gradients": ("check_gradients",),
 }
 _INSTEAD = {
     "FeatureSpace": "there are no tables of mixed columns; see scikit-learn's ColumnTransformer",
