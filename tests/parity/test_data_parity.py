@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 NAMES = [
-    *(f"utils.{name}" for name in fastcnn.utils.__all__),
+    *(f"utils.{name}" for name in fastcnn.utils.__all__ if hasattr(keras.utils, name)),
     *(f"wrappers.{name}" for name in ("SKLearnClassifier", "SKLearnRegressor", "SKLearnTransformer")),
     "models.clone_model",
     "preprocessing.image.smart_resize",
