@@ -42,6 +42,7 @@ loss, accuracy = fresh.evaluate(test_images, test_labels, verbose=2)
 
 every = "training_2/cp-{epoch:04d}.weights.h5"
 callback = keras.callbacks.ModelCheckpoint(filepath=every, save_weights_only=True, save_freq="epoch")
+os.makedirs("training_2")
 other = create_model()
 other.save_weights(every.format(epoch=0))
 other.fit(train_images, train_labels, epochs=2, callbacks=[callback], verbose=0)

@@ -7,7 +7,6 @@ numbers come out of trainings from other random numbers, so they must be near ea
 
 from __future__ import annotations
 
-import operator
 import re
 import warnings
 from pathlib import Path
@@ -15,22 +14,11 @@ from typing import Any
 
 import pytest
 
-import fastcnn
-
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 FOLDER = Path(__file__).parents[1] / "keras_programs"
 PROGRAMS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "programs_data")
 NEAR = 0.15
-
-# What programs need that may not be there yet.
-NEEDS = {
-    "augmentation_tutorial": "layers.RandomFlip",
-    "learning_rates": "optimizers.schedules",
-    "overfit_and_underfit": "optimizers.schedules",
-    "save_and_load": "saving",
-    "sequences": "saving",
-}
 
 
 def with_the_import_changed(source: str) -> str:
@@ -61,11 +49,6 @@ def test_only_import_lines_change() -> None:
 def test_program(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("keras")
     pytest.importorskip("sklearn")
-    if name in NEEDS:
-        try:
-            operator.attrgetter(NEEDS[name])(fastcnn)
-        except AttributeError:
-            pytest.skip(f"fastcnn.{NEEDS[name]} is not there yet")
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     ours = run(with_the_import_changed(source), f"{name} with fastcnn", tmp_path / "fastcnn", monkeypatch)
     theirs = run(source, f"{name} with Keras", tmp_path / "keras", monkeypatch)
