@@ -435,9 +435,12 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
         "explain: batch_size: expected a positive integer, received -3",
     ),
     (
-        lambda: Chain((3,)).dense(2).trainer({"kind": "hinge"}),
-        "Trainer: loss: expected one of 'binary_crossentropy', 'categorical_crossentropy', 'mean_absolute_error', "
-        "'mean_squared_error', 'sparse_categorical_crossentropy', received 'hinge'",
+        lambda: Chain((3,)).dense(2).trainer({"kind": "none such"}),
+        "Trainer: loss: kind: expected one of 'binary_crossentropy', 'categorical_crossentropy', "
+        "'sparse_categorical_crossentropy', 'mean_squared_error', 'mean_absolute_error', 'mean_absolute_percentage_error', "
+        "'mean_squared_logarithmic_error', 'huber', 'log_cosh', 'poisson', 'hinge', 'squared_hinge', 'kl_divergence', "
+        "'binary_focal_crossentropy', 'categorical_focal_crossentropy', 'categorical_hinge', 'cosine_similarity', "
+        "'categorical_generalized_cross_entropy', received 'none such'",
     ),
     (
         lambda: Chain((3,)).dense(2).trainer(MSE, metrics=[{"kind": "auc"}]),

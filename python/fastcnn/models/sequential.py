@@ -490,7 +490,7 @@ class Sequential(TrainingMethods, Layer):
             >>> model = keras.Sequential([keras.layers.Dense(1, input_shape=(4,), name="last")], name="tiny")
             >>> lines = []
             >>> model.summary(print_fn=lines.append)
-            >>> print(lines[0].splitlines()[-4])
+            >>> print(lines[0].splitlines()[-3])
              Total params: 5 (20.00 B)
 
         See https://keras.io/api/models/model/#summary-method
