@@ -196,6 +196,11 @@ def set_loss(value: Any) -> bytes:
     return with_config(lambda config: config["compile_config"].update(loss=value))
 
 
+def with_metrics(metrics: list[tuple[str, dict[str, Any]]]) -> bytes:
+    found = [keras_object("keras.metrics", name, config) for name, config in metrics]
+    return with_config(lambda config: config["compile_config"].update(metrics=found))
+
+
 # Row of the table in docs/security.md -> files: suffix, what is in it, part of the sentence that refuses it.
 CASES: dict[str, list[tuple[str, Callable[[], bytes], str]]] = {
     "pickled data sets": [
@@ -252,6 +257,15 @@ CASES: dict[str, list[tuple[str, Callable[[], bytes], str]]] = {
     "CVE-2026-0897": [
         (".keras", lambda: with_weights(shape_bomb), "filtered array"),
         (".keras", huge_layer, "expected weights for sequential"),
+        (".keras", lambda: with_metrics([("AUC", {"num_thresholds": 10**9})]), "expected 1000000000 thresholds of AUC"),
+        (".keras", lambda: with_metrics([("AUC", {"multi_label": True, "num_labels": 10**9})]), "expected AUC of 1000000000"),
+        (".keras", lambda: with_metrics([("MeanIoU", {"num_classes": 10**9})]), "expected a confusion matrix of 1000000000"),
+        (
+            ".keras",
+            lambda: with_metrics([("PrecisionAtRecall", {"recall": 0.5, "num_thresholds": 10**9})]),
+            "expected 1000000000 thresholds of PrecisionAtRecall",
+        ),
+        (".keras", lambda: with_metrics([("MeanIoU", {"num_classes": 600})] * 100), "expected a confusion matrix of 600"),
     ],
     "CVE-2026-1669": [
         (".keras", lambda: with_weights(external), "an array whose numbers lie in other files"),
@@ -375,6 +389,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder.mkdir()
     (folder / "secret").write_bytes(np.ones(12, np.float32).tobytes())
     (folder / "good.keras").write_bytes(keras_files.model_bytes(small_model()))
+    recall = ("PrecisionAtRecall", {"recall": 0.5})
+    (folder / "good_metrics.keras").write_bytes(with_metrics([("AUC", {}), ("MeanIoU", {"num_classes": 2}), recall]))
     (folder / "good.h5").write_bytes(legacy([DENSE]))
     (folder / "good.json").write_bytes(members()[CONFIG])
     fastcnn.Sequential([fastcnn.Input((4,)), fastcnn.layers.Dense(3)]).save_weights(folder / "good.npz")

@@ -37,10 +37,12 @@ Running = _Running()
 
 class _Allowance(threading.local):
     left: int | None = None
+    tables: int = 0
     sentence: tuple[str, str] = ("", "")
 
 
 _allowance = _Allowance()
+_USUAL_TABLES = 4 << 20  # bytes: some hundred metrics of 200 thresholds, or a confusion matrix of 700 classes
 
 
 @contextlib.contextmanager
@@ -63,12 +65,13 @@ def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
             ...
         ValueError: load_model: filepath: expected weights for a/kernel of shape (4, 1000000000), received 'm.keras' of 99 bytes
     """
-    before = _allowance.left, _allowance.sentence
-    _allowance.left, _allowance.sentence = nbytes, (operation, f"{source!r} of {nbytes} bytes")
+    before = _allowance.left, _allowance.tables, _allowance.sentence
+    _allowance.left, _allowance.tables = nbytes, _USUAL_TABLES
+    _allowance.sentence = (operation, f"{source!r} of {nbytes} bytes")
     try:
         yield
     finally:
-        _allowance.left, _allowance.sentence = before
+        _allowance.left, _allowance.tables, _allowance.sentence = before
 
 
 def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
@@ -90,6 +93,14 @@ def charge(what: str, nbytes: int) -> None:
         operation, source = _allowance.sentence
         _messages.fail(operation, "filepath", what, _messages.Text(source))
     _allowance.left -= nbytes
+
+
+def charge_table(what: str, nbytes: int) -> None:
+    """The same for what metrics keep, which no file holds: all of them together may take some usual amount for nothing."""
+    if _allowance.left is not None and nbytes <= _allowance.tables:
+        _allowance.tables -= nbytes
+    else:
+        charge(what, nbytes)
 
 
 class Variable(NDArrayOperatorsMixin):

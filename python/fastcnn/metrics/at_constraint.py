@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastcnn import _messages
 from fastcnn.metrics.confusion import Counts, _Counting, divide
+from fastcnn.variables import charge_table
 
 
 class _AtConstraint(_Counting):
@@ -35,6 +36,7 @@ class _AtConstraint(_Counting):
         self.num_thresholds = _messages.integer(operation, "num_thresholds", num_thresholds)
         self.class_id = class_id
         count = self.num_thresholds
+        charge_table(f"{count} thresholds of {operation}", 96 * count)
         self.thresholds = [0.5] if count == 1 else [0.0, *((i + 1) / (count - 1) for i in range(count - 2)), 1.0]
         super().__init__(self.thresholds, name, dtype)
         setattr(self, self._argument, self.value)

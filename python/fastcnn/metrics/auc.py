@@ -17,7 +17,7 @@ from fastcnn.metrics.confusion import (
     evenly_spaced,
     operands,
 )
-from fastcnn.variables import charge
+from fastcnn.variables import charge_table
 
 _CURVES = ("ROC", "PR", "PRGAIN")
 _SUMMATIONS = ("interpolation", "majoring", "minoring")
@@ -75,12 +75,13 @@ class AUC(_Counting):
         if self._init_thresholds is not None:
             inner = self._init_thresholds
         elif isinstance(num_thresholds, (int, np.integer)) and num_thresholds > 1:
-            # Some thousand are nothing; what more of them take must be worth it, where a file asks for them.
-            charge(f"{num_thresholds} thresholds of AUC", max(0, 64 * (int(num_thresholds) - 10_000)))
+            charge_table(f"{num_thresholds} thresholds of AUC", 96 * int(num_thresholds))
             inner = [i / (num_thresholds - 1) for i in range(1, num_thresholds - 1)]
         else:
             raise ValueError(f"AUC: num_thresholds: expected an integer > 1, received {num_thresholds!r}")
         points = [-_EPSILON, *inner, 1 + _EPSILON]
+        if num_labels:
+            charge_table(f"AUC of {num_labels} labels", 32 * len(points) * int(num_labels))
         super().__init__(points, name, dtype, (len(points), num_labels) if num_labels else None)
         self._even = evenly_spaced([0.0, *inner, 1.0])
         self.num_thresholds = len(points)

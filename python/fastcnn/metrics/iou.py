@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastcnn import _messages
 from fastcnn.metrics.metric import Metric
+from fastcnn.variables import charge_table
 
 
 class IoU(Metric):
@@ -51,6 +52,7 @@ class IoU(Metric):
     ) -> None:
         super().__init__(dtype=dtype or "int", name=name)
         self.num_classes = _messages.integer(type(self).__name__, "num_classes", num_classes)
+        charge_table(f"a confusion matrix of {num_classes} classes", 8 * self.num_classes**2)
         if max(target_class_ids) >= num_classes:
             expected = f"classes in [0, {num_classes})"
             _messages.fail(type(self).__name__, "target_class_ids", expected, list(target_class_ids))
