@@ -118,7 +118,7 @@ def test_weights_after_each_step(network: Callable[[Any], Any], name: str, winog
     for step in range(STEPS):
         rows = slice(step * BATCH, (step + 1) * BATCH)
         logs = [model.train_on_batch(x[rows], y[rows], return_dict=True) for model in (ours, theirs)]
-        assert logs[0] == {key: pytest.approx(float(value), rel=1e-4) for key, value in logs[1].items()}
+        assert logs[0] == {key: pytest.approx(float(value), rel=2e-3) for key, value in logs[1].items()}
         check_weights(ours, theirs, start, tolerance, f"after step {step + 1}")
 
 
