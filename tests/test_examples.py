@@ -13,6 +13,7 @@ import pytest
         ("shirts_with_callbacks", None, "test accuracy: 0."),
         ("augmentation", None, "Trained on pictures augmented: test loss 0."),
         ("custom_layer", None, "largest error of the gradients: 0.00"),
+        ("custom_loss", None, "largest error of the gradient: "),
         ("cross_validation", "sklearn", "Cross-validation: 0.8"),
         ("image_folder", "PIL", "Using 480 files for validation."),
     ],
