@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fastcnn import _core, _messages
 from fastcnn.exchange import c_functions, operations
-from fastcnn.exchange.files import write_whole
+from fastcnn.saving.whole_files import written_whole
 
 if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
@@ -33,7 +33,9 @@ _MOST = 2**31 - 1  # elements: a C long holds at least as many
 
 def export(model: Sequential, path: Path, name: str | None = None) -> None:
     """Writes `to_c(model)` to a file, whole or not at all."""
-    write_whole(path, to_c(model, name).encode("ascii"))
+    content = to_c(model, name).encode("ascii")
+    with written_whole(path) as file:
+        file.write(content)
 
 
 def to_c(model: Sequential, name: str | None = None) -> str:

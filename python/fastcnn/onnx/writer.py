@@ -74,9 +74,11 @@ def to_onnx(model: Sequential, opset_version: int | None = None) -> Any:
 
 def export(model: Sequential, path: Path, opset_version: int | None = None) -> None:
     """Writes `to_onnx(model)` to a file, whole or not at all."""
-    from fastcnn.exchange.files import write_whole
+    from fastcnn.saving.whole_files import written_whole
 
-    write_whole(path, to_onnx(model, opset_version).SerializeToString(deterministic=True))
+    content = to_onnx(model, opset_version).SerializeToString(deterministic=True)
+    with written_whole(path) as file:
+        file.write(content)
 
 
 class Writer:

@@ -172,7 +172,7 @@ def _set(module: nn.Module, name: str, variable: Variable | None, values: NDArra
 
 def _without_initial_values(cls: Any, *arguments: Any, **options: Any) -> nn.Module:
     """A module whose weights are set afterwards: draws nothing from PyTorch's random numbers."""
-    return nn.utils.skip_init(cls, *arguments, **options)  # type: ignore[no-untyped-call,no-any-return]
+    return nn.utils.skip_init(cls, *arguments, **options)
 
 
 def _activation(writer: Writer, function: Callable[..., Any], dim: int) -> None:
