@@ -333,6 +333,7 @@ void bind_engine(py::module_& module) {
             },
             py::arg("x"), py::arg("seconds"))
         .def("explain", explain, py::arg("batch_size"), py::arg("training"));
+    bind_updater(module);
     bind_trainer(module);
     bind_profile(module);
 }

@@ -31,6 +31,7 @@ py::list operations_of(const Graph& graph);
 // The graph's operations on single samples.
 void bind_sample_ops(py::class_<Graph>& graph);
 void bind_image_ops(py::class_<Graph>& graph);
+void bind_updater(py::module_& module);
 void bind_trainer(py::module_& module);
 void bind_profile(py::module_& module);
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "graph/graph.h"
 #include "graph/image_ops.h"
+#include "kernels/api.h"
 #include "kernels/api_layers.h"
 
 namespace fastcnn {
@@ -142,5 +143,13 @@ inline RecolorKind recolor_of(const std::string& operation, const std::string& n
 }
 
 inline const char* name_of(RecolorKind kind) { return name_in(kRecolorNames, kind); }
+
+inline constexpr std::pair<const char*, OptimizerKind> kOptimizerNames[] = {
+    {"sgd", OptimizerKind::sgd},         {"adam", OptimizerKind::adam},
+    {"rmsprop", OptimizerKind::rmsprop}, {"adadelta", OptimizerKind::adadelta},
+    {"adagrad", OptimizerKind::adagrad}, {"adamax", OptimizerKind::adamax},
+    {"nadam", OptimizerKind::nadam},     {"ftrl", OptimizerKind::ftrl},
+    {"lion", OptimizerKind::lion},       {"schedule_free_adamw", OptimizerKind::schedule_free_adamw},
+};
 
 }  // namespace fastcnn

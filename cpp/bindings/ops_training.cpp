@@ -240,6 +240,13 @@ bool set_hyper(Update& update, const std::string& name, double value) {
     field("clip_value", update.clip_value);
     field("learning_rate", update.learning_rate);
     field("alpha", update.alpha);
+    field("gradient_rate", update.gradient_rate);
+    field("correction", update.correction);
+    field("mix", update.mix);
+    field("l1", update.l1);
+    field("l2", update.l2);
+    field("shrinkage", update.shrinkage);
+    field("power", update.power);
     field("weight_decay", update.weight_decay);
     field("momentum", update.momentum);
     field("epsilon", update.epsilon);
@@ -261,17 +268,6 @@ void fill_hyper(const Call& call, Update& update, const py::dict& hyper) {
     }
 }
 
-// The slots that the rule writes.
-struct SlotsUsed {
-    bool m, v, u;
-    template <class Update>
-    explicit SlotsUsed(const Update& a)
-        : m(a.kind == OptimizerKind::adam || a.momentum > 0),
-          v(a.kind != OptimizerKind::sgd),
-          u((a.kind == OptimizerKind::adam && a.amsgrad) ||
-            (a.kind == OptimizerKind::rmsprop && a.centered)) {}
-};
-
 // Checks the arrays, fills the struct, and hands it to `run`.
 template <class Update, class Pointer, class Run>
 void update_arrays(const Call& call, OptimizerKind kind, const py::array& param_, const py::array& gradient_,
@@ -281,7 +277,9 @@ void update_arrays(const Call& call, OptimizerKind kind, const py::array& param_
     Update update;
     update.kind = kind;
     fill_hyper(call, update, hyper);
-    const SlotsUsed used(update);
+    OptimizerUpdate rule;  // what it uses is said once, for the kernels
+    rule.kind = kind;
+    fill_hyper(call, rule, hyper);
     std::vector<Result> kept;  // the struct's pointers are theirs
     const auto slot = [&](const char* name, bool wanted) -> decltype(update.param) {
         if (!wanted) return nullptr;
@@ -293,9 +291,9 @@ void update_arrays(const Call& call, OptimizerKind kind, const py::array& param_
     update.size = gradient.size();
     update.param = pointer(param);
     update.gradient = pointer(gradient);
-    update.m = slot("m", used.m);
-    update.v = slot("v", used.v);
-    update.u = slot("u", used.u);
+    update.m = slot("m", rule.uses_m());
+    update.v = slot("v", rule.uses_v());
+    update.u = slot("u", rule.uses_u());
     run(update);
 }
 
@@ -303,9 +301,7 @@ void optimizer_update(const std::string& kind, const py::array& param, const py:
                       const py::dict& slots, const py::dict& hyper, const std::string& isa,
                       const std::string& algorithm) {
     const Call call("optimizer_update", isa, algorithm);
-    const OptimizerKind rule = named<OptimizerKind>(
-        call, "kind", kind,
-        {{"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"rmsprop", OptimizerKind::rmsprop}});
+    const OptimizerKind rule = kind_of(call.operation(), kind, kOptimizerNames);
     if (call.reference())
         update_arrays<reference::OptimizerUpdate>(
             call, rule, param, gradient, slots, hyper, [](const auto& a) { return a.f64(); },

@@ -74,31 +74,8 @@ MetricSpec metric_of(const py::dict& dict, LossKind kind) {
     return spec;
 }
 
-OptimizerSpec optimizer_of(const py::dict& dict) {
-    static const std::map<std::string, OptimizerKind> kinds = {
-        {"sgd", OptimizerKind::sgd}, {"adam", OptimizerKind::adam}, {"rmsprop", OptimizerKind::rmsprop}};
-    OptimizerSpec spec;
-    if (dict.empty()) return spec;
-    spec.present = true;
-    OptimizerUpdate& rule = spec.rule;
-    rule.kind = lookup("optimizer", kinds, get<std::string>(dict, "kind", ""));
-    rule.momentum = get(dict, "momentum", 0.0f);
-    rule.nesterov = get(dict, "nesterov", false);
-    rule.rho = get(dict, "rho", 0.9);
-    rule.centered = get(dict, "centered", false);
-    rule.beta_1 = get(dict, "beta_1", 0.9);
-    rule.beta_2 = get(dict, "beta_2", 0.999);
-    rule.epsilon = get(dict, "epsilon", 1e-7f);
-    rule.amsgrad = get(dict, "amsgrad", false);
-    rule.weight_decay = get(dict, "weight_decay", 0.0f);
-    rule.clip_value = get(dict, "clipvalue", 0.0f);
-    spec.clip_norm = get(dict, "clipnorm", 0.0f);
-    spec.global_clip_norm = get(dict, "global_clipnorm", 0.0f);
-    return spec;
-}
-
 std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, const py::dict& loss,
-                                      const std::vector<py::dict>& metrics, const py::dict& optimizer,
+                                      const std::vector<py::dict>& metrics, std::shared_ptr<Updater> updater,
                                       const std::vector<std::pair<float, float>>& regularizers,
                                       std::vector<bool> trainable) {
     std::vector<MetricSpec> specs;
@@ -107,7 +84,7 @@ std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, c
     std::vector<Regularizer> penalties;
     for (const auto& [l1, l2] : regularizers) penalties.push_back({l1, l2});
     return std::make_shared<Trainer>(network, loss_of(loss, network->graph().output_shape()),
-                                     std::move(specs), optimizer_of(optimizer), std::move(penalties),
+                                     std::move(specs), std::move(updater), std::move(penalties),
                                      std::move(trainable));
 }
 
@@ -301,68 +278,13 @@ py::list profile(Trainer& trainer, const py::array& x, const py::array& y, const
     return profile_as_list(found);
 }
 
-py::dict get_state(const Trainer& trainer) {
-    py::dict slots;
-    {
-        const std::lock_guard<std::mutex> guard(trainer.mutex());
-        for (const auto& [name, data] : trainer.slots()) {
-            py::list arrays;
-            for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
-                if (!trainer.trainable()[p]) continue;
-                const ParameterRef& ref = trainer.network().parameters()[p];
-                arrays.append(py::array_t<float>(ref.owner->shape(ref.index),
-                                                 data + trainer.slot_offset(static_cast<int>(p))));
-            }
-            slots[py::str(name)] = arrays;
-        }
-    }
-    py::dict state;
-    state["iterations"] = trainer.iterations();
-    state["slots"] = slots;
-    return state;
-}
-
-void set_state(Trainer& trainer, const py::dict& state) {
-    const py::dict slots = state["slots"].cast<py::dict>();
-    // All checks first: a bad state changes nothing.
-    std::vector<std::pair<float*, py::array>> copies;
-    for (const auto& [name, data] : trainer.slots()) {
-        require(slots.contains(name.c_str()), "set_state: slots: expected '", name, "', which is missing");
-        const py::list arrays = slots[name.c_str()].cast<py::list>();
-        std::size_t next = 0;
-        for (std::size_t p = 0; p < trainer.trainable().size(); ++p) {
-            if (!trainer.trainable()[p]) continue;
-            require(next < arrays.size(), "set_state: slots: '", name,
-                    "': expected one array a trainable parameter, received ", arrays.size());
-            const ParameterRef& ref = trainer.network().parameters()[p];
-            const py::array array = arrays[next++].cast<py::array>();
-            bindings::require_array({"set_state", name}, array, py::dtype::of<float>(),
-                                    bindings::pattern_of(ref.owner->shape(ref.index)));
-            copies.emplace_back(data + trainer.slot_offset(static_cast<int>(p)), array);
-        }
-    }
-    const std::int64_t iterations = state["iterations"].cast<std::int64_t>();
-    require(iterations >= 0, "set_state: iterations: expected an integer >= 0, received ", iterations);
-    {
-        const std::lock_guard<std::mutex> guard(trainer.mutex());
-        for (const auto& [to, from] : copies)
-            std::memcpy(to, from.data(), static_cast<std::size_t>(from.nbytes()));
-    }
-    trainer.set_iterations(iterations);
-}
-
 }  // namespace
 
 void bind_trainer(py::module_& module) {
     py::class_<Trainer, std::shared_ptr<Trainer>>(module, "Trainer")
         .def(py::init(&make_trainer), py::arg("network"), py::arg("loss"), py::arg("metrics"),
-             py::arg("optimizer"), py::arg("regularizers"), py::arg("trainable"))
-        .def_property(
-            "iterations", [](const Trainer& t) { return t.iterations(); },
-            [](Trainer& t, std::int64_t n) {
-                require(n >= 0, "Trainer: iterations: expected an integer >= 0, received ", n);
-                t.set_iterations(n);
-            })
+             py::arg("updater"), py::arg("regularizers"), py::arg("trainable"))
+        .def_property_readonly("updater", &Trainer::updater)
         .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"),
              py::arg("begin"), py::arg("end"), py::arg("batch_size"), py::arg("learning_rates"),
              py::arg("max_steps"), py::arg("time_limit"), py::arg("outputs"))
@@ -377,9 +299,7 @@ void bind_trainer(py::module_& module) {
                         batch_size);
                 return plan_as_list(*t.plan(Mode::train, batch_size));
             },
-            py::arg("batch_size"))
-        .def("get_state", get_state)
-        .def("set_state", set_state, py::arg("state"));
+            py::arg("batch_size"));
 }
 
 }  // namespace fastcnn

@@ -19,24 +19,15 @@ constexpr std::int64_t kEvaluationBlocks = 64;
 
 using Clock = std::chrono::steady_clock;
 
-// Parameters that a rule keeps beside each weight.
-struct SlotUse {
-    bool m, v, u;
-    explicit SlotUse(const OptimizerUpdate& rule)
-        : m(rule.kind == OptimizerKind::adam || rule.momentum > 0),
-          v(rule.kind != OptimizerKind::sgd),
-          u((rule.kind == OptimizerKind::adam && rule.amsgrad) ||
-            (rule.kind == OptimizerKind::rmsprop && rule.centered)) {}
-};
-
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
-                 OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable)
+                 std::shared_ptr<Updater> updater, std::vector<Regularizer> regularizers,
+                 std::vector<bool> trainable)
     : network_(std::move(network)),
       loss_(std::move(loss)),
       metrics_(std::move(metrics)),
-      optimizer_(optimizer),
+      updater_(std::move(updater)),
       regularizers_(std::move(regularizers)),
       trainable_(std::move(trainable)) {
     const std::size_t n = network_->parameters().size();
@@ -45,18 +36,24 @@ Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vec
     require(regularizers_.size() == n, "Trainer: regularizers: expected ", n, " entries, received ",
             regularizers_.size());
     Layout layout;
-    for (std::size_t i = 0; i < n; ++i)
+    int trained = 0;
+    for (std::size_t i = 0; i < n; ++i) {
         offsets_.push_back(trainable_[i] ? layout.book(network_->parameters()[i].size()) : -1);
-    const std::int64_t floats = layout.size() + Layout::kAlign;
-    gradient_ = Buffer(floats);
+        places_.push_back(trainable_[i] ? trained++ : -1);
+    }
+    gradient_ = Buffer(layout.size() + Layout::kAlign);
     sum_ = choose(SumGradients{});
     sum_transposed_ = choose(SumGradientsTransposed{});
-    if (!optimizer_.present) return;
-    const SlotUse use(optimizer_.rule);
-    if (use.m) m_ = Buffer(floats);
-    if (use.v) v_ = Buffer(floats);
-    if (use.u) u_ = Buffer(floats);
-    update_ = choose(optimizer_.rule);
+    if (!updater_) return;
+    require(updater_->count() == trained, "Trainer: updater: expected one for ", trained,
+            " trainable parameters, received one for ", updater_->count());
+    for (std::size_t i = 0; i < n; ++i) {
+        if (!trainable_[i]) continue;
+        const Shape& shape = updater_->shape(places_[i]);
+        require(size_of(shape) == network_->parameters()[i].size(),
+                "Trainer: updater: expected the trainable parameters' shapes, received ", to_string(shape),
+                " for parameter ", i);
+    }
 }
 
 bool Trainer::host_failed() const { return network_->host_failed() || (loss_.host && loss_.host->failed()); }
@@ -64,24 +61,6 @@ bool Trainer::host_failed() const { return network_->host_failed() || (loss_.hos
 void Trainer::rethrow_host_error() const {
     network_->rethrow_host_error();
     if (loss_.host) loss_.host->rethrow();
-}
-
-std::int64_t Trainer::iterations() const {
-    const std::lock_guard<std::mutex> guard(mutex_);
-    return iterations_;
-}
-
-void Trainer::set_iterations(std::int64_t iterations) {
-    const std::lock_guard<std::mutex> guard(mutex_);
-    iterations_ = iterations;
-}
-
-std::vector<std::pair<std::string, float*>> Trainer::slots() const {
-    std::vector<std::pair<std::string, float*>> found;
-    if (m_.data()) found.emplace_back("m", m_.data());
-    if (v_.data()) found.emplace_back("v", v_.data());
-    if (u_.data()) found.emplace_back("u", u_.data());
-    return found;
 }
 
 std::shared_ptr<const Plan> Trainer::plan(Mode mode, std::int64_t batch_size) const {
@@ -176,50 +155,50 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     sum_(s);
 }
 
-void Trainer::update_chunk(const Chunk& chunk, const Rates& rates, float gradient_scale) {
+void Trainer::update_chunk(const Chunk& chunk, const Updater::Step& step, float scale) {
     const std::size_t p = static_cast<std::size_t>(chunk.parameter);
-    const std::int64_t at = offsets_[p] + chunk.first;
-    OptimizerUpdate a = optimizer_.rule;
-    a.size = chunk.size;
-    a.param = network_->parameters()[p].data() + chunk.first;
-    a.gradient = gradient_.data() + at;
-    a.m = m_.data() ? m_.data() + at : nullptr;
-    a.v = v_.data() ? v_.data() + at : nullptr;
-    a.u = u_.data() ? u_.data() + at : nullptr;
-    a.gradient_scale = gradient_scale;
-    a.learning_rate = rates.learning_rate;
-    a.alpha = rates.alpha;
-    update_(a);
+    updater_->update(places_[p], chunk.first, chunk.size, network_->parameters()[p].data() + chunk.first,
+                     gradient_.data() + offsets_[p] + chunk.first, step, scale);
 }
 
 // Factor that brings the norm of one parameter's gradient, or of all of them, down to the limit.
 float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
-    const float limit = optimizer_.global_clip_norm > 0 ? optimizer_.global_clip_norm : optimizer_.clip_norm;
+    if (!updater_->clips_by_norm()) return 1.0f;
     double squares = 0;
     for (std::size_t i = 0; i < plan.chunks.size(); ++i)
-        if (optimizer_.global_clip_norm > 0 || plan.chunks[i].parameter == parameter)
+        if (updater_->spec().global_clip_norm > 0 || plan.chunks[i].parameter == parameter)
             squares += plan.squares[i];
-    const double norm = std::sqrt(squares);
-    return norm > limit ? static_cast<float>(limit / norm) : 1.0f;
+    return updater_->clip_scale(squares);
 }
 
-// One pass over a share of the chunks. With clipping by norm the update waits until every norm is known.
-void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Rates& rates,
-                           Share share) {
-    const bool by_norm = clips_by_norm();
+// One pass over a share of the chunks. The update waits for rules and clipping that want the whole gradient.
+void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& batch,
+                           const Updater::Step& step, Share share) {
+    const bool later = in_two_passes(), gathers = updater_->spec().accumulation > 1;
     for (std::int64_t i = share.begin; i < share.end; ++i) {
-        sum_chunk(plan, static_cast<std::size_t>(i), context, batch, by_norm);
-        if (!by_norm) update_chunk(plan.chunks[static_cast<std::size_t>(i)], rates, 1.0f);
+        const std::size_t c = static_cast<std::size_t>(i);
+        const Chunk& chunk = plan.chunks[c];
+        sum_chunk(plan, c, context, batch, later && !gathers);
+        if (gathers) {
+            const std::size_t p = static_cast<std::size_t>(chunk.parameter);
+            updater_->gather(places_[p], chunk.first, chunk.size,
+                             gradient_.data() + offsets_[p] + chunk.first, step, &plan.squares[c]);
+        }
+        if (!later) update_chunk(chunk, step, 1.0f);
     }
 }
 
-void Trainer::clip_share(const TrainPlan& plan, const Rates& rates, Share share) {
+void Trainer::clip_share(const TrainPlan& plan, const Updater::Step& step, Share share) {
     int parameter = -1;
     float scale = 1.0f;
     for (std::int64_t i = share.begin; i < share.end; ++i) {
-        const Chunk& chunk = plan.chunks[static_cast<std::size_t>(i)];
+        Chunk chunk = plan.chunks[static_cast<std::size_t>(i)];
         if (chunk.parameter != parameter) scale = clip_scale(plan, parameter = chunk.parameter);
-        update_chunk(chunk, rates, scale);
+        if (updater_->wants_whole()) {  // all at once, by whoever has its first chunk
+            if (chunk.first != 0) continue;
+            chunk.size = network_->parameters()[static_cast<std::size_t>(parameter)].size();
+        }
+        update_chunk(chunk, step, scale);
     }
 }
 
@@ -248,7 +227,7 @@ struct Trainer::TrainJob final : Job {
                 stage = Stage::update;
                 return shares;
             case Stage::update:
-                if (trainer.clips_by_norm()) {
+                if (trainer.in_two_passes()) {
                     stage = Stage::clip;
                     return shares;
                 }
@@ -276,9 +255,9 @@ struct Trainer::TrainJob final : Job {
             case Stage::batch:
                 return cursor.run(item, thread);
             case Stage::update:
-                return trainer.update_share(train, cursor.context, cursor.in, rates, share);
+                return trainer.update_share(train, cursor.context, cursor.in, step, share);
             case Stage::clip:
-                return trainer.clip_share(train, rates, share);
+                return trainer.clip_share(train, step, share);
             case Stage::pack:
                 return train.plan->pack(item, shares);
         }
@@ -294,14 +273,10 @@ struct Trainer::TrainJob final : Job {
         batch.first = first;
         batch.count = std::min(in.batch_size, in.end - first);
         batch.outputs = in.outputs ? in.outputs + result.samples * train.plan->output_size() : nullptr;
-        batch.step = static_cast<std::uint32_t>(trainer.iterations_);
+        batch.step = static_cast<std::uint32_t>(trainer.updater_->iterations());
         batch.divisor = cursor.plan.loss_divisor(batch);
-        const double rate = limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps];
-        const double t = static_cast<double>(trainer.iterations_ + 1);
-        const OptimizerUpdate& rule = trainer.optimizer_.rule;
-        rates.learning_rate = static_cast<float>(rate);
-        rates.alpha = static_cast<float>(rate * std::sqrt(1.0 - std::pow(rule.beta_2, t)) /
-                                         (1.0 - std::pow(rule.beta_1, t)));
+        step = trainer.updater_->begin(
+            limits.learning_rates[limits.learning_rate_count == 1 ? 0 : result.steps]);
     }
 
     void account() {
@@ -316,7 +291,7 @@ struct Trainer::TrainJob final : Job {
             result.metric_count[m] += totals.metric_count[m];
         }
         ++result.steps;
-        ++trainer.iterations_;
+        trainer.updater_->end();
         result.samples += cursor.in.count;
     }
 
@@ -334,7 +309,7 @@ struct Trainer::TrainJob final : Job {
     BatchCursor cursor;
     Stage stage = Stage::batch;
     std::int64_t shares = 1;
-    Rates rates;
+    Updater::Step step;
     BatchTotals totals;
     RunTotals result;
     const Clock::time_point start = Clock::now();
@@ -342,7 +317,7 @@ struct Trainer::TrainJob final : Job {
 
 RunTotals Trainer::train(const RunInput& in, const RunLimits& limits) {
     if (in.begin >= in.end || limits.max_steps <= 0) return no_totals();
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const std::scoped_lock guard(mutex_, updater_->mutex());
     const std::shared_ptr<TrainPlan> train = train_plan(in.batch_size);
     const Plan& plan = *train->plan;
     const int threads = plan.threads_wanted(in.batch_size);

@@ -7,15 +7,9 @@
 #include <string>
 
 #include "engine/network.h"
+#include "engine/updater.h"
 
 namespace fastcnn {
-
-struct OptimizerSpec {
-    bool present = false;
-    OptimizerUpdate
-        rule;  // kind and hyper-parameters; pointers and the step's rates are filled in at run time
-    float clip_norm = 0, global_clip_norm = 0;
-};
 
 struct Regularizer {
     float l1 = 0, l2 = 0;
@@ -47,8 +41,10 @@ struct RunTotals {
 
 class Trainer {
   public:
+    // `updater` for the trainable parameters in their order; null for evaluation alone.
     Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
-            OptimizerSpec optimizer, std::vector<Regularizer> regularizers, std::vector<bool> trainable);
+            std::shared_ptr<Updater> updater, std::vector<Regularizer> regularizers,
+            std::vector<bool> trainable);
 
     const Network& network() const { return *network_; }
     const LossSpec& loss() const { return loss_; }
@@ -57,7 +53,8 @@ class Trainer {
     void rethrow_host_error() const;
     const std::vector<MetricSpec>& metrics() const { return metrics_; }
     const std::vector<bool>& trainable() const { return trainable_; }
-    bool has_optimizer() const { return optimizer_.present; }
+    const std::shared_ptr<Updater>& updater() const { return updater_; }
+    bool has_optimizer() const { return updater_ != nullptr; }
 
     RunTotals train(const RunInput& in, const RunLimits& limits);
     RunTotals evaluate(const RunInput& in) const;
@@ -67,14 +64,6 @@ class Trainer {
 
     // Computes the gradients of one batch again and again for `seconds`; changes no weight.
     Profile profile(const RunInput& in, double seconds);
-
-    std::int64_t iterations() const;
-    void set_iterations(std::int64_t iterations);
-    // Optimizer slots by name ("m", "v", "u"): those the rule uses. Element offsets of a trainable parameter:
-    // slot_offset().
-    std::vector<std::pair<std::string, float*>> slots() const;
-    std::int64_t slot_offset(int parameter) const { return offsets_[static_cast<std::size_t>(parameter)]; }
-    std::mutex& mutex() const { return mutex_; }
 
     std::shared_ptr<const Plan> plan(Mode mode, std::int64_t batch_size) const;
 
@@ -93,9 +82,6 @@ class Trainer {
         std::vector<Chunk> chunks;
         std::vector<double> penalty, squares;  // by chunk
     };
-    struct Rates {
-        float learning_rate = 0, alpha = 0;
-    };
     struct TrainJob;
     struct EvaluateJob;
     struct GradientsJob;
@@ -104,11 +90,12 @@ class Trainer {
     std::vector<Chunk> make_chunks(const Plan& plan) const;
     void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch,
                    bool want_squares);
-    void update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Rates& rates,
+    void update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Updater::Step& step,
                       Share share);
-    void clip_share(const TrainPlan& plan, const Rates& rates, Share share);
-    void update_chunk(const Chunk& chunk, const Rates& rates, float gradient_scale);
-    bool clips_by_norm() const { return optimizer_.clip_norm > 0 || optimizer_.global_clip_norm > 0; }
+    void clip_share(const TrainPlan& plan, const Updater::Step& step, Share share);
+    void update_chunk(const Chunk& chunk, const Updater::Step& step, float scale);
+    // Whether the update waits until the whole gradient is summed.
+    bool in_two_passes() const { return updater_->clips_by_norm() || updater_->wants_whole(); }
     float clip_scale(const TrainPlan& plan, int parameter) const;
     double penalty() const;
     RunTotals no_totals() const;
@@ -116,17 +103,16 @@ class Trainer {
     std::shared_ptr<const Network> network_;
     LossSpec loss_;
     std::vector<MetricSpec> metrics_;
-    OptimizerSpec optimizer_;
+    std::shared_ptr<Updater> updater_;
     std::vector<Regularizer> regularizers_;
     std::vector<bool> trainable_;
 
-    std::vector<std::int64_t>
-        offsets_;  // of each parameter in the flat gradient and the slots; -1: not trained
-    Buffer gradient_, m_, v_, u_;
-    std::int64_t iterations_ = 0;
+    std::vector<std::int64_t> offsets_;  // of each parameter in the flat gradient; -1: not trained
+    std::vector<int>
+        places_;  // of each parameter among the trained ones, which the updater knows; -1: not trained
+    Buffer gradient_;
     Choice<SumGradients> sum_;
     Choice<SumGradientsTransposed> sum_transposed_;
-    Choice<OptimizerUpdate> update_;
 
     mutable std::mutex mutex_;  // one run at a time
     std::list<std::pair<std::int64_t, std::shared_ptr<TrainPlan>>>

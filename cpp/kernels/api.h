@@ -590,7 +590,18 @@ struct SumGradientsTransposed {
     float* gradient = nullptr;
 };
 
-enum class OptimizerKind : int { sgd, adam, rmsprop };
+enum class OptimizerKind : int {
+    sgd,
+    adam,
+    rmsprop,
+    adadelta,
+    adagrad,
+    adamax,
+    nadam,
+    ftrl,
+    lion,
+    schedule_free_adamw
+};
 
 // One step of `size` parameters, as Keras (https://keras.io/api/optimizers/), g = clip(gradient *
 // gradient_scale, +- clip_value): weight decay first, where given: param -= param * weight_decay *
@@ -604,6 +615,20 @@ enum class OptimizerKind : int { sgd, adam, rmsprop };
 //   rmsprop  v = rho v + (1 - rho) g^2; centered: u = rho u + (1 - rho) g, d = v - u^2 + epsilon, else d = v
 //   + epsilon;
 //            i = learning_rate g / sqrt(d); momentum > 0: m = momentum m + i, param -= m; else param -= i
+//   adadelta v = rho v + (1 - rho) g^2; d = g sqrt(u + epsilon) / sqrt(v + epsilon); u = rho u + (1 - rho)
+//   d^2;
+//            param -= learning_rate d
+//   adagrad  v += g^2; param -= learning_rate g / sqrt(v + epsilon)
+//   adamax   m += (g - m)(1 - beta_1); v = max(beta_2 v, |g|); param -= alpha m / (v + epsilon),
+//            alpha = learning_rate / (1 - beta_1^t)
+//   nadam    m, v as adam; param -= (alpha m + gradient_rate g) / (sqrt(correction v) + epsilon)
+//   ftrl     g += 2 shrinkage param; w = v + g'^2 with g' the gradient before that;
+//            m += g - (w^power - v^power) / learning_rate * param; v = w;
+//            param = (clip(m, +- l1) - m) / (w^power / learning_rate + 2 l2)
+//   lion     param -= learning_rate sign(beta_1 m + (1 - beta_1) g); m = beta_2 m + (1 - beta_2) g
+//   schedule_free_adamw   v as adam; x = (param - (1 - beta_1) m) / beta_1;
+//            m -= alpha g / (sqrt(correction v) + epsilon); x += mix (m - x); param = (1 - beta_1) m + beta_1
+//            x
 // Slots that a rule does not use are null.
 struct OptimizerUpdate {
     OptimizerKind kind = OptimizerKind::sgd;
@@ -616,10 +641,30 @@ struct OptimizerUpdate {
     float gradient_scale = 1.0f;
     float clip_value = 0.0f;  // 0: none
     float learning_rate = 0.0f, alpha = 0.0f;
+    float gradient_rate = 0.0f, correction = 1.0f, mix = 1.0f;
     float weight_decay = 0.0f;
     float momentum = 0.0f, epsilon = 0.0f;
+    float l1 = 0.0f, l2 = 0.0f, shrinkage = 0.0f, power = 0.5f;
     double rho = 0.0, beta_1 = 0.0, beta_2 = 0.0;  // 1 - float(0.999) would be 5e-5 away from 0.001
     bool nesterov = false, amsgrad = false, centered = false;
+
+    bool uses_m() const {
+        switch (kind) {
+            case OptimizerKind::sgd:
+            case OptimizerKind::rmsprop:
+                return momentum > 0;
+            case OptimizerKind::adadelta:
+            case OptimizerKind::adagrad:
+                return false;
+            default:
+                return true;
+        }
+    }
+    bool uses_v() const { return kind != OptimizerKind::sgd && kind != OptimizerKind::lion; }
+    bool uses_u() const {
+        return kind == OptimizerKind::adadelta || (kind == OptimizerKind::adam && amsgrad) ||
+               (kind == OptimizerKind::rmsprop && centered);
+    }
 };
 
 // --------------------------------------------------------------------------------------------------- reading

@@ -1,86 +1,10 @@
-// Gradient reduction and parameter updates: one pass over the flat buffers, each byte touched once.
+// Parameter updates: one pass over the flat buffers, each byte touched once.
 #include "kernels/rows.h"
 #include "simd/lanes.h"
-#include "simd/vec.h"
+#include "simd/math.h"
 
 namespace fastcnn::FASTCNN_ISA {
 namespace {
-
-// ------------------------------------------------------------------------------------------- sums over lanes
-
-FASTCNN_INLINE Vec sign(Vec x) {
-    const Vec one = set1(1.0f);
-    return select(gt(x, zero()), one, select(gt(zero(), x), sub(zero(), one), zero()));
-}
-
-// The sums in double are by vector lane and then in a fixed tree: their order is a function of `size` alone.
-void sum_gradients(const SumGradients& a) {
-    const bool regularised = a.l1 != 0.0f || a.l2 != 0.0f;
-    const Vec l1 = set1(a.l1), twice_l2 = set1(2.0f * a.l2);
-    Sum64 sizes, squares, gradient_squares;
-    // Four vectors at a time: that many independent sums hide the addition's latency, and each lane's cache
-    // lines are read in runs.
-    for_each_columns(a.size, [&](std::int64_t i, auto lanes, auto vectors) {
-        constexpr int k = decltype(vectors)::count;
-        Vec g[k];
-        const float* lane = a.lane + i;
-        for (int v = 0; v < k; ++v) g[v] = lanes.load(lane + v * kWidth);
-        for (std::int64_t j = 1; j < a.lanes; ++j) {
-            lane += a.lane_stride;
-#pragma GCC unroll 4
-            for (int v = 0; v < k; ++v) g[v] = add(g[v], lanes.load(lane + v * kWidth));
-        }
-#pragma GCC unroll 4
-        for (int v = 0; v < k; ++v) {
-            if (regularised) {
-                const Vec p = lanes.load(a.param + i + v * kWidth);
-                g[v] = fma(twice_l2, p, fma(l1, sign(p), g[v]));
-                if (a.penalty) {
-                    sizes.add(abs(p));
-                    squares.add_square(p);
-                }
-            }
-            lanes.store(a.gradient + i + v * kWidth, g[v]);
-            if (a.sum_squares) gradient_squares.add_square(g[v]);
-        }
-    });
-    if (regularised && a.penalty)
-        *a.penalty += static_cast<double>(a.l1) * sizes.total() + static_cast<double>(a.l2) * squares.total();
-    if (a.sum_squares) *a.sum_squares += gradient_squares.total();
-}
-
-FASTCNN_INLINE std::int64_t at_most_width(std::int64_t n) { return n < kWidth ? n : kWidth; }
-
-// Blocks of kWidth x kWidth: the sum over lanes runs along the lanes' rows, the transposition only over its
-// result.
-void sum_gradients_transposed(const SumGradientsTransposed& a) {
-    alignas(64) float sums[kWidth * kWidth], block[kWidth * kWidth];
-    for (std::int64_t r = a.first_row; r < a.last_row; r += kWidth)
-        for (std::int64_t c = 0; c < a.columns; c += kWidth) {
-            const std::int64_t height = at_most_width(a.last_row - r), width = at_most_width(a.columns - c);
-            for (std::int64_t j = 0; j < kWidth; ++j) {
-                Vec sum = zero();
-                if (j < width) {
-                    const float* lane = a.lane + (c + j) * a.rows + r;
-                    sum = load_partial(lane, height);
-                    for (std::int64_t k = 1; k < a.lanes; ++k)
-                        sum = add(sum, load_partial(lane + k * a.lane_stride, height));
-                }
-                store(sums + j * kWidth, sum);
-            }
-            float* gradient = a.gradient + r * a.columns + c;
-            if (height == kWidth && width == kWidth) {
-                transpose(sums, kWidth, gradient, a.columns);
-                continue;
-            }
-            transpose(sums, kWidth, block, kWidth);
-            for (std::int64_t i = 0; i < height; ++i)
-                store_partial(gradient + i * a.columns, load(block + i * kWidth), width);
-        }
-}
-
-// -------------------------------------------------------------------------------------------------
-// optimizers
 
 // What every rule shares: the scaled and clipped gradient, and the parameter after weight decay.
 struct Step {
@@ -197,6 +121,120 @@ void rmsprop(const OptimizerUpdate& a) {
     });
 }
 
+void adadelta(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec rho = set1(static_cast<float>(a.rho)), fresh = set1(static_cast<float>(1.0 - a.rho));
+    const Vec epsilon = set1(a.epsilon);
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes);
+        const Vec v = fma(rho, lanes.load(a.v + i), mul(fresh, mul(g, g)));
+        const Vec u = lanes.load(a.u + i);
+        const Vec change = div(mul(sqrt(add(u, epsilon)), g), sqrt(add(v, epsilon)));
+        lanes.store(a.v + i, v);
+        lanes.store(a.u + i, fma(rho, u, mul(fresh, mul(change, change))));
+        lanes.store(a.param + i, fnma(step.rate, change, step.param(i, lanes)));
+    });
+}
+
+void adagrad(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec epsilon = set1(a.epsilon);
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes);
+        const Vec v = fma(g, g, lanes.load(a.v + i));
+        lanes.store(a.v + i, v);
+        lanes.store(a.param + i, sub(step.param(i, lanes), div(mul(step.rate, g), sqrt(add(v, epsilon)))));
+    });
+}
+
+void adamax(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec alpha = set1(a.alpha), epsilon = set1(a.epsilon), kept = set1(static_cast<float>(a.beta_2));
+    const Vec fresh = set1(static_cast<float>(1.0 - a.beta_1));
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes);
+        Vec m = lanes.load(a.m + i);
+        m = fma(sub(g, m), fresh, m);
+        const Vec v = max(mul(kept, lanes.load(a.v + i)), abs(g));
+        lanes.store(a.m + i, m);
+        lanes.store(a.v + i, v);
+        lanes.store(a.param + i, sub(step.param(i, lanes), div(mul(alpha, m), add(v, epsilon))));
+    });
+}
+
+void nadam(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec alpha = set1(a.alpha), gradient_rate = set1(a.gradient_rate), correction = set1(a.correction);
+    const Vec fresh_1 = set1(static_cast<float>(1.0 - a.beta_1)),
+              fresh_2 = set1(static_cast<float>(1.0 - a.beta_2));
+    const Vec epsilon = set1(a.epsilon);
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes);
+        Vec m = lanes.load(a.m + i), v = lanes.load(a.v + i);
+        m = fma(sub(g, m), fresh_1, m);
+        v = fma(sub(mul(g, g), v), fresh_2, v);
+        lanes.store(a.m + i, m);
+        lanes.store(a.v + i, v);
+        const Vec change = div(fma(alpha, m, mul(gradient_rate, g)), add(sqrt(mul(correction, v)), epsilon));
+        lanes.store(a.param + i, sub(step.param(i, lanes), change));
+    });
+}
+
+// w^power; the square root where it is one.
+struct Power {
+    const float power;
+    FASTCNN_INLINE Vec operator()(Vec w) const {
+        return power == 0.5f ? sqrt(w) : exp(mul(set1(power), log(w)));
+    }
+};
+
+void ftrl(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Power raised{a.power};
+    const Vec per_rate = set1(1.0f / a.learning_rate), twice_l2 = set1(2.0f * a.l2);
+    const Vec upper = set1(a.l1), lower = set1(-a.l1), shrinkage = set1(2.0f * a.shrinkage);
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes), p = step.param(i, lanes), v = lanes.load(a.v + i);
+        const Vec w = fma(g, g, v), root = raised(w);
+        const Vec slope = mul(sub(root, raised(v)), per_rate);
+        const Vec m = add(lanes.load(a.m + i), fnma(slope, p, fma(shrinkage, p, g)));
+        lanes.store(a.m + i, m);
+        lanes.store(a.v + i, w);
+        lanes.store(a.param + i, div(sub(min(upper, max(lower, m)), m), fma(root, per_rate, twice_l2)));
+    });
+}
+
+void lion(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec kept_1 = set1(static_cast<float>(a.beta_1)), fresh_1 = set1(static_cast<float>(1.0 - a.beta_1));
+    const Vec kept_2 = set1(static_cast<float>(a.beta_2)), fresh_2 = set1(static_cast<float>(1.0 - a.beta_2));
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes), m = lanes.load(a.m + i);
+        const Vec direction = fma(m, kept_1, mul(g, fresh_1));
+        // NaN has no sign: it passes on itself.
+        const Vec change = select(is_nan(direction), direction, sign(direction));
+        lanes.store(a.m + i, fma(m, kept_2, mul(g, fresh_2)));
+        lanes.store(a.param + i, fnma(step.rate, change, step.param(i, lanes)));
+    });
+}
+
+void schedule_free_adamw(const OptimizerUpdate& a) {
+    const Step step{a};
+    const Vec alpha = set1(a.alpha), correction = set1(a.correction), mix = set1(a.mix);
+    const Vec beta = set1(static_cast<float>(a.beta_1)), rest = set1(static_cast<float>(1.0 - a.beta_1));
+    const Vec fresh = set1(static_cast<float>(1.0 - a.beta_2)), epsilon = set1(a.epsilon);
+    for_each_vector(a.size, [&](std::int64_t i, auto lanes) {
+        const Vec g = step.gradient(i, lanes), old = lanes.load(a.m + i);
+        Vec v = lanes.load(a.v + i);
+        v = fma(sub(mul(g, g), v), fresh, v);
+        const Vec m = sub(old, div(mul(alpha, g), add(sqrt(mul(correction, v)), epsilon)));
+        const Vec x = div(fnma(rest, old, step.param(i, lanes)), beta);
+        lanes.store(a.m + i, m);
+        lanes.store(a.v + i, v);
+        lanes.store(a.param + i, fma(beta, fma(mix, sub(m, x), x), mul(rest, m)));
+    });
+}
+
 void optimizer_update(const OptimizerUpdate& a) {
     switch (a.kind) {
         case OptimizerKind::sgd:
@@ -205,13 +243,25 @@ void optimizer_update(const OptimizerUpdate& a) {
             return adam(a);
         case OptimizerKind::rmsprop:
             return rmsprop(a);
+        case OptimizerKind::adadelta:
+            return adadelta(a);
+        case OptimizerKind::adagrad:
+            return adagrad(a);
+        case OptimizerKind::adamax:
+            return adamax(a);
+        case OptimizerKind::nadam:
+            return nadam(a);
+        case OptimizerKind::ftrl:
+            return ftrl(a);
+        case OptimizerKind::lion:
+            return lion(a);
+        case OptimizerKind::schedule_free_adamw:
+            return schedule_free_adamw(a);
     }
 }
 
 }  // namespace
 
-const Kernel<SumGradients> sum_gradients_direct = {sum_gradients};
-const Kernel<SumGradientsTransposed> sum_gradients_transposed_direct = {sum_gradients_transposed};
 const Kernel<OptimizerUpdate> optimizer_update_direct = {optimizer_update};
 
 }  // namespace fastcnn::FASTCNN_ISA

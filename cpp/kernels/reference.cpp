@@ -88,6 +88,79 @@ void rmsprop(const OptimizerUpdate& a, std::int64_t i, double g) {
     a.param[i] -= increment;
 }
 
+void adadelta(const OptimizerUpdate& a, std::int64_t i, double g) {
+    a.v[i] = a.rho * a.v[i] + (1.0 - a.rho) * g * g;
+    const double change = g * std::sqrt(a.u[i] + a.epsilon) / std::sqrt(a.v[i] + a.epsilon);
+    a.u[i] = a.rho * a.u[i] + (1.0 - a.rho) * change * change;
+    a.param[i] -= a.learning_rate * change;
+}
+
+void adagrad(const OptimizerUpdate& a, std::int64_t i, double g) {
+    a.v[i] += g * g;
+    a.param[i] -= a.learning_rate * g / std::sqrt(a.v[i] + a.epsilon);
+}
+
+void adamax(const OptimizerUpdate& a, std::int64_t i, double g) {
+    a.m[i] += (g - a.m[i]) * (1.0 - a.beta_1);
+    a.v[i] = std::isnan(g) ? g : std::max(a.beta_2 * a.v[i], std::abs(g));
+    a.param[i] -= a.alpha * a.m[i] / (a.v[i] + a.epsilon);
+}
+
+void nadam(const OptimizerUpdate& a, std::int64_t i, double g) {
+    a.m[i] += (g - a.m[i]) * (1.0 - a.beta_1);
+    a.v[i] += (g * g - a.v[i]) * (1.0 - a.beta_2);
+    a.param[i] -= (a.alpha * a.m[i] + a.gradient_rate * g) / (std::sqrt(a.correction * a.v[i]) + a.epsilon);
+}
+
+void ftrl(const OptimizerUpdate& a, std::int64_t i, double g) {
+    const double w = a.v[i] + g * g, p = a.param[i], power = a.power;
+    a.m[i] +=
+        g + 2.0 * a.shrinkage * p - (std::pow(w, power) - std::pow(a.v[i], power)) / a.learning_rate * p;
+    a.v[i] = w;
+    a.param[i] =
+        (std::clamp(a.m[i], -a.l1, a.l1) - a.m[i]) / (std::pow(w, power) / a.learning_rate + 2.0 * a.l2);
+}
+
+void lion(const OptimizerUpdate& a, std::int64_t i, double g) {
+    const double direction = a.beta_1 * a.m[i] + (1.0 - a.beta_1) * g;
+    const double sign = direction > 0.0 ? 1.0 : direction < 0.0 ? -1.0 : direction;
+    a.m[i] = a.beta_2 * a.m[i] + (1.0 - a.beta_2) * g;
+    a.param[i] -= a.learning_rate * sign;
+}
+
+void schedule_free_adamw(const OptimizerUpdate& a, std::int64_t i, double g) {
+    a.v[i] += (g * g - a.v[i]) * (1.0 - a.beta_2);
+    double x = (a.param[i] - (1.0 - a.beta_1) * a.m[i]) / a.beta_1;
+    a.m[i] -= a.alpha * g / (std::sqrt(a.correction * a.v[i]) + a.epsilon);
+    x = (1.0 - a.mix) * x + a.mix * a.m[i];
+    a.param[i] = (1.0 - a.beta_1) * a.m[i] + a.beta_1 * x;
+}
+
+void update_one(const OptimizerUpdate& a, std::int64_t i, double g) {
+    switch (a.kind) {
+        case OptimizerKind::sgd:
+            return sgd(a, i, g);
+        case OptimizerKind::adam:
+            return adam(a, i, g);
+        case OptimizerKind::rmsprop:
+            return rmsprop(a, i, g);
+        case OptimizerKind::adadelta:
+            return adadelta(a, i, g);
+        case OptimizerKind::adagrad:
+            return adagrad(a, i, g);
+        case OptimizerKind::adamax:
+            return adamax(a, i, g);
+        case OptimizerKind::nadam:
+            return nadam(a, i, g);
+        case OptimizerKind::ftrl:
+            return ftrl(a, i, g);
+        case OptimizerKind::lion:
+            return lion(a, i, g);
+        case OptimizerKind::schedule_free_adamw:
+            return schedule_free_adamw(a, i, g);
+    }
+}
+
 }  // namespace
 
 void optimizer_update(const OptimizerUpdate& a) {
@@ -95,17 +168,7 @@ void optimizer_update(const OptimizerUpdate& a) {
         double g = a.gradient[i] * a.gradient_scale;
         if (a.clip_value > 0.0) g = std::clamp(g, -a.clip_value, a.clip_value);
         a.param[i] -= a.param[i] * a.weight_decay * a.learning_rate;
-        switch (a.kind) {
-            case OptimizerKind::sgd:
-                sgd(a, i, g);
-                break;
-            case OptimizerKind::adam:
-                adam(a, i, g);
-                break;
-            case OptimizerKind::rmsprop:
-                rmsprop(a, i, g);
-                break;
-        }
+        update_one(a, i, g);
     }
 }
 

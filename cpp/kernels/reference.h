@@ -181,8 +181,10 @@ struct OptimizerUpdate {
     double gradient_scale = 1.0;
     double clip_value = 0.0;
     double learning_rate = 0.0, alpha = 0.0;
+    double gradient_rate = 0.0, correction = 1.0, mix = 1.0;
     double weight_decay = 0.0;
     double momentum = 0.0, rho = 0.0, beta_1 = 0.0, beta_2 = 0.0, epsilon = 0.0;
+    double l1 = 0.0, l2 = 0.0, shrinkage = 0.0, power = 0.5;
     bool nesterov = false, amsgrad = false, centered = false;
 };
 

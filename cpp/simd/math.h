@@ -9,6 +9,12 @@ namespace fastcnn::FASTCNN_ISA {
 
 FASTCNN_INLINE Vec infinity() { return set1(__builtin_inff()); }
 
+// -1, 0 or 1; 0 for NaN.
+FASTCNN_INLINE Vec sign(Vec x) {
+    const Vec one = set1(1.0f);
+    return select(gt(x, zero()), one, select(gt(zero(), x), sub(zero(), one), zero()));
+}
+
 // e^x = 2^n (1 + rest): x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 q(r), q of degree 4 (minimax,
 // relative error 2^-28); ln 2 in two parts, the first with 10 bits, so that n times it is exact.
 struct Exponential {

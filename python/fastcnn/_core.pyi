@@ -267,6 +267,34 @@ class Network:
         sample), scratch_bytes, packed_bytes, declined (str); the last one sums up: operation == "total", threads, block, lanes,
         segments, context_bytes."""
 
+class Updater:
+    """What an optimizer does to parameters of these shapes, the arrays that it keeps beside them and its count of steps.
+
+    description: {"kind": "sgd" | "adam" | "rmsprop" | "adadelta" | "adagrad" | "adamax" | "nadam" | "ftrl" | "lion" |
+        "schedule_free_adamw" | "lamb" | "adafactor" | "muon", "weight_decay": [a number for each parameter], and the
+        settings that differ from none; see OptimizerSpec in cpp/engine/updater.h}.
+    """
+
+    def __init__(self, description: dict[str, Any], shapes: Sequence[tuple[int, ...]]) -> None: ...
+    @property
+    def iterations(self) -> int:
+        """Steps taken; settable."""
+    @iterations.setter
+    def iterations(self, value: int) -> None: ...
+    def start(self, params: Sequence[NDArray[np.float32]]) -> None:
+        """For rules that begin with a copy of the parameters; once, before the first step."""
+    def apply(
+        self,
+        places: Sequence[int],
+        params: Sequence[NDArray[np.float32]],
+        gradients: Sequence[NDArray[np.float32]],
+        learning_rate: float,
+    ) -> None:
+        """One step of the parameters at `places`, in place; the gradients are written over."""
+    def get_state(self) -> dict[str, Any]:
+        """Copies: {"iterations": int, "slots": {"m": [array per parameter], ...}}."""
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
 class Trainer:
     """Loss, native metrics and optimizer over a network. One call runs many steps without Python.
 
@@ -275,8 +303,7 @@ class Trainer:
         logits by the plan for cross-entropies. Or {"host": an object}, whose _host_loss(y_true, y_pred, weight, wants_gradient)
         gives (the batch's loss, its gradient); y is then float32 of any shape, one row a sample.
     metrics: [{"kind": "binary" | "categorical" | "sparse_categorical", "threshold": float, "weighted": bool}, ...]: accuracies.
-    optimizer: {} (evaluation only) or {"kind": "sgd" | "adam" | "rmsprop", "momentum", "nesterov", "rho", "centered", "beta_1", "beta_2",
-        "epsilon", "amsgrad", "weight_decay": 0 for none, "clipnorm", "clipvalue", "global_clipnorm": 0 for none}.
+    updater: of the trainable parameters, in their order, which several trainers may share; None: evaluation only.
     regularizers: (l1, l2) for each parameter of the network. trainable: bool for each.
     """
 
@@ -285,15 +312,12 @@ class Trainer:
         network: Network,
         loss: dict[str, Any],
         metrics: Sequence[dict[str, Any]],
-        optimizer: dict[str, Any],
+        updater: Updater | None,
         regularizers: Sequence[tuple[float, float]],
         trainable: Sequence[bool],
     ) -> None: ...
     @property
-    def iterations(self) -> int:
-        """Optimizer steps taken; settable."""
-    @iterations.setter
-    def iterations(self, value: int) -> None: ...
+    def updater(self) -> Updater | None: ...
     def train(
         self,
         x: NDArray[Any],
@@ -338,9 +362,6 @@ class Trainer:
     ) -> list[NDArray[np.float32] | None]:
         """Gradient of one batch's loss (regularisation included, no clipping) for each parameter; None where not trainable.
         Changes nothing but batch normalisation's moving statistics."""
-    def get_state(self) -> dict[str, Any]:
-        """iterations and the optimizer's slots: {"iterations": int, "slots": {"m": [array per trainable parameter], ...}}."""
-    def set_state(self, state: dict[str, Any]) -> None: ...
 
 # --- kernels on arrays -----------------------------------------------------------------------------------------
 

@@ -285,16 +285,23 @@ class Chain:
     def trainer(
         self,
         loss: dict[str, Any],
-        optimizer: dict[str, Any] | None = None,
+        optimizer: Any = None,
         metrics: Sequence[dict[str, Any]] = (),
         regularizers: Sequence[tuple[float, float]] | None = None,
         trainable: Sequence[bool] | None = None,
     ) -> tuple[Any, Any]:
-        """(Trainer, Parameters)."""
+        """(Trainer, Parameters); `optimizer`: Updater's description, or an Updater."""
         network, parameters = self.network()
         penalties = regularizers or [(0.0, 0.0)] * len(self.values)
         flags = self.trainable if trainable is None else trainable
-        return _core.Trainer(network, loss, metrics, optimizer or {}, penalties, flags), parameters
+        return _core.Trainer(network, loss, metrics, self.updater(optimizer, flags), penalties, flags), parameters
+
+    def updater(self, optimizer: Any, flags: Sequence[bool]) -> Any:
+        """Updater of the trained parameters, None where there is no optimizer."""
+        if optimizer is None or isinstance(optimizer, _core.Updater):
+            return optimizer
+        shapes = [value.shape for value, flag in zip(self.values, flags) if flag]
+        return _core.Updater({"weight_decay": [0.0] * len(shapes), **optimizer}, shapes)
 
 
 class Reference:

@@ -79,7 +79,7 @@ def everything(case: str, seed: int = 5, threads: Sequence[int] = (1,)) -> dict[
         "evaluation": model.evaluate(x, y, verbose=0),
         "predictions": bits([model.predict(x, batch_size=n, verbose=0) for n in (1, 32, samples)]),
         "one by one": bits([model.predict(x[i : i + 1], verbose=0) for i in range(3)]),
-        "slots": {k: bits(v) for k, v in model._trainer.native.get_state()["slots"].items()},
+        "slots": {k: bits(v) for k, v in model._optimizer_state()["slots"].items()},
     }
 
 

@@ -231,8 +231,8 @@ def test_gradients_are_the_same_again(name: str) -> None:
     assert all(np.array_equal(first[i], again[i]) for i in wanted)
     assert all(np.array_equal(first[i], other[i]) for i in wanted) == (name != "dropout")
     assert all(np.array_equal(parameters.view(i), chain.values[i]) for i in wanted)
-    assert trainer.iterations == 0
-    assert not any(slot.any() for slots in trainer.get_state()["slots"].values() for slot in slots)
+    assert trainer.updater.iterations == 0
+    assert not any(slot.any() for slots in trainer.updater.get_state()["slots"].values() for slot in slots)
 
 
 @pytest.mark.parametrize(

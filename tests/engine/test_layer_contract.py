@@ -253,8 +253,10 @@ def test_gradient_agrees_with_finite_differences(cls: Any, arguments: Any, shape
     model = between_dense(make(cls, arguments), shape)
     x, y = inputs((int(np.prod(shape)),), 20), inputs((2,), 20)
     flags = [v.trainable for v in model.weights]
+    trained = [v.shape for v in model.weights if v.trainable]
+    updater = _core.Updater({"kind": "sgd", "weight_decay": [0.0] * len(trained)}, trained)
     trainer = _core.Trainer(
-        model._current_network().native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"},
+        model._current_network().native, {"kind": "mean_squared_error"}, [], updater,
         [(0.0, 0.0)] * len(flags), flags,
     )  # fmt: skip
     start = model.get_weights()
@@ -262,7 +264,7 @@ def test_gradient_agrees_with_finite_differences(cls: Any, arguments: Any, shape
 
     def loss(scale: float, direction: list[NDArray[Any]]) -> float:
         model.set_weights([w + scale * d for w, d in zip(start, direction)])
-        trainer.iterations = 0  # the same dropout each time
+        updater.iterations = 0  # the same dropout each time
         sums = trainer.train(x, y, None, None, 0, 20, 20, np.zeros(1), 1, np.inf, None)
         return float(sums["loss"] / sums["loss_weight"])
 

@@ -216,7 +216,7 @@ def test_no_samples_are_no_work() -> None:
     assert trainer.train(x, y, None, None, 0, 0, 8, np.array([0.1]), 10, np.inf, None) == nothing
     assert trainer.evaluate(x, y, None, 0, 0, 8, None) == nothing
     assert network.predict(x, 8).shape == network.forward_training(x, 0).shape == (0, 3)
-    assert trainer.iterations == 0
+    assert trainer.updater.iterations == 0
     assert np.array_equal(parameters.view(0), chain.values[0])
 
 
@@ -229,6 +229,17 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "amsgrad": ({"kind": "adam", "amsgrad": True}, ["m", "u", "v"]),
     "rmsprop": ({"kind": "rmsprop"}, ["v"]),
     "rmsprop, centered": ({"kind": "rmsprop", "centered": True, "momentum": 0.5}, ["m", "u", "v"]),
+    "adadelta": ({"kind": "adadelta", "rho": 0.9, "epsilon": 1e-7}, ["u", "v"]),
+    "adagrad": ({"kind": "adagrad", "first_accumulator": 0.1}, ["v"]),
+    "nadam": ({"kind": "nadam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}, ["m", "v"]),
+    "ftrl": ({"kind": "ftrl", "first_accumulator": 0.1, "l1": 1e-3}, ["m", "v"]),
+    "lion": ({"kind": "lion", "beta_1": 0.9, "beta_2": 0.99}, ["m"]),
+    "lamb": ({"kind": "lamb", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}, ["m", "v"]),
+    "adafactor": ({"kind": "adafactor"}, ["c", "r", "v"]),
+    "averaged and gathered": (
+        {"kind": "sgd", "averages": True, "average_momentum": 0.9, "average_overwrite": 2, "accumulation": 4},
+        ["accumulated", "average"],
+    ),
 }
 
 
@@ -243,21 +254,25 @@ def test_state_goes_on_bit_for_bit(name: str) -> None:
         for _ in range(count):
             trainer.train(x, y, None, None, 0, 40, 16, np.array([0.01]), 100, np.inf, None)
 
-    straight, expected = chain.trainer(MSE, optimizer)
+    def updater() -> Any:
+        return chain.updater(optimizer, chain.trainable)
+
+    straight, expected = chain.trainer(MSE, updater())
     steps(straight, 4)
-    first, halfway = chain.trainer(MSE, optimizer)
+    first_state, second_state = updater(), updater()
+    first, halfway = chain.trainer(MSE, first_state)
     steps(first, 2)
-    state = first.get_state()
-    assert state["iterations"] == first.iterations == 6
+    state = first_state.get_state()
+    assert state["iterations"] == first_state.iterations == 6
     assert sorted(state["slots"]) == slots
     assert all(len(arrays) == sum(chain.trainable) for arrays in state["slots"].values())
-    second, parameters = chain.trainer(MSE, optimizer)
+    second, parameters = chain.trainer(MSE, second_state)
     for i in range(len(chain.values)):
         parameters.assign(i, halfway.view(i).copy())
-    second.set_state(state)
+    second_state.set_state(state)
     steps(first, 2)  # the state is a copy: this changes nothing of it
     steps(second, 2)
-    assert second.iterations == 12
+    assert second_state.iterations == 12
     for i in range(len(chain.values)):
         assert np.array_equal(parameters.view(i), expected.view(i))
         assert np.array_equal(halfway.view(i), expected.view(i))
@@ -323,8 +338,8 @@ def test_a_refused_run_changes_nothing(arguments: dict[str, Any], message: str) 
     with pytest.raises(_core.Error) as refused:
         trainer.train(**{**good, **arguments})
     assert str(refused.value) == message
-    assert trainer.iterations == 0
-    assert not any(slot.any() for slots in trainer.get_state()["slots"].values() for slot in slots)
+    assert trainer.updater.iterations == 0
+    assert not any(slot.any() for slots in trainer.updater.get_state()["slots"].values() for slot in slots)
     assert all(np.array_equal(parameters.view(i), value) for i, value in enumerate(chain.values))
     assert trainer.train(**good)["steps"] == 2
 
@@ -447,8 +462,17 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
         "Trainer: metrics: expected one of 'binary', 'categorical', 'sparse_categorical', received 'auc'",
     ),
     (
-        lambda: Chain((3,)).dense(2).trainer(MSE, {"kind": "lion"}),
-        "Trainer: optimizer: expected one of 'adam', 'rmsprop', 'sgd', received 'lion'",
+        lambda: Chain((3,)).dense(2).trainer(MSE, {"kind": "tiger"}),
+        "Updater: kind: expected one of 'sgd', 'adam', 'rmsprop', 'adadelta', 'adagrad', 'adamax', 'nadam', 'ftrl', 'lion', "
+        "'schedule_free_adamw', 'lamb', 'adafactor', 'muon', received 'tiger'",
+    ),
+    (
+        lambda: Chain((3,)).dense(2).trainer(MSE, _core.Updater({"kind": "sgd", "weight_decay": [0.0]}, [(3, 2)])),
+        "Trainer: updater: expected one for 2 trainable parameters, received one for 1",
+    ),
+    (
+        lambda: _core.Updater({"kind": "sgd", "weight_decay": []}, [(3, 2)]),
+        "Updater: weight_decay: expected 1 entries, received 0",
     ),
     (
         lambda: Chain((3,)).dense(2).trainer(MSE, regularizers=[(0.0, 0.0)]),
@@ -514,7 +538,7 @@ def test_parameters_must_be_what_the_graph_needs() -> None:
 def test_a_refused_state_changes_nothing() -> None:
     trainer, _ = Chain((3,)).dense(2).trainer(MSE, {"kind": "adam"})
     trainer.train(X + 1, Y + 1, None, None, 0, 4, 2, np.array([0.1]), 10, np.inf, None)
-    before = trainer.get_state()
+    before = trainer.updater.get_state()
     good = before["slots"]
     for state, message in (
         ({"iterations": 9, "slots": {"m": good["m"]}}, "set_state: slots: expected 'v', which is missing"),
@@ -532,9 +556,9 @@ def test_a_refused_state_changes_nothing() -> None:
         ),
     ):
         with pytest.raises(_core.Error) as refused:
-            trainer.set_state(state)
+            trainer.updater.set_state(state)
         assert str(refused.value) == message
-    after = trainer.get_state()
+    after = trainer.updater.get_state()
     assert after["iterations"] == before["iterations"] == 2
     for slot in good:
         assert all(np.array_equal(a, b) for a, b in zip(after["slots"][slot], good[slot]))

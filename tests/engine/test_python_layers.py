@@ -77,7 +77,7 @@ def test_it_trains_as_the_native_layer_does(below: bool) -> None:
         flags = [v in of.layers[-3]._trainable_variables or v.trainable for v in of._current_network().variables]
         flags = [f and not v.name.startswith("moving") for f, v in zip(flags, of._current_network().variables)]
         trainer = _core.Trainer(
-            of._current_network().native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"},
+            of._current_network().native, {"kind": "mean_squared_error"}, [], None,
             [(0.0, 0.0)] * len(flags), flags,
         )  # fmt: skip
         return [g for g in trainer.gradients(x, y, None, 0) if g is not None]
@@ -121,9 +121,7 @@ def test_gradient_of_the_layers_below_agrees_with_finite_differences() -> None:
     made = model(Halves())
     native = made._current_network()
     flags = [True] * len(native.variables)
-    trainer = _core.Trainer(
-        native.native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"}, [(0.0, 0.0)] * len(flags), flags
-    )
+    trainer = _core.Trainer(native.native, {"kind": "mean_squared_error"}, [], None, [(0.0, 0.0)] * len(flags), flags)
     gradient = trainer.gradients(x, y, None, 0)[0]
     kernel = made.layers[0].kernel
     start, h = kernel.numpy(), 1e-2 / np.linalg.norm(gradient)

@@ -245,7 +245,7 @@ INTERRUPTED = """
         print("\\ncaught", flush=True)
     assert all(np.isfinite(w).all() for w in model.get_weights())
     assert np.isfinite(model.predict(x[:10], verbose=0)).all()
-    taken = model._trainer.native.iterations
+    taken = model._trainer.updater.iterations
     assert model.optimizer.iterations == taken > 10, (model.optimizer.iterations, taken)
     before = model.evaluate(x[:320], y[:320], verbose=0)[0]
     model.fit(x[:320], y[:320], epochs=5, verbose=0)

@@ -202,7 +202,7 @@ def test_gradients(name: str, arguments: Any, shape: Any, threads: int) -> None:
     flags = [v.trainable for v in model.weights]
     _core.set_num_threads(threads)
     trainer = _core.Trainer(
-        model._current_network().native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"},
+        model._current_network().native, {"kind": "mean_squared_error"}, [], None,
         [(0.0, 0.0)] * len(flags), flags,
     )  # fmt: skip
     one_hot = np.eye(SAMPLES, dtype=np.float32)
@@ -262,7 +262,7 @@ def test_poolings_with_explicit_padding_are_pytorchs() -> None:
         np.testing.assert_allclose(layer(x), expected.detach().numpy(), rtol=1e-6, atol=1e-6)
         assert type(layer).from_config(layer.get_config())(x).shape == tuple(expected.shape)
         native = model._current_network().native
-        trainer = _core.Trainer(native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"}, [(0.0, 0.0)], [True])
+        trainer = _core.Trainer(native, {"kind": "mean_squared_error"}, [], None, [(0.0, 0.0)], [True])
         y = np.random.default_rng(3).standard_normal((SAMPLES, *model.output_shape[1:])).astype(np.float32)
         (found,) = trainer.gradients(np.eye(SAMPLES, dtype=np.float32), y, None, 0)
         ((expected.reshape(SAMPLES, -1) - torch.tensor(y)) ** 2).mean().backward()

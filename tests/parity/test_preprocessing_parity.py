@@ -142,7 +142,7 @@ def test_gradients(name: str, arguments: Any) -> None:
     below.set_weights([x.reshape(n, -1)])
     y = np.random.default_rng(4).uniform(0, 255, (n, *model.output_shape[1:])).astype(np.float32)
     trainer = _core.Trainer(
-        model._current_network().native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"}, [(0.0, 0.0)], [True]
+        model._current_network().native, {"kind": "mean_squared_error"}, [], None, [(0.0, 0.0)], [True]
     )
     found = trainer.gradients(np.eye(n, dtype=np.float32), y, None, 0)[0].reshape(x.shape)
     inputs = torch.tensor(x, requires_grad=True)

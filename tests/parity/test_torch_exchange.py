@@ -54,9 +54,7 @@ def gradients(model: Any, x: Array, y: Array) -> list[Array | None]:
     """Of the mean squared error by each weight."""
     flags = [v.trainable for v in model.weights]
     network = model._current_network()
-    trainer = _core.Trainer(
-        network.native, {"kind": "mean_squared_error"}, [], {"kind": "sgd"}, [(0.0, 0.0)] * len(flags), flags
-    )
+    trainer = _core.Trainer(network.native, {"kind": "mean_squared_error"}, [], None, [(0.0, 0.0)] * len(flags), flags)
     return trainer.gradients(x, y, None, 0)
 
 

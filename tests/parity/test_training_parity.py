@@ -83,7 +83,7 @@ def test_gradients_agree_with_pytorch(norm: bool, pool: str | None, padding: str
     built = model._current_network().native
     trainable = [v.trainable for v in model.weights]
     loss = {"kind": "sparse_categorical_crossentropy"}
-    trainer = _core.Trainer(built, loss, [], {"kind": "sgd"}, [(0.0, 0.0)] * len(trainable), trainable)
+    trainer = _core.Trainer(built, loss, [], None, [(0.0, 0.0)] * len(trainable), trainable)
     found = trainer.gradients(x, y.astype(np.int32), None, 0)
     largest = max(np.linalg.norm(g) for g in expected if g is not None)
     for variable, ours, theirs in zip(model.weights, found, expected):

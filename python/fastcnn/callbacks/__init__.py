@@ -13,6 +13,7 @@ from fastcnn.callbacks.learning_rate import ReduceLROnPlateau as ReduceLROnPlate
 from fastcnn.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from fastcnn.callbacks.progbar_logger import ProgbarLogger as ProgbarLogger
 from fastcnn.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from fastcnn.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from fastcnn.callbacks.tensorboard import TensorBoard as TensorBoard
 from fastcnn.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
 
@@ -29,6 +30,7 @@ __all__ = [
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]

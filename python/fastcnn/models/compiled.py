@@ -176,13 +176,12 @@ class Compiled:
 
 
 class NativeTrainer:
-    """The native trainer of one network, with the state of the optimizer.
+    """The native trainer of one network. The optimizer has its state.
 
     Args:
         network: the network to train.
         compiled: loss, metrics and optimizer.
         trainable: the variables that are trained; their penalties count too, others' do not, as in Keras.
-        previous: the trainer it replaces, whose optimizer state goes on, or None.
     """
 
     def __init__(
@@ -190,25 +189,21 @@ class NativeTrainer:
         network: BuiltNetwork,
         compiled: Compiled,
         trainable: Sequence[Any],
-        previous: NativeTrainer | StoppedTrainer | None,
     ) -> None:
         self.network = network
         self.compiled = compiled
         self.metrics = compiled.metrics(network.output_shape)
         self.flags = trainable_flags(network, trainable)
         assert compiled.loss_config is not None
+        self.updater = compiled.optimizer.updater([v for v, flag in zip(network.variables, self.flags) if flag])
         self.native = _core.Trainer(
             network.native,
             compiled.loss_config,
             [m.native for m in self.metrics if m.native is not None],
-            compiled.optimizer.native(),
+            self.updater,
             [_penalty(v) if flag else (0.0, 0.0) for v, flag in zip(network.variables, self.flags)],
             self.flags,
         )
-        if previous is not None and previous.compiled.optimizer is compiled.optimizer:
-            self._take_state(previous)
-        else:
-            self.native.iterations = int(compiled.optimizer.iterations)
 
     def serves(self, network: BuiltNetwork, compiled: Compiled, trainable: Sequence[Any]) -> bool:
         """Whether this trainer is the one for these arguments."""
@@ -217,67 +212,12 @@ class NativeTrainer:
             and self.compiled is compiled
             and self.metrics is compiled.metrics(network.output_shape)
             and self.flags == trainable_flags(network, trainable)
+            and self.updater is compiled.optimizer._updater
         )
 
-    def begin(self, steps: int) -> NDArray[np.float64]:
-        """The learning rates for the next `steps`; also takes over `optimizer.iterations` where the user set it."""
-        optimizer = self.compiled.optimizer
-        if int(optimizer.iterations) != self.native.iterations:
-            self.native.iterations = int(optimizer.iterations)
-        return optimizer.rates(steps)
-
-    def end(self) -> None:
-        """Tells the optimizer object how many steps were taken."""
-        self.compiled.optimizer.iterations = self.native.iterations
-
-    def _trained(self) -> list[Any]:
-        return [v for v, flag in zip(self.network.variables, self.flags) if flag]
-
-    def _take_state(self, previous: NativeTrainer | StoppedTrainer) -> None:
-        """Goes on with another trainer's optimizer state; variables that it did not train start from zero."""
-        state, fresh = previous.native.get_state(), self.native.get_state()
-        place = {id(v): i for i, v in enumerate(previous._trained())}
-        for slot, values in fresh["slots"].items():
-            old = state["slots"].get(slot)
-            if old is None:
-                continue
-            for i, variable in enumerate(self._trained()):
-                if id(variable) in place:
-                    values[i] = old[place[id(variable)]]
-        fresh["iterations"] = state["iterations"]
-        self.native.set_state(fresh)
-
-
-class StoppedTrainer:
-    """The optimizer's state without the network: what a pickled model keeps until it is trained again."""
-
-    def __init__(self, compiled: Compiled, trained: Sequence[Any], state: dict[str, Any]) -> None:
-        self.compiled = compiled
-        self._variables = list(trained)
-        self._state = state
-
-    @classmethod
-    def of(cls, trainer: NativeTrainer | StoppedTrainer | None) -> StoppedTrainer | None:
-        """`trainer` as it is now; None where there is none."""
-        if trainer is None:
-            return None
-        return cls(trainer.compiled, trainer._trained(), trainer.native.get_state())
-
-    @property
-    def native(self) -> StoppedTrainer:
-        """Stands for the native trainer whose state this is."""
-        return self
-
-    def get_state(self) -> dict[str, Any]:
-        """The native trainer's `get_state()` at that time."""
-        return self._state
-
-    def serves(self, network: BuiltNetwork, compiled: Compiled, trainable: Sequence[Any]) -> bool:
-        """Never: there is nothing to run."""
-        return False
-
-    def _trained(self) -> list[Any]:
-        return self._variables
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """The learning rates for the next `steps`."""
+        return self.compiled.optimizer.rates(steps)
 
 
 def trainable_flags(network: BuiltNetwork, trainable: Sequence[Any]) -> list[bool]:

@@ -203,14 +203,10 @@ def train_epoch(
     while begin < end and not stopped():
         callbacks.on_train_batch_begin(done)
         count = min(most, steps - done)
-        rates = trainer.begin(count)
-        try:
-            sums = trainer.native.train(
-                data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
-                rates, count, SLICE, outputs,
-            )  # fmt: skip
-        finally:
-            trainer.end()
+        sums = trainer.native.train(
+            data.x, data.y, data.sample_weight, order.indices, begin, end, order.batch_size,
+            trainer.rates(count), count, SLICE, outputs,
+        )  # fmt: skip
         logs.add(sums)
         if outputs is not None:
             rows: Any = slice(begin, begin + sums["samples"])
@@ -304,13 +300,9 @@ def train_batches(
         data = prepare(*batch)
         feed.size = max(feed.size, len(data))
         outputs = np.empty((len(data), *trainer.network.output_shape), np.float32) if logs.needs_outputs else None
-        rate = trainer.begin(1)
-        try:
-            sums = trainer.native.train(
-                data.x, data.y, data.sample_weight, None, 0, len(data), feed.size, rate, 1, math.inf, outputs
-            )
-        finally:
-            trainer.end()
+        sums = trainer.native.train(
+            data.x, data.y, data.sample_weight, None, 0, len(data), feed.size, trainer.rates(1), 1, math.inf, outputs
+        )
         logs.add(sums)
         if outputs is not None:
             logs.add_outputs(data, slice(None), outputs, len(data))

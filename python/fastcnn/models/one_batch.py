@@ -53,12 +53,11 @@ class OneBatchMethods(DataMethods):
                 0,
                 len(data),
                 len(data),
-                trainer.begin(1),
+                trainer.rates(1),
                 1,
                 math.inf,
                 outputs,
             )
-            trainer.end()
             return _batch_result(logs, sums, data, outputs, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:

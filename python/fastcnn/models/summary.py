@@ -138,12 +138,11 @@ def _totals(model: Sequential) -> list[str]:
 
 
 def _optimizer_parameters(model: Sequential) -> int:
-    """What Keras counts once the optimizer has worked: its slots, the step count and the learning rate."""
-    trainer = model._trainer
-    if trainer is None or not model.optimizer.iterations:
+    """What Keras counts once the optimizer has worked: the step count, the learning rate, its arrays."""
+    optimizer = model.optimizer
+    if optimizer is None or not optimizer.built:
         return 0
-    slots = trainer.native.get_state()["slots"].values()
-    return 2 + sum(int(array.size) for arrays in slots for array in arrays)
+    return sum(variable.size for variable in optimizer.variables)
 
 
 def _count(variables: Sequence[Variable]) -> int:

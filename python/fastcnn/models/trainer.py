@@ -17,7 +17,7 @@ from fastcnn.callbacks import History
 from fastcnn.data import arrays, batches
 from fastcnn.models import loops
 from fastcnn.models.compile_config import described
-from fastcnn.models.compiled import Compiled, NativeTrainer, StoppedTrainer
+from fastcnn.models.compiled import Compiled, NativeTrainer
 from fastcnn.models.data_methods import batch_size_of, feed_of, steps_of
 from fastcnn.models.one_batch import OneBatchMethods, flat
 from fastcnn.utils import seed
@@ -62,7 +62,7 @@ class TrainingMethods(OneBatchMethods):
 
     def _init_training(self) -> None:
         self._compiled: Compiled | None = None
-        self._trainer: NativeTrainer | StoppedTrainer | None = None
+        self._trainer: NativeTrainer | None = None
         self._execution: dict[str, Any] = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
         self._training_lock = threading.RLock()
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
@@ -75,13 +75,13 @@ class TrainingMethods(OneBatchMethods):
 
     def _pickled_training(self) -> dict[str, Any]:
         """What of the attributes above a pickle holds in another form."""
-        return {"_trainer": StoppedTrainer.of(self._trainer), "history": None, "_running": None}
+        return {"_trainer": None, "history": None, "_running": None}
 
     def _optimizer_state(self) -> dict[str, Any]:
         """The optimizer's steps and slots, in the order of the trained variables; {"iterations": 0, "slots": {}} before."""
         with self._training_lock:
-            stopped = StoppedTrainer.of(self._trainer)
-            return {"iterations": 0, "slots": {}} if stopped is None else stopped.get_state()
+            nothing: dict[str, Any] = {"iterations": 0, "slots": {}}
+            return nothing if self._compiled is None else self._compiled.optimizer._state()
 
     def _restore_optimizer_state(self, state: dict[str, Any]) -> None:
         """Goes on from what `_optimizer_state` returned.
@@ -90,13 +90,11 @@ class TrainingMethods(OneBatchMethods):
             ValueError: the slots are not those of the trained variables.
         """
         with self._training_lock:
-            compiled = self._require_compiled("fit")
-            trainer = self._trainer_for(self._current_network(), compiled)
-            slots = sorted(trainer.native.get_state()["slots"])
+            updater = self._trainer_for(self._current_network(), self._require_compiled("fit")).updater
+            slots = sorted(updater.get_state()["slots"])
             if sorted(state["slots"]) != slots:
                 _messages.fail("fit", "optimizer state", f"the slots {slots}", sorted(state["slots"]))
-            trainer.native.set_state(state)
-            compiled.optimizer.iterations = state["iterations"]
+            updater.set_state(state)
 
     # --- compile -------------------------------------------------------------------------------------------------
 
@@ -355,6 +353,8 @@ class TrainingMethods(OneBatchMethods):
             runner.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
+        if epochs:
+            compiled.optimizer.finalize_variable_values(self.trainable_weights)
         runner.on_train_end(logs)
         return _history(runner, self)
 
@@ -492,8 +492,8 @@ class TrainingMethods(OneBatchMethods):
         """The trainer, made again where network, compile or the trained variables changed."""
         trainable = self.trainable_weights
         trainer = self._trainer
-        if not isinstance(trainer, NativeTrainer) or not trainer.serves(network, compiled, trainable):
-            trainer = self._trainer = NativeTrainer(network, compiled, trainable, trainer)
+        if trainer is None or not trainer.serves(network, compiled, trainable):
+            trainer = self._trainer = NativeTrainer(network, compiled, trainable)
         return trainer
 
 

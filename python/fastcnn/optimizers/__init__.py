@@ -7,21 +7,66 @@ from typing import TYPE_CHECKING, Any
 
 from fastcnn._identifiers import Registry
 from fastcnn._lazy import nothing_called
+from fastcnn.optimizers.adadelta import Adadelta as Adadelta
+from fastcnn.optimizers.adafactor import Adafactor as Adafactor
+from fastcnn.optimizers.adagrad import Adagrad as Adagrad
 from fastcnn.optimizers.adam import Adam as Adam
 from fastcnn.optimizers.adam import AdamW as AdamW
+from fastcnn.optimizers.adamax import Adamax as Adamax
+from fastcnn.optimizers.ftrl import Ftrl as Ftrl
+from fastcnn.optimizers.lamb import Lamb as Lamb
+from fastcnn.optimizers.lion import Lion as Lion
+from fastcnn.optimizers.muon import Muon as Muon
+from fastcnn.optimizers.nadam import Nadam as Nadam
 from fastcnn.optimizers.optimizer import Optimizer as Optimizer
 from fastcnn.optimizers.rmsprop import RMSprop as RMSprop
+from fastcnn.optimizers.schedule_free_adamw import ScheduleFreeAdamW as ScheduleFreeAdamW
 from fastcnn.optimizers.sgd import SGD as SGD
 
 if TYPE_CHECKING:
     from fastcnn.optimizers import schedules as schedules
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "Muon",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "ScheduleFreeAdamW",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
 
 _registry = Registry(
     "optimizers",
     "optimizer",
-    {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop},
+    {
+        "adadelta": Adadelta,
+        "adafactor": Adafactor,
+        "adagrad": Adagrad,
+        "adam": Adam,
+        "adamax": Adamax,
+        "adamw": AdamW,
+        "ftrl": Ftrl,
+        "lamb": Lamb,
+        "lion": Lion,
+        "muon": Muon,
+        "nadam": Nadam,
+        "rmsprop": RMSprop,
+        "schedulefreeadamw": ScheduleFreeAdamW,
+        "sgd": SGD,
+    },
     fold_case=True,
 )
 

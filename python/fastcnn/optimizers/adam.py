@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn.optimizers.optimizer import Optimizer
+from fastcnn.optimizers.optimizer import Optimizer, Run
 
 
 class Adam(Optimizer):
@@ -70,6 +70,10 @@ class Adam(Optimizer):
     def _native_settings(self) -> dict[str, Any]:
         return {"kind": "adam", **self._settings()}
 
+    def _rule_layout(self) -> list[Run]:
+        runs: list[Run] = [(("m", "momentum"), ("v", "velocity"))]
+        return [*runs, (("u", "velocity_hat"),)] if self.amsgrad else runs
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings()}
 
@@ -86,7 +90,7 @@ class AdamW(Adam):
         ValueError: an argument outside of these values.
 
     Example:
-        >>> AdamW().native()["weight_decay"]
+        >>> AdamW().weight_decay
         0.004
 
     See https://keras.io/api/optimizers/adamw/

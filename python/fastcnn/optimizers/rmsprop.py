@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn.optimizers.optimizer import Optimizer
+from fastcnn.optimizers.optimizer import Optimizer, Run
 
 
 class RMSprop(Optimizer):
@@ -22,7 +22,7 @@ class RMSprop(Optimizer):
         ValueError: an argument outside of these values.
 
     Example:
-        >>> RMSprop().native()["rho"]
+        >>> RMSprop().rho
         0.9
 
     See https://keras.io/api/optimizers/rmsprop/
@@ -69,6 +69,14 @@ class RMSprop(Optimizer):
 
     def _native_settings(self) -> dict[str, Any]:
         return {"kind": "rmsprop", **self._settings()}
+
+    def _rule_layout(self) -> list[Run]:
+        runs: list[Run] = [(("v", "velocity"),)]
+        if self.momentum > 0:
+            runs.append((("m", "momentum"),))
+        if self.centered:
+            runs.append((("u", "average_gradient"),))
+        return runs
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._settings()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn.optimizers.optimizer import Optimizer
+from fastcnn.optimizers.optimizer import Optimizer, Run
 
 
 class SGD(Optimizer):
@@ -25,7 +25,7 @@ class SGD(Optimizer):
     Example:
         >>> optimizer = SGD(0.1, momentum=0.9)
         >>> optimizer.learning_rate = 0.01
-        >>> optimizer.native()["momentum"]
+        >>> optimizer.get_config()["momentum"]
         0.9
 
     See https://keras.io/api/optimizers/sgd/
@@ -65,6 +65,9 @@ class SGD(Optimizer):
 
     def _native_settings(self) -> dict[str, Any]:
         return {"kind": "sgd", "momentum": self.momentum, "nesterov": self.nesterov}
+
+    def _rule_layout(self) -> list[Run]:
+        return [(("m", "momentum"),)] if self.momentum else []
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcnn import _messages
-from fastcnn.models.compiled import StoppedTrainer
 from fastcnn.models.weights_file import named_variables
 from fastcnn.saving import training_state
 from fastcnn.saving.keras_archive import read_json
@@ -109,17 +108,14 @@ def optimizer_arrays(model: Sequential, arrays: Arrays) -> dict[str, Any] | None
         return None
     rate = compiled.optimizer.fixed_learning_rate
     slots: list[str] = []
-    trainer = StoppedTrainer.of(model._trainer)
-    if trainer is not None and trainer.compiled.optimizer is compiled.optimizer:
+    optimizer = compiled.optimizer
+    # Not where variables were frozen or thawed since: the next step starts anew with what is trained then.
+    if {id(v) for v in optimizer._variables} == {id(v) for v in model.trainable_weights}:
         names = {id(variable): name for name, variable in named_variables(model.layers).items()}
-        for slot, values in trainer.get_state()["slots"].items():
+        for slot, values in optimizer._state()["slots"].items():
             slots.append(slot)
-            arrays |= {f"optimizer/{slot}/{names[id(v)]}": array for v, array in zip(trainer._trained(), values)}
-    return {
-        "iterations": int(compiled.optimizer.iterations),
-        "learning_rate": rate,
-        "slots": slots,
-    }
+            arrays |= {f"optimizer/{slot}/{names[id(v)]}": array for v, array in zip(optimizer._variables, values)}
+    return {"iterations": optimizer._steps, "learning_rate": rate, "slots": slots}
 
 
 def load_model(
@@ -164,7 +160,7 @@ def take_over(model: Sequential, arrays: Arrays, description: Mapping[str, Any],
     if state is not None and model._compiled is not None:
         if state["slots"]:
             model._restore_optimizer_state(state)
-        model._compiled.optimizer.iterations = state["iterations"]
+        model._compiled.optimizer._steps = state["iterations"]
         if optimizer and optimizer.get("learning_rate") is not None:
             model._compiled.optimizer.learning_rate = optimizer["learning_rate"]
     for variable, array in weights:
@@ -202,14 +198,13 @@ def _optimizer_state(model: Sequential, arrays: Arrays, optimizer: Mapping[str, 
     trained = {id(v) for v in model.trainable_weights}
     order = [v for v in model._current_network().variables if id(v) in trained] if slots else []
     found = {slot: [arrays[f"optimizer/{slot}/{names[id(v)]}"] for v in order] for slot in slots}
-    for slot, values in found.items():
-        for variable, array in zip(order, values):
-            if array.shape != variable.shape or array.dtype != np.float32:
-                raise ValueError(f"{slot} of {names[id(variable)]} of shape {array.shape}")
     if slots:
-        known = set(
-            model._trainer_for(model._current_network(), model._require_compiled("fit")).native.get_state()["slots"]
-        )
-        if set(found) != known:
+        compiled = model._require_compiled("fit")
+        fresh = model._trainer_for(model._current_network(), compiled).updater.get_state()["slots"]
+        if set(found) != set(fresh):
             raise ValueError(f"slots {sorted(found)}")
+        for slot, values in found.items():
+            for variable, array, like in zip(order, values, fresh[slot]):
+                if array.shape != like.shape or array.dtype != np.float32:
+                    raise ValueError(f"{slot} of {names[id(variable)]} of shape {array.shape}")
     return {"iterations": iterations, "slots": found}

@@ -1,0 +1,73 @@
+"""Lion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastcnn.optimizers.optimizer import Optimizer, Run
+
+
+class Lion(Optimizer):
+    """Steps of one size in the direction of a running mean's sign (Chen et al., 2023).
+
+    Args:
+        learning_rate: a number >= 0, a schedule, or a function without arguments.
+        beta_1: share of the mean in the direction, in (0, 1].
+        beta_2: decay of the mean, in [0, 1].
+        weight_decay: and all further arguments, see `Optimizer`.
+
+    Raises:
+        ValueError: an argument outside of these values.
+
+    Example:
+        >>> Lion().beta_2
+        0.99
+
+    See https://keras.io/api/optimizers/lion/
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+        )
+        self.beta_1 = self._number("beta_1", beta_1, high=1.0)
+        if self.beta_1 == 0.0:
+            raise self._error("beta_1", "a number in (0, 1]", beta_1)
+        self.beta_2 = self._number("beta_2", beta_2, high=1.0)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"beta_1": self.beta_1, "beta_2": self.beta_2}
+
+    def _native_settings(self) -> dict[str, Any]:
+        return {"kind": "lion", **self._settings()}
+
+    def _rule_layout(self) -> list[Run]:
+        return [(("m", "momentum"),)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self._settings()}
