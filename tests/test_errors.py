@@ -33,8 +33,9 @@ CONSTRUCTORS = [
         "Conv2D: data_format: expected 'channels_last' or 'channels_first', received 'first'",
     ),
     (
-        lambda: layers.Conv2D(4, 3, kernel_constraint="max_norm"),
-        "Conv2D: kernel_constraint: expected None (fastcnn supports no other), received 'max_norm'",
+        lambda: layers.Conv2D(4, 3, kernel_constraint="max_nor"),
+        "constraints.get: identifier: expected the name of a constraint, one of 'max_norm', 'min_max_norm', 'non_neg', "
+        "'unit_norm', received 'max_nor'",
     ),
     (
         lambda: layers.Permute((0, 1)),

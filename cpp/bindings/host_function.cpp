@@ -191,6 +191,47 @@ class PythonLoss final : public HostLoss {
     KeptError error_;
 };
 
+class PythonWeights final : public HostWeights {
+  public:
+    PythonWeights(py::object function, Shape shape)
+        : function_(std::move(function)), shape_(std::move(shape)) {}
+
+    ~PythonWeights() override {
+        const py::gil_scoped_acquire gil;
+        function_ = py::none();
+    }
+
+    double penalty(const float* values, float* gradient) noexcept override {
+        double found = std::numeric_limits<double>::quiet_NaN();
+        error_.guarded([&] {
+            const py::tuple result =
+                function_.attr("_host_penalty")(py::array_t<float>(shape_, values), gradient != nullptr);
+            if (gradient) take(result[1], gradient);
+            found = result[0].cast<double>();
+        });
+        return found;
+    }
+
+    void constrain(float* values) noexcept override {
+        error_.guarded(
+            [&] { take(function_.attr("_host_constrain")(py::array_t<float>(shape_, values)), values); });
+    }
+
+    bool failed() const noexcept override { return error_.any(); }
+    void rethrow() override { error_.rethrow(); }
+
+  private:
+    // Python has checked the shape.
+    void take(const py::object& result, float* to) const {
+        const py::array_t<float, py::array::c_style> array(result);
+        std::memcpy(to, array.data(), static_cast<std::size_t>(array.nbytes()));
+    }
+
+    py::object function_;
+    Shape shape_;
+    KeptError error_;
+};
+
 }  // namespace
 
 std::shared_ptr<HostFunction> make_host_function(const py::object& layer, std::string name, Shape in,
@@ -200,6 +241,10 @@ std::shared_ptr<HostFunction> make_host_function(const py::object& layer, std::s
 
 std::shared_ptr<HostLoss> make_host_loss(const py::object& loss, Shape output) {
     return std::make_shared<PythonLoss>(loss, std::move(output));
+}
+
+std::shared_ptr<HostWeights> make_host_weights(const py::object& function, Shape shape) {
+    return std::make_shared<PythonWeights>(function, std::move(shape));
 }
 
 }  // namespace fastcnn

@@ -74,18 +74,56 @@ MetricSpec metric_of(const py::dict& dict, LossKind kind) {
     return spec;
 }
 
+ConstraintSpec constraint_of(const py::object& given, const Shape& shape) {
+    ConstraintSpec spec;
+    if (given.is_none()) return spec;
+    if (!py::isinstance<py::dict>(given)) {
+        spec.kind = ConstraintSpec::Kind::host;
+        spec.host = make_host_weights(given, shape);
+        return spec;
+    }
+    const py::dict dict = given;
+    spec.kind = lookup<ConstraintSpec::Kind>(
+        "constraints",
+        {{"norm", ConstraintSpec::Kind::norm}, {"non_negative", ConstraintSpec::Kind::non_negative}},
+        get<std::string>(dict, "kind", ""));
+    spec.minimum = get(dict, "minimum", 0.0);
+    spec.maximum = get(dict, "maximum", 0.0);
+    spec.rate = get(dict, "rate", 1.0);
+    spec.epsilon = get(dict, "epsilon", 1e-7);
+    spec.axes = get(dict, "axes", std::vector<int>{});
+    return spec;
+}
+
 std::shared_ptr<Trainer> make_trainer(const std::shared_ptr<Network>& network, const py::dict& loss,
                                       const std::vector<py::dict>& metrics, std::shared_ptr<Updater> updater,
-                                      const std::vector<std::pair<float, float>>& regularizers,
-                                      std::vector<bool> trainable) {
+                                      const std::vector<py::object>& regularizers,
+                                      std::vector<bool> trainable,
+                                      const std::vector<py::object>& constraints) {
     std::vector<MetricSpec> specs;
     LossSpec spec = loss_of(loss, network->graph().output_shape());
     for (const py::dict& metric : metrics) specs.push_back(metric_of(metric, spec.kind));
     std::vector<Regularizer> penalties;
-    for (const auto& [l1, l2] : regularizers) penalties.push_back({l1, l2});
+    const auto shape_of = [&](std::size_t p) -> const Shape& {
+        require(p < network->parameters().size(), "Trainer: regularizers, constraints: expected ",
+                network->parameters().size(), " entries, received more");
+        const ParameterRef& ref = network->parameters()[p];
+        return ref.owner->shape(ref.index);
+    };
+    for (const py::object& given : regularizers) {
+        if (py::isinstance<py::tuple>(given)) {
+            const auto [l1, l2] = given.cast<std::pair<float, float>>();
+            penalties.push_back({l1, l2, nullptr});
+        } else {
+            penalties.push_back({0, 0, make_host_weights(given, shape_of(penalties.size()))});
+        }
+    }
+    std::vector<ConstraintSpec> limits;
+    for (const py::object& given : constraints)
+        limits.push_back(constraint_of(given, shape_of(limits.size())));
     return std::make_shared<Trainer>(network, loss_of(loss, network->graph().output_shape()),
                                      std::move(specs), std::move(updater), std::move(penalties),
-                                     std::move(trainable));
+                                     std::move(trainable), std::move(limits));
 }
 
 TargetArray target_array(const Trainer& trainer, const char* operation, const py::array& y,
@@ -283,7 +321,8 @@ py::list profile(Trainer& trainer, const py::array& x, const py::array& y, const
 void bind_trainer(py::module_& module) {
     py::class_<Trainer, std::shared_ptr<Trainer>>(module, "Trainer")
         .def(py::init(&make_trainer), py::arg("network"), py::arg("loss"), py::arg("metrics"),
-             py::arg("updater"), py::arg("regularizers"), py::arg("trainable"))
+             py::arg("updater"), py::arg("regularizers"), py::arg("trainable"),
+             py::arg("constraints") = std::vector<py::object>{})
         .def_property_readonly("updater", &Trainer::updater)
         .def("train", train, py::arg("x"), py::arg("y"), py::arg("sample_weight"), py::arg("indices"),
              py::arg("begin"), py::arg("end"), py::arg("batch_size"), py::arg("learning_rates"),

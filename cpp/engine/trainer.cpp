@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
                  std::shared_ptr<Updater> updater, std::vector<Regularizer> regularizers,
-                 std::vector<bool> trainable)
+                 std::vector<bool> trainable, std::vector<ConstraintSpec> constraints)
     : network_(std::move(network)),
       loss_(std::move(loss)),
       metrics_(std::move(metrics)),
@@ -42,6 +42,17 @@ Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vec
         places_.push_back(trainable_[i] ? trained++ : -1);
     }
     gradient_ = Buffer(layout.size() + Layout::kAlign);
+    for (std::size_t i = 0; i < n; ++i)
+        if (trainable_[i] && regularizers_[i].host) host_penalties_.push_back(static_cast<int>(i));
+    if (!host_penalties_.empty()) host_gradient_ = Buffer(layout.size() + Layout::kAlign);
+    require(constraints.empty() || constraints.size() == n, "Trainer: constraints: expected ", n,
+            " entries, received ", constraints.size());
+    for (std::size_t i = 0; i < constraints.size(); ++i) {
+        if (!trainable_[i] || constraints[i].kind == ConstraintSpec::Kind::none) continue;
+        const ParameterRef& ref = network_->parameters()[i];
+        constraints_.emplace_back(static_cast<int>(i),
+                                  Constraint(std::move(constraints[i]), ref.owner->shape(ref.index)));
+    }
     sum_ = choose(SumGradients{});
     sum_transposed_ = choose(SumGradientsTransposed{});
     if (!updater_) return;
@@ -56,11 +67,38 @@ Trainer::Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vec
     }
 }
 
-bool Trainer::host_failed() const { return network_->host_failed() || (loss_.host && loss_.host->failed()); }
+template <class Visit>
+void Trainer::each_host(const Visit& visit) const {
+    if (loss_.host) visit(*loss_.host);
+    for (const int p : host_penalties_) visit(*regularizers_[static_cast<std::size_t>(p)].host);
+    for (const auto& [_, constraint] : constraints_)
+        if (constraint.host()) visit(*constraint.host());
+}
+
+bool Trainer::host_failed() const {
+    bool failed = network_->host_failed();
+    each_host([&](const auto& host) { failed = failed || host.failed(); });
+    return failed;
+}
 
 void Trainer::rethrow_host_error() const {
     network_->rethrow_host_error();
-    if (loss_.host) loss_.host->rethrow();
+    each_host([](auto& host) { host.rethrow(); });
+}
+
+// The penalties that are computed outside of the engine, and their gradients.
+void Trainer::regularize() {
+    host_penalty_ = 0;
+    for (const int p : host_penalties_) {
+        const std::size_t i = static_cast<std::size_t>(p);
+        host_penalty_ += regularizers_[i].host->penalty(network_->parameters()[i].data(),
+                                                        host_gradient_.data() + offsets_[i]);
+    }
+}
+
+void Trainer::constrain(std::int64_t index) {
+    auto& [parameter, constraint] = constraints_[static_cast<std::size_t>(index)];
+    constraint.apply(network_->parameters()[static_cast<std::size_t>(parameter)].data());
 }
 
 std::shared_ptr<const Plan> Trainer::plan(Mode mode, std::int64_t batch_size) const {
@@ -153,6 +191,13 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     s.penalty = &plan.penalty[index];
     s.sum_squares = want_squares ? &plan.squares[index] : nullptr;
     sum_(s);
+    if (!regularizers_[p].host) return;
+    const float* added = host_gradient_.data() + offsets_[p] + chunk.first;
+    plan.squares[index] = 0;
+    for (std::int64_t i = 0; i < chunk.size; ++i) {
+        s.gradient[i] += added[i];
+        plan.squares[index] += static_cast<double>(s.gradient[i]) * s.gradient[i];
+    }
 }
 
 void Trainer::update_chunk(const Chunk& chunk, const Updater::Step& step, float scale) {
@@ -224,6 +269,13 @@ struct Trainer::TrainJob final : Job {
             case Stage::batch:
                 if (const std::int64_t items = cursor.next()) return items;
                 if (trainer.host_failed()) return 0;  // no weight changes
+                if (!trainer.host_penalties_.empty()) {
+                    stage = Stage::regularize;
+                    return 1;
+                }
+                [[fallthrough]];
+            case Stage::regularize:
+                if (trainer.host_failed()) return 0;
                 stage = Stage::update;
                 return shares;
             case Stage::update:
@@ -233,6 +285,12 @@ struct Trainer::TrainJob final : Job {
                 }
                 [[fallthrough]];
             case Stage::clip:
+                if (!trainer.constraints_.empty()) {
+                    stage = Stage::constrain;
+                    return static_cast<std::int64_t>(trainer.constraints_.size());
+                }
+                [[fallthrough]];
+            case Stage::constrain:
                 if (!train.plan->packs_by_thread()) {
                     stage = Stage::pack;
                     return shares;
@@ -243,7 +301,7 @@ struct Trainer::TrainJob final : Job {
         }
         cursor.context.weights_changed();
         account();
-        if (last()) return 0;
+        if (last() || trainer.host_failed()) return 0;
         prepare();
         stage = Stage::batch;
         return cursor.next();
@@ -258,6 +316,10 @@ struct Trainer::TrainJob final : Job {
                 return trainer.update_share(train, cursor.context, cursor.in, step, share);
             case Stage::clip:
                 return trainer.clip_share(train, step, share);
+            case Stage::regularize:
+                return trainer.regularize();
+            case Stage::constrain:
+                return trainer.constrain(item);
             case Stage::pack:
                 return train.plan->pack(item, shares);
         }
@@ -284,6 +346,7 @@ struct Trainer::TrainJob final : Job {
         const double n = static_cast<double>(cursor.in.count);
         double batch_loss = totals.mean(cursor.in);
         for (double penalty : train.penalty) batch_loss += penalty;
+        batch_loss += trainer.host_penalty_;
         result.loss += batch_loss * n;
         result.loss_weight += n;
         for (std::size_t m = 0; m < totals.metric_total.size(); ++m) {
@@ -300,7 +363,7 @@ struct Trainer::TrainJob final : Job {
                std::chrono::duration<double>(Clock::now() - start).count() > limits.seconds;
     }
 
-    enum class Stage { batch, update, clip, pack };  // of the phase at work
+    enum class Stage { batch, regularize, update, clip, constrain, pack };  // of the phase at work
 
     Trainer& trainer;
     TrainPlan& train;
@@ -343,8 +406,9 @@ double Trainer::penalty() const {
     double sum = 0;
     for (std::size_t p = 0; p < trainable_.size(); ++p) {
         const Regularizer& r = regularizers_[p];
-        if (r.l1 == 0 && r.l2 == 0) continue;
         const ParameterRef& ref = network_->parameters()[p];
+        if (r.host) sum += r.host->penalty(ref.data(), nullptr);
+        if (r.l1 == 0 && r.l2 == 0) continue;
         double absolute = 0, squares = 0;
         for (std::int64_t i = 0; i < ref.size(); ++i) {
             const double w = ref.data()[i];
@@ -436,6 +500,7 @@ struct Trainer::GradientsJob final : Job {
     std::int64_t next_phase() override {
         if (summing) return 0;
         if (const std::int64_t items = cursor.next()) return items;
+        if (!trainer.host_failed()) trainer.regularize();
         summing = true;
         return std::min(kMaxItems, static_cast<std::int64_t>(train.chunks.size()));
     }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 
+#include "engine/constraint.h"
 #include "engine/network.h"
 #include "engine/updater.h"
 
@@ -13,6 +14,7 @@ namespace fastcnn {
 
 struct Regularizer {
     float l1 = 0, l2 = 0;
+    std::shared_ptr<HostWeights> host;  // a penalty computed outside of the engine, beside these
 };
 
 // Rows of the user's arrays to run over.
@@ -44,11 +46,11 @@ class Trainer {
     // `updater` for the trainable parameters in their order; null for evaluation alone.
     Trainer(std::shared_ptr<const Network> network, LossSpec loss, std::vector<MetricSpec> metrics,
             std::shared_ptr<Updater> updater, std::vector<Regularizer> regularizers,
-            std::vector<bool> trainable);
+            std::vector<bool> trainable, std::vector<ConstraintSpec> constraints);
 
     const Network& network() const { return *network_; }
     const LossSpec& loss() const { return loss_; }
-    // Whether a layer or loss computed outside of the engine has failed; and its error, thrown once.
+    // Whether something computed outside of the engine has failed; and its error, thrown once.
     bool host_failed() const;
     void rethrow_host_error() const;
     const std::vector<MetricSpec>& metrics() const { return metrics_; }
@@ -97,6 +99,10 @@ class Trainer {
     // Whether the update waits until the whole gradient is summed.
     bool in_two_passes() const { return updater_->clips_by_norm() || updater_->wants_whole(); }
     float clip_scale(const TrainPlan& plan, int parameter) const;
+    void regularize();
+    void constrain(std::int64_t index);
+    template <class Visit>
+    void each_host(const Visit& visit) const;
     double penalty() const;
     RunTotals no_totals() const;
 
@@ -106,6 +112,10 @@ class Trainer {
     std::shared_ptr<Updater> updater_;
     std::vector<Regularizer> regularizers_;
     std::vector<bool> trainable_;
+    std::vector<std::pair<int, Constraint>> constraints_;  // with their parameters
+    std::vector<int> host_penalties_;                      // parameters that have one
+    Buffer host_gradient_;                                 // of these penalties, at the parameters' offsets
+    double host_penalty_ = 0;
 
     std::vector<std::int64_t> offsets_;  // of each parameter in the flat gradient; -1: not trained
     std::vector<int>

@@ -1,4 +1,5 @@
-// Layers and losses that are computed outside of the engine, by a program in another language.
+// Layers, losses, penalties and constraints that are computed outside of the engine, by a program in another
+// language.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,18 @@ class HostLoss {
     virtual ~HostLoss() = default;
     // The batch's loss, reduced.
     virtual double run(const HostLossBatch& batch) noexcept = 0;
+    virtual bool failed() const noexcept = 0;
+    virtual void rethrow() = 0;
+};
+
+// A penalty or a constraint on one parameter, called as a HostFunction is.
+class HostWeights {
+  public:
+    virtual ~HostWeights() = default;
+    // The penalty; its gradient is written to `gradient` (null: not wanted).
+    virtual double penalty(const float* values, float* gradient) noexcept = 0;
+    // Replaces the values by those that are allowed.
+    virtual void constrain(float* values) noexcept = 0;
     virtual bool failed() const noexcept = 0;
     virtual void rethrow() = 0;
 };

@@ -12,6 +12,7 @@ from fastcnn import (
     activations,
     callbacks,
     config,
+    constraints,
     datasets,
     dtype_policies,
     initializers,
@@ -38,6 +39,7 @@ from fastcnn.variables import Variable
 
 DTypePolicy = dtype_policies.DTypePolicy
 FloatDTypePolicy = dtype_policies.FloatDTypePolicy
+Constraint = constraints.Constraint
 Initializer = initializers.Initializer
 Loss = losses.Loss
 Metric = metrics.Metric
@@ -45,6 +47,7 @@ Optimizer = optimizers.Optimizer
 Regularizer = regularizers.Regularizer
 
 __all__ = [
+    "Constraint",
     "DTypePolicy",
     "FloatDTypePolicy",
     "Initializer",
@@ -62,6 +65,7 @@ __all__ = [
     "activations",
     "callbacks",
     "config",
+    "constraints",
     "datasets",
     "dtype_policies",
     "initializers",
@@ -95,7 +99,6 @@ _ABSENT = {
     "Model": "models are Sequential; there is no functional API",
     "Function": "models are Sequential; there is no functional API",
     "applications": "there are no pretrained models",
-    "constraints": "constraints are not supported",
 }
 
 

@@ -304,7 +304,10 @@ class Trainer:
         gives (the batch's loss, its gradient); y is then float32 of any shape, one row a sample.
     metrics: [{"kind": "binary" | "categorical" | "sparse_categorical", "threshold": float, "weighted": bool}, ...]: accuracies.
     updater: of the trainable parameters, in their order, which several trainers may share; None: evaluation only.
-    regularizers: (l1, l2) for each parameter of the network. trainable: bool for each.
+    regularizers: for each parameter of the network (l1, l2), or an object with _host_penalty(values, wants_gradient) -> (penalty,
+        gradient). trainable: bool for each.
+    constraints: none, or for each parameter None, {"kind": "norm", "minimum", "maximum", "rate", "epsilon", "axes"},
+        {"kind": "non_negative"}, or an object with _host_constrain(values) -> values; applied after each step.
     """
 
     def __init__(
@@ -313,8 +316,9 @@ class Trainer:
         loss: dict[str, Any],
         metrics: Sequence[dict[str, Any]],
         updater: Updater | None,
-        regularizers: Sequence[tuple[float, float]],
+        regularizers: Sequence[Any],
         trainable: Sequence[bool],
+        constraints: Sequence[Any] = (),
     ) -> None: ...
     @property
     def updater(self) -> Updater | None: ...

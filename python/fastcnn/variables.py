@@ -167,6 +167,7 @@ class Variable(NDArrayOperatorsMixin):
         self.path = path or name
         self.trainable = trainable
         self.regularizer = regularizer
+        self.constraint: Any = None
         self._shape: tuple[int, ...] = np.shape(first)
         parameters = _core.Parameters([self._shape])
         parameters.assign(0, value.reshape(self._shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from fastcnn import _core, _messages, activations, initializers, regularizers
+from fastcnn import _core, _messages, activations, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.activations import Native
 from fastcnn.layers.layer import Layer, sample_axes, serialize, with_trailing_axes
@@ -173,6 +173,7 @@ class PReLU(Layer):
     Args:
         alpha_initializer: first values of alpha.
         alpha_regularizer: penalty on alpha, or None.
+        alpha_constraint: what the weights are made to be after each step, or None.
         shared_axes: axes (the batch is axis 0) along which alpha is the same, such as [1, 2] for images.
 
     Weights: alpha, of a sample's shape with 1 along shared axes.
@@ -199,7 +200,7 @@ class PReLU(Layer):
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
-        _messages.only("PReLU", "alpha_constraint", alpha_constraint, (None,))
+        self.alpha_constraint = constraints.get(alpha_constraint)
         if shared_axes is not None and not isinstance(shared_axes, Sequence):
             shared_axes = [shared_axes]
         self.shared_axes = None if shared_axes is None else list(shared_axes)
@@ -218,7 +219,11 @@ class PReLU(Layer):
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates alpha."""
         self.alpha = self.add_weight(
-            self._alpha_shape(input_shape), self.alpha_initializer, name="alpha", regularizer=self.alpha_regularizer
+            self._alpha_shape(input_shape),
+            self.alpha_initializer,
+            name="alpha",
+            regularizer=self.alpha_regularizer,
+            constraint=self.alpha_constraint,
         )
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
@@ -232,6 +237,7 @@ class PReLU(Layer):
             **super().get_config(),
             "alpha_initializer": serialize(self.alpha_initializer),
             "alpha_regularizer": serialize(self.alpha_regularizer),
+            "alpha_constraint": serialize(self.alpha_constraint),
             "shared_axes": self.shared_axes,
         }
 

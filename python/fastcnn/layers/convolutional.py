@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from fastcnn import _core, _messages, activations, initializers, regularizers
+from fastcnn import _core, _messages, activations, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.activation import append_activation, native_activation
 from fastcnn.layers.layer import Layer, read_data_format, serialize
@@ -52,7 +52,7 @@ class BaseConv(Layer):
         self.use_bias = _messages.flag(kind, "use_bias", use_bias)
         self.bias_initializer = initializers.get(bias_initializer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        _messages.only(kind, "bias_constraint", bias_constraint, (None,))
+        self.bias_constraint = constraints.get(bias_constraint)
         self.bias: Variable | None = None
 
     def _kernel_of_depth(self) -> Variable | None:
@@ -75,7 +75,11 @@ class BaseConv(Layer):
     def _create_bias(self, filters: int) -> None:
         if self.use_bias:
             self.bias = self.add_weight(
-                (filters,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+                (filters,),
+                self.bias_initializer,
+                name="bias",
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
             )
 
     def _pair(self, values: tuple[int, ...], of_height: int = 1) -> tuple[int, int]:
@@ -112,6 +116,7 @@ class BaseConv(Layer):
             "use_bias": self.use_bias,
             "bias_initializer": serialize(self.bias_initializer),
             "bias_regularizer": serialize(self.bias_regularizer),
+            "bias_constraint": serialize(self.bias_constraint),
         }
 
 
@@ -149,7 +154,7 @@ class BaseFullConv(BaseConv):
             _messages.fail(kind, "filters", f"a multiple of groups ({self.groups})", filters)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        _messages.only(kind, "kernel_constraint", kernel_constraint, (None,))
+        self.kernel_constraint = constraints.get(kernel_constraint)
         self.kernel: Variable | None = None
 
     def _kernel_of_depth(self) -> Variable | None:
@@ -169,7 +174,11 @@ class BaseFullConv(BaseConv):
         """Creates kernel and bias."""
         kernel_shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
         self.kernel = self.add_weight(
-            kernel_shape, self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
+            kernel_shape,
+            self.kernel_initializer,
+            name="kernel",
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         self._create_bias(self.filters)
 
@@ -196,6 +205,7 @@ class BaseFullConv(BaseConv):
             **self._config_of_window(),
             "kernel_initializer": serialize(self.kernel_initializer),
             "kernel_regularizer": serialize(self.kernel_regularizer),
+            "kernel_constraint": serialize(self.kernel_constraint),
         }
 
 
@@ -215,6 +225,7 @@ class Conv2D(BaseFullConv):
         use_bias: whether a bias is added.
         kernel_initializer, bias_initializer: first values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+        kernel_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, height, width, channels). Output: (n, new height, new width, filters). Weights: kernel (kernel height,
     kernel width, channels / groups, filters), bias (filters,).
@@ -249,6 +260,7 @@ class Conv1D(BaseFullConv):
         use_bias: whether a bias is added.
         kernel_initializer, bias_initializer: first values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+        kernel_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, steps, channels). Output: (n, new steps, filters). Weights: kernel (kernel size, channels / groups,
     filters), bias (filters,).

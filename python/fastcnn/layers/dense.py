@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn import _core, _messages, activations, initializers, regularizers
+from fastcnn import _core, _messages, activations, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.activation import append_activation, native_activation
 from fastcnn.layers.layer import Layer, serialize
@@ -20,6 +20,7 @@ class Dense(Layer):
         use_bias: whether a bias is added.
         kernel_initializer, bias_initializer: first values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+        kernel_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, ..., features). Output: (n, ..., units). Weights: kernel (features, units), bias (units,).
 
@@ -60,8 +61,8 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        _messages.only("Dense", "kernel_constraint", kernel_constraint, (None,))
-        _messages.only("Dense", "bias_constraint", bias_constraint, (None,))
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         _messages.only("Dense", "lora_rank", lora_rank, (None,))
         _messages.only("Dense", "lora_alpha", lora_alpha, (None,))
         _messages.only("Dense", "quantization_config", quantization_config, (None,))
@@ -80,11 +81,19 @@ class Dense(Layer):
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
         """Creates kernel and bias."""
         self.kernel = self.add_weight(
-            (input_shape[-1], self.units), self.kernel_initializer, name="kernel", regularizer=self.kernel_regularizer
+            (input_shape[-1], self.units),
+            self.kernel_initializer,
+            name="kernel",
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         if self.use_bias:
             self.bias = self.add_weight(
-                (self.units,), self.bias_initializer, name="bias", regularizer=self.bias_regularizer
+                (self.units,),
+                self.bias_initializer,
+                name="bias",
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
             )
 
     def describe(self, graph: _core.Graph, parameters: ParameterList) -> None:
@@ -104,5 +113,7 @@ class Dense(Layer):
             "kernel_initializer": serialize(self.kernel_initializer),
             "bias_initializer": serialize(self.bias_initializer),
             "kernel_regularizer": serialize(self.kernel_regularizer),
+            "kernel_constraint": serialize(self.kernel_constraint),
             "bias_regularizer": serialize(self.bias_regularizer),
+            "bias_constraint": serialize(self.bias_constraint),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn import _core, _messages, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.convolutional import BaseConv
 from fastcnn.layers.layer import serialize
@@ -44,7 +44,7 @@ class BaseDepthwiseConv(BaseConv):
         self.depth_multiplier = _messages.integer(kind, "depth_multiplier", depth_multiplier)
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        _messages.only(kind, "depthwise_constraint", depthwise_constraint, (None,))
+        self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.kernel: Variable | None = None
 
     def _kernel_of_depth(self) -> Variable | None:
@@ -56,6 +56,7 @@ class BaseDepthwiseConv(BaseConv):
             self.depthwise_initializer,
             name=name,
             regularizer=self.depthwise_regularizer,
+            constraint=self.depthwise_constraint,
         )
 
     def create_weights(self, input_shape: tuple[int, ...]) -> None:
@@ -84,6 +85,7 @@ class BaseDepthwiseConv(BaseConv):
             **self._config_of_window(),
             "depthwise_initializer": serialize(self.depthwise_initializer),
             "depthwise_regularizer": serialize(self.depthwise_regularizer),
+            "depthwise_constraint": serialize(self.depthwise_constraint),
         }
 
 
@@ -101,6 +103,7 @@ class DepthwiseConv1D(BaseDepthwiseConv):
         use_bias: whether a bias is added.
         depthwise_initializer, bias_initializer: first values of the weights.
         depthwise_regularizer, bias_regularizer: penalties on the weights, or None.
+        depthwise_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, steps, channels). Output: (n, new steps, channels * depth_multiplier). Weights: kernel (kernel size,
     channels, depth_multiplier), bias (channels * depth_multiplier,).
@@ -133,6 +136,7 @@ class DepthwiseConv2D(BaseDepthwiseConv):
         use_bias: whether a bias is added.
         depthwise_initializer, bias_initializer: first values of the weights.
         depthwise_regularizer, bias_regularizer: penalties on the weights, or None.
+        depthwise_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, height, width, channels). Output: (n, new height, new width, channels * depth_multiplier). Weights: kernel
     (kernel height, kernel width, channels, depth_multiplier), bias (channels * depth_multiplier,).
@@ -189,7 +193,7 @@ class BaseSeparableConv(BaseDepthwiseConv):
         self.filters = _messages.integer(kind, "filters", filters)
         self.pointwise_initializer = initializers.get(pointwise_initializer)
         self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
-        _messages.only(kind, "pointwise_constraint", pointwise_constraint, (None,))
+        self.pointwise_constraint = constraints.get(pointwise_constraint)
         self.pointwise_kernel: Variable | None = None
 
     @property
@@ -207,6 +211,7 @@ class BaseSeparableConv(BaseDepthwiseConv):
             self.pointwise_initializer,
             name="pointwise_kernel",
             regularizer=self.pointwise_regularizer,
+            constraint=self.pointwise_constraint,
         )
         self._create_bias(self.filters)
 
@@ -236,6 +241,7 @@ class BaseSeparableConv(BaseDepthwiseConv):
             "filters": self.filters,
             "pointwise_initializer": serialize(self.pointwise_initializer),
             "pointwise_regularizer": serialize(self.pointwise_regularizer),
+            "pointwise_constraint": serialize(self.pointwise_constraint),
         }
 
 
@@ -254,6 +260,7 @@ class SeparableConv1D(BaseSeparableConv):
         use_bias: whether a bias is added.
         depthwise_initializer, pointwise_initializer, bias_initializer: first values of the weights.
         depthwise_regularizer, pointwise_regularizer, bias_regularizer: penalties on the weights, or None.
+        depthwise_constraint, pointwise_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, steps, channels). Output: (n, new steps, filters). Weights: depthwise_kernel (kernel size, channels,
     depth_multiplier), pointwise_kernel (1, channels * depth_multiplier, filters), bias (filters,).
@@ -287,6 +294,7 @@ class SeparableConv2D(BaseSeparableConv):
         use_bias: whether a bias is added.
         depthwise_initializer, pointwise_initializer, bias_initializer: first values of the weights.
         depthwise_regularizer, pointwise_regularizer, bias_regularizer: penalties on the weights, or None.
+        depthwise_constraint, pointwise_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, height, width, channels). Output: (n, new height, new width, filters). Weights: depthwise_kernel (kernel
     height, kernel width, channels, depth_multiplier), pointwise_kernel (1, 1, channels * depth_multiplier, filters), bias

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn import _core, _messages, config, dtype_policies, initializers, regularizers
+from fastcnn import _core, _messages, config, constraints, dtype_policies, initializers, regularizers
 from fastcnn._naming import auto_name
 from fastcnn._network import BuiltNetwork, ParameterList, infer_shape
 from fastcnn.data.arrays import as_inputs
@@ -227,9 +227,9 @@ class Layer(LayerProperties):
         regularizer = self.activity_regularizer
         if regularizer is None:
             return 0.0, 0.0
-        if not (hasattr(regularizer, "l1") or hasattr(regularizer, "l2")):
+        if not regularizer._is_native():
             _messages.fail(operation, "activity_regularizer", "L1, L2 or L1L2", regularizer)
-        return float(getattr(regularizer, "l1", 0.0)), float(getattr(regularizer, "l2", 0.0))
+        return float(regularizer.l1), float(regularizer.l2)
 
     def _channels_last(self, sample: tuple[int, ...]) -> tuple[int, ...]:
         """A sample's shape as `describe` and `create_weights` see it."""
@@ -263,16 +263,16 @@ class Layer(LayerProperties):
             trainable: whether the optimizer changes it.
             autocast, aggregation, overwrite_with_gradient: accepted as in Keras, without effect.
             regularizer: name, configuration or `Regularizer`, or None.
-            constraint: None.
+            constraint: name, configuration, `Constraint` or function, or None; applied after each step.
             name: short name, such as "kernel"; "variable" by default.
         """
         dtype_policies.for_layer(f"{self.name}.add_weight", "dtype", dtype)
-        _messages.only(f"{self.name}.add_weight", "constraint", constraint, (None,))
         shape = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         name = name or "variable"
         path = "/".join(part for part in (self._path_prefix, self.name, name) if part)
         value = first_value(path, shape, _initializer(initializer))
         variable = Variable(value, name=name, path=path, trainable=trainable, regularizer=regularizers.get(regularizer))
+        variable.constraint = constraints.get(constraint)
         (self._trainable_variables if trainable else self._non_trainable_variables).append(variable)
         return variable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn import _core, _messages, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.layer import Layer, sample_axes, serialize, with_trailing_axes
 from fastcnn.variables import Variable
@@ -25,6 +25,7 @@ class BatchNormalization(Layer):
         scale: whether the result is multiplied by gamma.
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: first values.
         beta_regularizer, gamma_regularizer: penalties, or None.
+        beta_constraint, gamma_constraint: what the weights are made to be after each step, or None.
 
     Input and output: (n, ..., channels). Weights: gamma, beta, moving_mean, moving_variance, each (channels,).
 
@@ -76,8 +77,8 @@ class BatchNormalization(Layer):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        _messages.only(kind, "beta_constraint", beta_constraint, (None,))
-        _messages.only(kind, "gamma_constraint", gamma_constraint, (None,))
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         _messages.only(kind, "renorm", renorm, (False,))
         _messages.only(kind, "renorm_clipping", renorm_clipping, (None,))
         _messages.only(kind, "synchronized", synchronized, (False,))
@@ -104,10 +105,20 @@ class BatchNormalization(Layer):
         shape = (input_shape[self._channel_axis(len(input_shape))],)
         if self.scale:
             self.gamma = self.add_weight(
-                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+                shape,
+                self.gamma_initializer,
+                name="gamma",
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
             )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
+            self.beta = self.add_weight(
+                shape,
+                self.beta_initializer,
+                name="beta",
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+            )
         self.moving_mean = self.add_weight(shape, self.moving_mean_initializer, name="moving_mean", trainable=False)
         self.moving_variance = self.add_weight(
             shape, self.moving_variance_initializer, name="moving_variance", trainable=False
@@ -147,5 +158,7 @@ class BatchNormalization(Layer):
             "moving_mean_initializer": serialize(self.moving_mean_initializer),
             "moving_variance_initializer": serialize(self.moving_variance_initializer),
             "beta_regularizer": serialize(self.beta_regularizer),
+            "beta_constraint": serialize(self.beta_constraint),
             "gamma_regularizer": serialize(self.gamma_regularizer),
+            "gamma_constraint": serialize(self.gamma_constraint),
         }

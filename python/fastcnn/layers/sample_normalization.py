@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn import _core, _messages, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.layer import Layer, sample_axes, serialize, with_trailing_axes
 from fastcnn.variables import Variable
@@ -41,8 +41,8 @@ class ScaledNormalization(Layer):
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        _messages.only(kind, "beta_constraint", beta_constraint, (None,))
-        _messages.only(kind, "gamma_constraint", gamma_constraint, (None,))
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
 
@@ -63,10 +63,20 @@ class ScaledNormalization(Layer):
         shape = self._parameter_shape(input_shape)
         if self.scale:
             self.gamma = self.add_weight(
-                shape, self.gamma_initializer, name="gamma", regularizer=self.gamma_regularizer
+                shape,
+                self.gamma_initializer,
+                name="gamma",
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
             )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta", regularizer=self.beta_regularizer)
+            self.beta = self.add_weight(
+                shape,
+                self.beta_initializer,
+                name="beta",
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+            )
 
     def _indices(self, parameters: ParameterList) -> dict[str, int]:
         gamma = parameters.add(self.gamma) if self.scale else -1
@@ -83,7 +93,9 @@ class ScaledNormalization(Layer):
             "beta_initializer": serialize(self.beta_initializer),
             "gamma_initializer": serialize(self.gamma_initializer),
             "beta_regularizer": serialize(self.beta_regularizer),
+            "beta_constraint": serialize(self.beta_constraint),
             "gamma_regularizer": serialize(self.gamma_regularizer),
+            "gamma_constraint": serialize(self.gamma_constraint),
         }
 
 
@@ -97,6 +109,7 @@ class LayerNormalization(ScaledNormalization):
         scale: whether the result is multiplied by gamma.
         beta_initializer, gamma_initializer: first values.
         beta_regularizer, gamma_regularizer: penalties, or None.
+        beta_constraint, gamma_constraint: what the weights are made to be after each step, or None.
 
     Weights: gamma and beta, of the axes' sizes.
 
@@ -153,6 +166,7 @@ class GroupNormalization(ScaledNormalization):
         scale: whether the result is multiplied by gamma.
         beta_initializer, gamma_initializer: first values.
         beta_regularizer, gamma_regularizer: penalties, or None.
+        beta_constraint, gamma_constraint: what the weights are made to be after each step, or None.
 
     Weights: gamma and beta, (channels,).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcnn import _core, _messages, initializers, regularizers
+from fastcnn import _core, _messages, constraints, initializers, regularizers
 from fastcnn._network import ParameterList
 from fastcnn.layers.convolutional import BaseConv
 from fastcnn.layers.layer import serialize
@@ -50,7 +50,7 @@ class BaseConvTranspose(BaseConv):
                 _messages.fail(kind, "output_padding", f"less than strides {self.strides}", output_padding)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        _messages.only(kind, "kernel_constraint", kernel_constraint, (None,))
+        self.kernel_constraint = constraints.get(kernel_constraint)
         self.kernel: Variable | None = None
 
     def _kernel_of_depth(self) -> Variable | None:
@@ -72,6 +72,7 @@ class BaseConvTranspose(BaseConv):
             self.kernel_initializer,
             name="kernel",
             regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         self._create_bias(self.filters)
 
@@ -99,6 +100,7 @@ class BaseConvTranspose(BaseConv):
             "output_padding": self.output_padding,
             "kernel_initializer": serialize(self.kernel_initializer),
             "kernel_regularizer": serialize(self.kernel_regularizer),
+            "kernel_constraint": serialize(self.kernel_constraint),
         }
 
 
@@ -117,6 +119,7 @@ class Conv1DTranspose(BaseConvTranspose):
         use_bias: whether a bias is added.
         kernel_initializer, bias_initializer: first values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+        kernel_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Input: (n, steps, channels). Output: (n, new steps, filters). Weights: kernel (kernel size, filters, channels), bias
     (filters,).
@@ -150,6 +153,7 @@ class Conv2DTranspose(BaseConvTranspose):
         use_bias: whether a bias is added.
         kernel_initializer, bias_initializer: first values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights, or None.
+        kernel_constraint, bias_constraint: what the weights are made to be after each step, or None.
 
     Padding is placed as Keras does on TensorFlow and JAX; on PyTorch it differs where kernel size - strides is odd.
 

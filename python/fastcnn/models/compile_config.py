@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from fastcnn.saving.registration import custom_object_scope
+
 
 def copied(value: Any) -> Any:
     """A new object with the configuration of `value`; lists entry by entry; names and functions as they are."""
@@ -13,7 +15,10 @@ def copied(value: Any) -> Any:
         return [copied(entry) for entry in value]
     if inspect.isclass(value) or not hasattr(value, "get_config"):
         return value
-    return type(value).from_config(value.get_config())
+    # Classes of the caller's among its parts are not registered; they are these.
+    parts = {type(part).__name__: type(part) for part in vars(value).values() if hasattr(part, "get_config")}
+    with custom_object_scope(parts):
+        return type(value).from_config(value.get_config())
 
 
 def described(value: Any) -> Any:

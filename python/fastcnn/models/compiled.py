@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcnn import _core, _messages, losses, metrics, optimizers
+from fastcnn import _core, _messages, constraints, losses, metrics, optimizers, regularizers
 from fastcnn._network import BuiltNetwork
 from fastcnn.data.arrays import SIGNED_LOSSES, SPARSE_LOSSES, Dataset
 
@@ -203,6 +203,7 @@ class NativeTrainer:
             self.updater,
             [_penalty(v) if flag else (0.0, 0.0) for v, flag in zip(network.variables, self.flags)],
             self.flags,
+            [constraints.native(v) for v in network.variables] if any(v.constraint for v in network.variables) else [],
         )
 
     def serves(self, network: BuiltNetwork, compiled: Compiled, trainable: Sequence[Any]) -> bool:
@@ -226,9 +227,14 @@ def trainable_flags(network: BuiltNetwork, trainable: Sequence[Any]) -> list[boo
     return [id(v) in trained for v in network.variables]
 
 
-def _penalty(variable: Any) -> tuple[float, float]:
+def _penalty(variable: Any) -> Any:
+    """What the native trainer takes for a variable's regularizer."""
     regularizer = variable.regularizer
-    return (0.0, 0.0) if regularizer is None else (float(regularizer.l1), float(regularizer.l2))
+    if regularizer is None:
+        return (0.0, 0.0)
+    if regularizer._is_native():
+        return float(regularizer.l1), float(regularizer.l2)
+    return regularizers.HostPenalty(regularizer, variable.path)
 
 
 def _as_list(argument: str, value: Any) -> list[Any]:

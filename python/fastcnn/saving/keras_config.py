@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastcnn import _messages
+from fastcnn.saving.registration import custom_object_scope, known_objects
 
 if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
@@ -41,9 +42,14 @@ def model_from_keras(
     Raises:
         ValueError: anything that is not a Sequential model of known parts.
     """
+    reader = _Reader(dict(custom_objects or {}), operation, source)
+    with custom_object_scope(known_objects(custom_objects)):  # for the parts of layers: initializers, constraints, ...
+        return _model(config, compile, reader)
+
+
+def _model(config: Any, compile: bool, reader: _Reader) -> Sequential:
     from fastcnn.models.sequential import Sequential
 
-    reader = _Reader(dict(custom_objects or {}), operation, source)
     if not isinstance(config, Mapping) or config.get("class_name") not in ("Sequential", "sequential"):
         received = config.get("class_name") if isinstance(config, Mapping) else config
         reader.refuse("a Sequential model", received)
@@ -261,9 +267,9 @@ def _nested(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_nested(inner) for inner in value]
     if isinstance(value, Mapping) and {"class_name", "config"} <= set(value) and not value.get("module"):
-        from fastcnn import initializers, regularizers
+        from fastcnn import constraints, initializers, regularizers
 
-        known = [(initializers, "initializers"), (regularizers, "regularizers")]
+        known = [(initializers, "initializers"), (regularizers, "regularizers"), (constraints, "constraints")]
         module = next((name for place, name in known if hasattr(place, value["class_name"])), "layers")
         return _object(value["class_name"], {key: _nested(inner) for key, inner in value["config"].items()}, module)
     return value

@@ -53,7 +53,7 @@ class CustomObjectScope:
 
     def __enter__(self) -> CustomObjectScope:
         self._before.append(_scope.objects)
-        _scope.objects = self.custom_objects
+        _scope.objects = {**_scope.objects, **self.custom_objects}
         return self
 
     def __exit__(self, *exception: object) -> None:
