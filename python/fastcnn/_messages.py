@@ -38,6 +38,15 @@ def fail(operation: str, argument: str, expected: str, received: object) -> NoRe
     raise ValueError(f"{operation}: {argument}: expected {expected}, received {show(received)}")
 
 
+class NoFileError(FileNotFoundError, ValueError):
+    """A path where there is no file, or no folder for one: Keras raises the one class here and the other there."""
+
+
+def no_file(operation: str, argument: str, expected: str, path: object) -> NoReturn:
+    """Raises the NoFileError: `fail`'s sentence."""
+    raise NoFileError(f"{operation}: {argument}: expected {expected}, received {show(str(path))}")
+
+
 def is_integer(value: object) -> bool:
     """True for Python and NumPy integers; bool is not a number here."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastcnn import _messages
+from fastcnn._lazy import nothing_called
 
 __all__ = ["DTypePolicy", "FloatDTypePolicy", "deserialize", "get", "serialize"]
 
@@ -203,3 +204,6 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     found = Registry("dtype_policies", "policy", classes).deserialize(config, custom_objects)
     assert isinstance(found, DTypePolicy)
     return found
+
+
+__getattr__ = nothing_called(__name__, __all__)

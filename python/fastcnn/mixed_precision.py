@@ -5,6 +5,7 @@
 <DTypePolicy "float32">
 """
 
+from fastcnn._lazy import nothing_called
 from fastcnn.dtype_policies import DTypePolicy, dtype_policy, set_dtype_policy
 
 Policy = DTypePolicy
@@ -12,3 +13,5 @@ global_policy = dtype_policy
 set_global_policy = set_dtype_policy
 
 __all__ = ["DTypePolicy", "Policy", "dtype_policy", "global_policy", "set_dtype_policy", "set_global_policy"]
+
+__getattr__ = nothing_called(__name__, __all__)

@@ -12,6 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastcnn import config
 from fastcnn._identifiers import Registry
+from fastcnn._lazy import nothing_called
+
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "deserialize",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
+]
 
 
 def _factor(regularizer: str, name: str, value: Any, default: float) -> float:
@@ -293,3 +309,6 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     """
     regularizer: Regularizer = _registry.deserialize(config, custom_objects)
     return regularizer
+
+
+__getattr__ = nothing_called(__name__, __all__)

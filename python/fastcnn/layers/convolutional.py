@@ -117,6 +117,7 @@ class BaseConv(Layer):
             "bias_initializer": serialize(self.bias_initializer),
             "bias_regularizer": serialize(self.bias_regularizer),
             "bias_constraint": serialize(self.bias_constraint),
+            "activity_regularizer": serialize(self.activity_regularizer),
         }
 
 

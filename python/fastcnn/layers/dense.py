@@ -116,4 +116,5 @@ class Dense(Layer):
             "kernel_constraint": serialize(self.kernel_constraint),
             "bias_regularizer": serialize(self.bias_regularizer),
             "bias_constraint": serialize(self.bias_constraint),
+            "quantization_config": None,
         }

@@ -8,6 +8,7 @@ from typing import Any
 from fastcnn import _core, _messages, config
 from fastcnn._network import ParameterList
 from fastcnn.layers.layer import KerasTensor, Layer
+from fastcnn.utils.dtypes import standardize_dtype
 
 
 class InputLayer(Layer):
@@ -59,7 +60,7 @@ class InputLayer(Layer):
             batch_size = _messages.integer("InputLayer", "batch_size", batch_size)
         self.batch_shape: tuple[int | None, ...] = (batch_size, *sample)
         self.sample_shape = sample
-        self._dtype = config.floatx() if dtype is None else str(dtype)
+        self._dtype = config.floatx() if dtype is None else standardize_dtype(dtype)
         self.built = True
 
     @property

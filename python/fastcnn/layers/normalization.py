@@ -81,6 +81,7 @@ class BatchNormalization(Layer):
         self.gamma_constraint = constraints.get(gamma_constraint)
         _messages.only(kind, "renorm", renorm, (False,))
         _messages.only(kind, "renorm_clipping", renorm_clipping, (None,))
+        self.renorm_momentum = renorm_momentum  # without effect where there is no renorm
         _messages.only(kind, "synchronized", synchronized, (False,))
         self.gamma: Variable | None = None
         self.beta: Variable | None = None
@@ -161,4 +162,8 @@ class BatchNormalization(Layer):
             "beta_constraint": serialize(self.beta_constraint),
             "gamma_regularizer": serialize(self.gamma_regularizer),
             "gamma_constraint": serialize(self.gamma_constraint),
+            "renorm": False,
+            "renorm_clipping": None,
+            "renorm_momentum": self.renorm_momentum,
+            "synchronized": False,
         }

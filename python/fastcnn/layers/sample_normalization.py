@@ -154,6 +154,10 @@ class LayerNormalization(ScaledNormalization):
             lambda: graph.normalize(self.name, kind="standard", axes=len(axes), epsilon=self.epsilon, **indices),
         )
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data."""
+        return {**super().get_config(), "rms_scaling": False}
+
 
 class GroupNormalization(ScaledNormalization):
     """Normalizes each sample's groups of channels, each over all positions and the group's channels.

@@ -71,6 +71,8 @@ class AUC(_Counting):
             raise ValueError(f"AUC: summation_method: expected one of {_SUMMATIONS}, received {summation_method!r}")
         if num_labels and not multi_label:
             raise ValueError(f"AUC: num_labels: expected None where multi_label is False, received {num_labels!r}")
+        if thresholds is not None and not isinstance(thresholds, (list, tuple, np.ndarray)):
+            raise TypeError(f"AUC: thresholds: expected a list of numbers, received {thresholds!r}")
         self._init_thresholds = None if thresholds is None else sorted(check_thresholds("AUC", thresholds))
         if self._init_thresholds is not None:
             inner = self._init_thresholds

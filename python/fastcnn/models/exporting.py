@@ -34,7 +34,7 @@ def export(
         _messages.fail("export", given[0], f"{names}, or a file that ends so", given[1])
     _messages.only("export", "input_signature", input_signature, (None,))
     if not path.parent.is_dir():
-        _messages.fail("export", "filepath", "a file in an existing folder", str(path))
+        _messages.no_file("export", "filepath", "a file in an existing folder", path)
     write: Callable[..., None] = FORMATS[wanted].load()
     try:
         write(model, path, **arguments)

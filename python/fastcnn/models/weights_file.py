@@ -52,7 +52,7 @@ def write(file: IO[bytes], variables: dict[str, Variable]) -> None:
 def load(path: Path, variables: dict[str, Variable], skip_mismatch: bool) -> None:
     """Reads `path` into `variables`; every name and shape is checked before anything changes."""
     if not path.is_file():
-        _messages.fail("load_weights", "filepath", "an existing file", str(path))
+        _messages.no_file("load_weights", "filepath", "an existing file", path)
     values = _read(path)
     missing = [name for name in variables if name not in values]
     unknown = [name for name in values if name not in variables]

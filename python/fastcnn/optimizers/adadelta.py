@@ -41,6 +41,7 @@ class Adadelta(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -54,6 +55,7 @@ class Adadelta(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.rho = self._number("rho", rho, high=1.0)
         self.epsilon = self._number("epsilon", epsilon)

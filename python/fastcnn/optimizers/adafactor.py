@@ -48,6 +48,7 @@ class Adafactor(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -61,6 +62,7 @@ class Adafactor(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.beta_2_decay = self._number("beta_2_decay", beta_2_decay, low=-math.inf)
         self.epsilon_1 = self._number("epsilon_1", epsilon_1)

@@ -41,6 +41,7 @@ class Adagrad(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -54,6 +55,7 @@ class Adagrad(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.initial_accumulator_value = self._number("initial_accumulator_value", initial_accumulator_value)
         self.epsilon = self._number("epsilon", epsilon)

@@ -43,6 +43,7 @@ class Adamax(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -56,6 +57,7 @@ class Adamax(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.beta_1 = self._number("beta_1", beta_1, high=1.0)
         self.beta_2 = self._number("beta_2", beta_2, high=1.0)

@@ -50,6 +50,7 @@ class Ftrl(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -63,6 +64,7 @@ class Ftrl(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.learning_rate_power = self._number("learning_rate_power", learning_rate_power, low=-math.inf, high=0.0)
         self.initial_accumulator_value = self._number("initial_accumulator_value", initial_accumulator_value)

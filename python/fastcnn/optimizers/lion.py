@@ -41,6 +41,7 @@ class Lion(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -54,6 +55,7 @@ class Lion(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.beta_1 = self._number("beta_1", beta_1, high=1.0)
         if self.beta_1 == 0.0:

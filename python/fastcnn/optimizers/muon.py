@@ -67,6 +67,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         nesterov: bool = True,
         rms_rate: float | None = 0.2,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -80,6 +81,7 @@ class Muon(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.adam_beta_1 = self._number("adam_beta_1", adam_beta_1, high=1.0)
         self.adam_beta_2 = self._number("adam_beta_2", adam_beta_2, high=1.0)

@@ -66,7 +66,17 @@ class Optimizer:
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
+        if kwargs.pop("decay", None) is not None:  # of Keras 2
+            warnings.warn(
+                f"{type(self).__name__}: decay: it has no effect any more; learning_rate takes a schedule", stacklevel=3
+            )
+        if kwargs:
+            raise ValueError(
+                f"{type(self).__name__}: {next(iter(kwargs))}: expected no such argument, received "
+                f"{', '.join(f'{key}={value!r}' for key, value in kwargs.items())}"
+            )
         self._variables: list[Any] = []  # that the updater is for
         self._updater: _core.Updater | None = None
         self._kept: dict[str, Any] = {"iterations": 0, "slots": {}}  # the state, while there is no updater

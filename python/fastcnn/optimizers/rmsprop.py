@@ -45,6 +45,7 @@ class RMSprop(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -58,6 +59,7 @@ class RMSprop(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.rho = self._number("rho", rho, high=1.0)
         self.momentum = self._number("momentum", momentum, high=1.0)

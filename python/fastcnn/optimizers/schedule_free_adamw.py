@@ -45,6 +45,7 @@ class ScheduleFreeAdamW(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -58,6 +59,7 @@ class ScheduleFreeAdamW(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.beta_1 = self._number("beta_1", beta_1, high=1.0)
         if self.beta_1 == 0.0:

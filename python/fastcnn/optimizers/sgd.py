@@ -46,6 +46,7 @@ class SGD(Optimizer):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -59,6 +60,7 @@ class SGD(Optimizer):
             loss_scale_factor,
             gradient_accumulation_steps,
             name,
+            **kwargs,
         )
         self.momentum = self._number("momentum", momentum, high=1.0)
         self.nesterov = bool(nesterov)

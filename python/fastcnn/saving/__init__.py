@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastcnn._lazy import attach
+from fastcnn._lazy import attach, nothing_called
 
 if TYPE_CHECKING:
     from fastcnn.saving.registration import CustomObjectScope as CustomObjectScope
@@ -40,4 +40,5 @@ __getattr__ = attach(
         "fastcnn.saving.registration": REGISTRATION,
         "fastcnn.saving.serialization": SERIALIZATION,
     },
+    otherwise=nothing_called(__name__, __all__),
 )

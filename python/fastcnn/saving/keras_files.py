@@ -19,7 +19,7 @@ _LARGEST = 4 << 30
 def read(path: Path, operation: str) -> bytes:
     """A file's bytes, if it is an ordinary file of a size that fits."""
     if not path.is_file():
-        _messages.fail(operation, "filepath", "an existing file", str(path))
+        _messages.no_file(operation, "filepath", "an existing file", path)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LARGEST:

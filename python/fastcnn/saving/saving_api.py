@@ -183,7 +183,7 @@ def _new_path(operation: str, model: Sequential, filepath: Any, overwrite: bool,
     if path.exists() and not overwrite:
         _messages.fail(operation, "overwrite", f"True to replace the existing file {str(path)!r}", overwrite)
     if not path.parent.is_dir():
-        _messages.fail(operation, "filepath", "a file in an existing folder", str(path))
+        _messages.no_file(operation, "filepath", "a file in an existing folder", path)
     return path
 
 
