@@ -104,3 +104,13 @@ def test_layers_have_functions_of_their_own() -> None:
     assert keras.layers.deserialize(described).name == "d"
     with pytest.raises(ValueError, match=r"layers\.deserialize"):
         keras.layers.deserialize(saving.serialize_keras_object(keras.losses.MeanSquaredError()))
+
+
+def test_a_description_alone_cannot_ask_for_any_amount_of_memory() -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    text = model.to_json().replace('"units": 2', '"units": 1000000000')
+    with pytest.raises(
+        ValueError, match="expected weights for .*kernel of shape .4, 1000000000., received 'json_string'; 1024 MB"
+    ):
+        keras.models.model_from_json(text)
+    assert keras.models.model_from_json(model.to_json()).get_weights()[0].any()  # drawn, not zeros

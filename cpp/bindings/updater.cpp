@@ -88,8 +88,11 @@ OptimizerSpec spec_of(const py::dict& dict) {
     return spec;
 }
 
+constexpr std::int64_t kMostIterations = std::int64_t{1} << 53;  // which a double counts
+
 void set_iterations(Updater& updater, std::int64_t iterations) {
-    require(iterations >= 0, "Updater: iterations: expected an integer >= 0, received ", iterations);
+    require(iterations >= 0 && iterations <= kMostIterations,
+            "Updater: iterations: expected an integer from 0 to 2^53, received ", iterations);
     const std::lock_guard<std::mutex> guard(updater.mutex());
     updater.set_iterations(iterations);
 }
@@ -126,7 +129,8 @@ void set_state(Updater& updater, const py::dict& state) {
         }
     }
     const std::int64_t iterations = state["iterations"].cast<std::int64_t>();
-    require(iterations >= 0, "set_state: iterations: expected an integer >= 0, received ", iterations);
+    require(iterations >= 0 && iterations <= kMostIterations,
+            "set_state: iterations: expected an integer from 0 to 2^53, received ", iterations);
     const std::lock_guard<std::mutex> guard(updater.mutex());
     for (const auto& [to, from] : copies)
         std::memcpy(to, from.data(), static_cast<std::size_t>(from.nbytes()));

@@ -14,6 +14,15 @@ namespace {
 // The share of nadam's momentum in step t.
 double nadam_share(double beta, double t) { return beta * (1.0 - 0.5 * std::pow(0.96, t)); }
 
+// The product of the first `steps` of them.
+double nadam_product(double beta, std::int64_t steps) {
+    constexpr std::int64_t kCounted = 1000;  // 0.96^1000 is nothing beside 1
+    double product = 1;
+    for (std::int64_t t = 1; t <= std::min(steps, kCounted); ++t)
+        product *= nadam_share(beta, static_cast<double>(t));
+    return product * std::pow(beta, static_cast<double>(std::max<std::int64_t>(steps - kCounted, 0)));
+}
+
 }  // namespace
 
 Updater::Updater(OptimizerSpec spec, std::vector<Shape> shapes)
@@ -117,10 +126,9 @@ Updater::Step Updater::begin(double learning_rate) {
             rule.alpha = static_cast<float>(learning_rate / rest_1);
             break;
         case OptimizerKind::nadam: {
-            if (product_steps_ > done + 1) product_ = 1, product_steps_ = 0;
-            // A product of shares below 1: zero from some thousand steps on.
-            while (product_steps_ < done + 1 && product_ > 0)
-                product_ *= nadam_share(rule.beta_1, static_cast<double>(++product_steps_));
+            if (product_steps_ != done + 1)
+                product_ = product_steps_ == done ? product_ * nadam_share(rule.beta_1, t)
+                                                  : nadam_product(rule.beta_1, done + 1);
             product_steps_ = done + 1;
             const double share = nadam_share(rule.beta_1, t), next = nadam_share(rule.beta_1, t + 1);
             rule.alpha = static_cast<float>(learning_rate * next / (1.0 - product_ * next));

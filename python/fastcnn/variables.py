@@ -37,6 +37,7 @@ Running = _Running()
 
 class _Allowance(threading.local):
     left: int | None = None
+    draws: bool = False
     tables: int = 0
     sentence: tuple[str, str] = ("", "")
 
@@ -46,7 +47,7 @@ _USUAL_TABLES = 4 << 20  # bytes: some hundred metrics of 200 thresholds, or a c
 
 
 @contextlib.contextmanager
-def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
+def limited(nbytes: int, operation: str, source: str, draws: bool = False) -> Iterator[None]:
     """While a model is made from a file: all weights together take at most `nbytes`, checked before memory is taken.
 
     A configuration of some words can ask for any amount of memory; the weights that belong to it lie in the same file, so a
@@ -56,6 +57,7 @@ def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
     Args:
         nbytes: the file's size.
         operation, source: for the sentence that refuses.
+        draws: whether first values are drawn all the same: no numbers follow.
 
     Example:
         >>> import fastcnn as keras
@@ -65,13 +67,14 @@ def limited(nbytes: int, operation: str, source: str) -> Iterator[None]:
             ...
         ValueError: load_model: filepath: expected weights for a/kernel of shape (4, 1000000000), received 'm.keras' of 99 bytes
     """
-    before = _allowance.left, _allowance.tables, _allowance.sentence
-    _allowance.left, _allowance.tables = nbytes, _USUAL_TABLES
-    _allowance.sentence = (operation, f"{source!r} of {nbytes} bytes")
+    before = _allowance.left, _allowance.tables, _allowance.sentence, _allowance.draws
+    _allowance.left, _allowance.tables, _allowance.draws = nbytes, _USUAL_TABLES, draws
+    of = f"{source!r} of {nbytes} bytes"
+    _allowance.sentence = (operation, f"{source!r}; {nbytes >> 20} MB may be asked for" if draws else of)
     try:
         yield
     finally:
-        _allowance.left, _allowance.tables, _allowance.sentence = before
+        _allowance.left, _allowance.tables, _allowance.sentence, _allowance.draws = before
 
 
 def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
@@ -82,7 +85,7 @@ def first_value(path: str, shape: tuple[int, ...], initializer: Any) -> Any:
     for length in shape:
         size *= int(length)
     charge(f"weights for {path} of shape {shape}", size)
-    return np.zeros(shape, np.float32)
+    return initializer(shape, dtype="float32") if _allowance.draws else np.zeros(shape, np.float32)
 
 
 def charge(what: str, nbytes: int) -> None:

@@ -552,7 +552,7 @@ def test_a_refused_state_changes_nothing() -> None:
         ),
         (
             {"iterations": -1, "slots": {"m": [f32(3, 2), f32(2)], "v": good["v"]}},
-            "set_state: iterations: expected an integer >= 0, received -1",
+            "set_state: iterations: expected an integer from 0 to 2^53, received -1",
         ),
     ):
         with pytest.raises(_core.Error) as refused:

@@ -133,6 +133,13 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {"weight_decay": 0.01}),
     "rmsprop": (RMSPROP, {}),
     "centered": (RMSPROP, {"centered": True, "momentum": 0.5, "clipvalue": 0.1}),
+    **{
+        name.lower(): (name, {"learning_rate": 0.01})
+        for name in ("Adadelta", "Adagrad", "Adamax", "Nadam", "Lamb", "Adafactor")
+    },
+    **{name.lower(): (name, {"learning_rate": 0.003}) for name in ("Ftrl", "Lion", "Muon")},
+    "averaged": (ADAM, {"use_ema": True, "ema_overwrite_frequency": 4}),
+    "gathered": (SGD, {"momentum": 0.9, "gradient_accumulation_steps": 3}),
 }
 
 
@@ -213,11 +220,13 @@ def test_weights_go_both_ways(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_training_goes_on_here_where_keras_left_it(tmp_path: Path, optimizer: str, suffix: str) -> None:
+    if (optimizer, suffix) == ("adafactor", "h5"):
+        pytest.skip("Keras cannot write it: two of the optimizer's arrays have one name")
     theirs = smooth_model(keras, optimizer)
     step_both(theirs, theirs, "one dimension", 10.0)
     theirs.save(tmp_path / f"m.{suffix}")
     ours = keras_files.load_model(tmp_path / f"m.{suffix}")
-    assert int(ours.optimizer.iterations) == 10
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == (3 if optimizer == "gathered" else 10)
     step_both(ours, theirs, "one dimension")
 
 
@@ -227,7 +236,7 @@ def test_training_goes_on_in_keras_where_it_was_left_here(tmp_path: Path, optimi
     step_both(ours, ours, "one dimension", 10.0)
     (tmp_path / "m.keras").write_bytes(keras_files.model_bytes(ours))
     theirs = keras.models.load_model(tmp_path / "m.keras")
-    assert int(theirs.optimizer.iterations.numpy()) == 10
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) == (3 if optimizer == "gathered" else 10)
     assert float(theirs.optimizer.learning_rate.numpy()) == pytest.approx(float(ours.optimizer.learning_rate))
     step_both(ours, theirs, "one dimension")
 
@@ -241,3 +250,50 @@ def smooth_model(k: Any, optimizer: str) -> Any:
     kind, arguments = OPTIMIZERS[optimizer]
     model.compile(getattr(k.optimizers, kind)(**arguments), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def test_margins_in_numbers_are_refused_for_keras(tmp_path: Path) -> None:
+    model = fastcnn.Sequential(
+        [
+            fastcnn.Input((6, 6, 1)),
+            fastcnn.Sequential([fastcnn.layers.MaxPooling2D(3, padding=((1, 0), (1, 0)), name="p")]),
+        ]
+    )
+    with pytest.raises(
+        ValueError, match=r"expected a model that Keras has, for a .keras file, received p with padding"
+    ):
+        model.save(tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+    model.save(tmp_path / "m.safetensors")
+    assert fastcnn.models.load_model(tmp_path / "m.safetensors").layers[0].layers[0].padding == ((1, 0), (1, 0))
+
+
+def scheduled(k: Any) -> Any:
+    model = k.Sequential(
+        [
+            k.Input((6, 6, 2)),
+            k.layers.Pipeline([k.layers.Rescaling(0.5), k.layers.Rescaling(2.0, 0.25)]),
+            k.layers.Conv2D(3, 3, kernel_constraint=k.constraints.MaxNorm(0.5, axis=[0, 1, 2])),
+            k.layers.Flatten(),
+            k.layers.Dense(3, activation="softmax", kernel_regularizer=k.regularizers.OrthogonalRegularizer(0.1)),
+        ]
+    )
+    rate = k.optimizers.schedules.CosineDecay(0.05, 20, warmup_target=0.1, warmup_steps=4)
+    model.compile(k.optimizers.SGD(rate, momentum=0.5), "sparse_categorical_crossentropy")
+    return model
+
+
+def test_pipelines_schedules_and_constraints_go_both_ways(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.random((16, 6, 6, 2), np.float32), rng.integers(0, 3, 16)
+    for start, load in ((fastcnn, keras.models.load_model), (keras, fastcnn.models.load_model)):
+        one = scheduled(start)
+        one.fit(x, y, batch_size=4, epochs=1, shuffle=False, verbose=0)
+        one.save(tmp_path / "m.keras")
+        other = load(tmp_path / "m.keras")
+        np.testing.assert_allclose(one.predict(x, verbose=0), other.predict(x, verbose=0), atol=1e-5)
+        assert float(other.optimizer.learning_rate) == pytest.approx(float(one.optimizer.learning_rate), rel=1e-5)
+        for model in (one, other):
+            model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        for a, b in zip(one.get_weights(), other.get_weights()):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)

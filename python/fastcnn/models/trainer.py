@@ -83,6 +83,13 @@ class TrainingMethods(OneBatchMethods):
             nothing: dict[str, Any] = {"iterations": 0, "slots": {}}
             return nothing if self._compiled is None else self._compiled.optimizer._state()
 
+    def _updater(self) -> Any:
+        """The optimizer's native half, for the variables that are trained now."""
+        assert self._compiled is not None
+        trained = {id(v) for v in self.trainable_weights}
+        variables = [v for v in self._current_network().variables if id(v) in trained]
+        return self._compiled.optimizer.updater(variables)
+
     def _restore_optimizer_state(self, state: dict[str, Any]) -> None:
         """Goes on from what `_optimizer_state` returned.
 
@@ -90,7 +97,7 @@ class TrainingMethods(OneBatchMethods):
             ValueError: the slots are not those of the trained variables.
         """
         with self._training_lock:
-            updater = self._trainer_for(self._current_network(), self._require_compiled("fit")).updater
+            updater = self._updater()
             slots = sorted(updater.get_state()["slots"])
             if sorted(state["slots"]) != slots:
                 _messages.fail("fit", "optimizer state", f"the slots {slots}", sorted(state["slots"]))

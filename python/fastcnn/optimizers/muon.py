@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -87,13 +88,17 @@ class Muon(Optimizer):
         self.adam_beta_2 = self._number("adam_beta_2", adam_beta_2, high=1.0)
         self.adam_weight_decay = self._optional("adam_weight_decay", adam_weight_decay)
         self.epsilon = self._number("epsilon", epsilon)
+        if exclude_layers is not None and not all(isinstance(pattern, str) for pattern in exclude_layers):
+            raise self._error("exclude_layers", "a list of regular expressions", exclude_layers)
         self.exclude_layers = list(exclude_layers or [])
         self.exclude_embeddings = bool(exclude_embeddings)
-        self.muon_a, self.muon_b, self.muon_c = float(muon_a), float(muon_b), float(muon_c)
+        self.muon_a = self._number("muon_a", muon_a, low=-math.inf)
+        self.muon_b = self._number("muon_b", muon_b, low=-math.inf)
+        self.muon_c = self._number("muon_c", muon_c, low=-math.inf)
         self.adam_lr_ratio = adam_lr_ratio
         self._number("adam_lr_ratio", adam_lr_ratio)
         self.momentum = self._number("momentum", momentum, high=1.0)
-        if not (isinstance(ns_steps, int) and ns_steps >= 0):
+        if not (isinstance(ns_steps, int) and 0 <= ns_steps < 2**31):
             raise self._error("ns_steps", "an integer >= 0", ns_steps)
         self.ns_steps = ns_steps
         self.nesterov = bool(nesterov)

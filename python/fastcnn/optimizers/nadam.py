@@ -78,11 +78,10 @@ class Nadam(Optimizer):
         ]
 
     def _scalars(self) -> list[tuple[str, float]]:
-        product = 1.0
-        for step in range(1, self.iterations + 1):
+        steps, product = self.iterations, 1.0
+        for step in range(1, min(steps, 1000) + 1):
             product *= self.beta_1 * (1.0 - 0.5 * 0.96**step)
-            if product == 0.0:
-                break
+        product *= self.beta_1 ** max(steps - 1000, 0)  # 0.96^1000 is nothing beside 1
         return [("variable", product)]
 
     def get_config(self) -> dict[str, Any]:

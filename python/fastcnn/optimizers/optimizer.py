@@ -97,18 +97,14 @@ class Optimizer:
         self.use_ema = bool(use_ema)
         if use_ema:
             ema_momentum = self._number("ema_momentum", ema_momentum, high=1.0)
-            if ema_overwrite_frequency and not (
-                isinstance(ema_overwrite_frequency, int) and ema_overwrite_frequency >= 1
-            ):
+            if ema_overwrite_frequency and not _is_count(ema_overwrite_frequency, 1):
                 raise self._error("ema_overwrite_frequency", "a positive integer or None", ema_overwrite_frequency)
         self.ema_momentum = ema_momentum
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor = loss_scale_factor
         if loss_scale_factor is not None and not self._number("loss_scale_factor", loss_scale_factor) > 0:
             raise self._error("loss_scale_factor", "a positive number or None", loss_scale_factor)
-        if gradient_accumulation_steps and not (
-            isinstance(gradient_accumulation_steps, int) and gradient_accumulation_steps >= 2
-        ):
+        if gradient_accumulation_steps and not _is_count(gradient_accumulation_steps, 2):
             raise self._error("gradient_accumulation_steps", "an integer >= 2 or None", gradient_accumulation_steps)
         self.gradient_accumulation_steps = gradient_accumulation_steps
         self.name = name or auto_name(type(self).__name__)
@@ -488,8 +484,8 @@ class Optimizer:
             "global_clipnorm": self.global_clipnorm or 0.0,
             "accumulation": self.gradient_accumulation_steps or 1,
             "averages": self.use_ema,
-            "average_momentum": self.ema_momentum,
-            "average_overwrite": self.ema_overwrite_frequency or 0,
+            "average_momentum": self.ema_momentum if self.use_ema else 0.0,
+            "average_overwrite": (self.ema_overwrite_frequency or 0) if self.use_ema else 0,
             **settings,
             **self._native_choices(variables),
         }
@@ -525,6 +521,10 @@ class Optimizer:
     def from_config(cls, config: Mapping[str, Any]) -> Optimizer:
         """Returns the optimizer that `get_config` described."""
         return cls(**config)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and least <= value < 2**31
 
 
 def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:

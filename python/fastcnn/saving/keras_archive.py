@@ -10,6 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastcnn import _messages
+from fastcnn.layers.pooling import BasePooling
 from fastcnn.saving import keras_weights
 from fastcnn.saving.keras_config import model_from_keras, model_to_keras
 from fastcnn.variables import limited
@@ -27,7 +28,12 @@ _DEEPEST = 64  # of nested lists and objects in JSON
 
 
 def to_bytes(model: Sequential) -> bytes:
-    """The archive of a built model."""
+    """The archive of a built model.
+
+    Raises:
+        ValueError: a layer with settings that Keras's layer does not take.
+    """
+    _refuse_margins(model)
     weights = keras_weights.to_bytes(model)
     saved = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     buffer = io.BytesIO()
@@ -36,6 +42,19 @@ def to_bytes(model: Sequential) -> bytes:
         archive.writestr(_CONFIG, json.dumps(model_to_keras(model)))
         archive.writestr(WEIGHTS, weights)
     return buffer.getvalue()
+
+
+def _refuse_margins(model: Sequential) -> None:
+    """Keras's pooling layers take no margins in numbers, as layers that came from PyTorch or ONNX may have them."""
+    from fastcnn.models.sequential import Sequential
+
+    for layer in model.layers:
+        if isinstance(layer, Sequential):
+            _refuse_margins(layer)
+        padding = layer.get_config().get("padding") if isinstance(layer, BasePooling) else None
+        if padding is not None and not isinstance(padding, str):
+            received = _messages.Text(f"{layer.name} with padding={padding}; a .safetensors file holds it")
+            _messages.fail("save_model", "filepath", "a model that Keras has, for a .keras file", received)
 
 
 def read_members(data: bytes, operation: str, source: str) -> dict[str, bytes]:

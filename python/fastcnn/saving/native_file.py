@@ -190,7 +190,7 @@ def _matching(
 def _optimizer_state(model: Sequential, arrays: Arrays, optimizer: Mapping[str, Any]) -> dict[str, Any]:
     """What `_restore_optimizer_state` takes; raises ValueError where it does not fit."""
     iterations, slots, rate = optimizer["iterations"], optimizer["slots"], optimizer.get("learning_rate")
-    if not _messages.is_integer(iterations) or not 0 <= iterations < 2**63:
+    if not _messages.is_integer(iterations) or not 0 <= iterations < 2**53:
         raise ValueError(f"iterations {iterations!r}")
     if rate is not None and not (isinstance(rate, float) and math.isfinite(rate) and rate >= 0):
         raise ValueError(f"learning rate {rate!r}")
@@ -199,8 +199,7 @@ def _optimizer_state(model: Sequential, arrays: Arrays, optimizer: Mapping[str, 
     order = [v for v in model._current_network().variables if id(v) in trained] if slots else []
     found = {slot: [arrays[f"optimizer/{slot}/{names[id(v)]}"] for v in order] for slot in slots}
     if slots:
-        compiled = model._require_compiled("fit")
-        fresh = model._trainer_for(model._current_network(), compiled).updater.get_state()["slots"]
+        fresh = model._updater().get_state()["slots"]
         if set(found) != set(fresh):
             raise ValueError(f"slots {sorted(found)}")
         for slot, values in found.items():

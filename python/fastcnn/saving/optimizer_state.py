@@ -74,7 +74,7 @@ def restore(model: Sequential, arrays: list[NDArray[Any]], operation: str) -> No
         optimizer._steps = int(iterations)
         return
     trained: list[Variable] = model.trainable_weights
-    updater = model._trainer_for(model._current_network(), compiled).updater
+    updater = model._updater()
     state, place = updater.get_state(), {id(v): i for i, v in enumerate(optimizer._variables)}
     for (variable, slot, _), array in zip(optimizer._places(trained), arrays[following:]):
         kept = state["slots"][slot]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastcnn import _messages
 from fastcnn.saving.whole_files import as_path, written_whole
+from fastcnn.variables import limited
 
 if TYPE_CHECKING:
     from fastcnn.models.sequential import Sequential
 
 _MODELS = (".safetensors", ".keras")
 _WEIGHTS = (".safetensors", ".weights.h5", ".npz")
+_MOST_DRAWN = 1 << 30  # bytes of weights that a description alone may ask for
 _READABLE = {"load_model": (*_MODELS, ".h5"), "load_weights": (*_WEIGHTS, ".keras", ".h5")}
 
 
@@ -146,7 +148,8 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         custom_objects: classes and functions by name that it may mean besides fastcnn's and registered ones.
 
     Raises:
-        ValueError: not such a text, or not a model of layers that are known here.
+        ValueError: not such a text, not a model of layers that are known here, or one with more than 1 GiB of weights, which
+            some words can ask for.
 
     Example:
         >>> import fastcnn as keras
@@ -162,7 +165,13 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
 
     if not isinstance(json_string, (str, bytes)):
         _messages.fail("model_from_json", "json_string", "a text", json_string)
-    made = deserialize_keras_object(read_json(json_string, "model_from_json", "json_string"), custom_objects)
+    config = read_json(json_string, "model_from_json", "json_string")
+    try:
+        with limited(_MOST_DRAWN, "model_from_json", "json_string", draws=True):
+            made = deserialize_keras_object(config, custom_objects)
+    except (TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as error:
+        received = _messages.Text(f"one with {type(error).__name__}: {error}")
+        _messages.fail("model_from_json", "json_string", "the description of a Sequential model", received)
     if not isinstance(made, Sequential):
         _messages.fail("model_from_json", "json_string", "the description of a Sequential model", made)
     return made
