@@ -39,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 
 # Layers that torch.nn has no counterpart of: what prepares images is done before a PyTorch module.
-REFUSED = {"CenterCrop", "Normalization", "Pipeline", "Rescaling", "Resizing", "Solarization"}
+REFUSED = {"CenterCrop", "Pipeline", "Resizing", "Solarization"}
 REFUSED |= {name for name in layers.__all__ if name.startswith("Random")}
 
 
@@ -113,6 +113,10 @@ def one_hot(layer: Any, shape: tuple[int, ...], seed: int = 2) -> Any:
 
 LAYERS = [
     *CASES,
+    ("Rescaling", {"scale": 0.5, "offset": -1.0}, IMAGE),
+    ("Rescaling", {"scale": [0.5, 0.25, 2.0, 1.0], "offset": 1.0}, IMAGE),
+    ("Normalization", {"mean": [0.5, 0.25, 0.1, 1.0], "variance": [4.0, 1.0, 0.25, 2.0]}, IMAGE),
+    ("Normalization", {"mean": 0.5, "variance": 4.0, "axis": None, "invert": True}, SEQUENCE),
     ("BatchNormalization", {"trainable": False}, IMAGE),
     ("BatchNormalization", {"center": False}, (4,)),
     ("BatchNormalization", {"scale": False, "axis": 1}, SEQUENCE),

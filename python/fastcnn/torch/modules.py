@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -100,6 +102,23 @@ class Function(nn.Module):
     def extra_repr(self) -> str:
         """The arguments, for `print`."""
         return self.name
+
+
+class Scale(nn.Module):
+    """x * scale + offset, both broadcast over samples; not trained.
+
+    >>> Scale(np.array(2.0, np.float32), np.array(1.0, np.float32))(torch.ones(1)).tolist()
+    [3.0]
+    """
+
+    def __init__(self, scale: NDArray[np.float32], offset: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("offset", torch.tensor(offset))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scaled samples."""
+        return x * self.scale + self.offset
 
 
 class LimitedReLU(nn.Module):

@@ -193,6 +193,13 @@ def _prelu(reader: Reader, module: Any) -> None:
     reader.add(layers.PReLU, shared_axes=shared or None, weights=weights)
 
 
+def _scale(reader: Reader, module: Any) -> None:
+    scale, offset = module.scale.numpy(), module.offset.numpy()
+    if scale.ndim or offset.ndim:
+        reader.arrange(reader.plain())
+    reader.add(layers.Rescaling, scale.tolist(), offset.tolist())
+
+
 def _element_prelu(reader: Reader, module: Any) -> None:
     reader.arrange(reader.plain())
     shape = tuple(module.weight.shape)
@@ -335,6 +342,7 @@ _READERS: dict[type[Any], Callable[[Reader, Any], None]] = {
     nn.Threshold: _threshold,
     nn.PReLU: _prelu,
     modules.ElementPReLU: _element_prelu,
+    modules.Scale: _scale,
     **dict.fromkeys((nn.Softmax, nn.LogSoftmax), _softmax),
     nn.Softmax2d: _softmax2d,
     nn.Dropout: _plain(lambda module: (layers.Dropout, module.p)),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fastcnn import _messages, layers
+from fastcnn import _messages, config, layers
 from fastcnn.layers.layer import Layer, sample_axes
 from fastcnn.models.sequential import Sequential
 from fastcnn.torch import functions, geometry, modules
@@ -338,6 +338,27 @@ def _prelu(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
     writer.add(module)
 
 
+def _scale(writer: Writer, scale: Any, offset: Any, sample: tuple[int, ...]) -> None:
+    """x * scale + offset, numbers or arrays that are broadcast over samples."""
+    scale, offset = np.asarray(scale, np.float32), np.asarray(offset, np.float32)
+    if scale.ndim or offset.ndim:
+        writer.arrange(tuple(range(len(sample) + 1)))
+    writer.add(modules.Scale(scale, offset))
+
+
+def _rescaling(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
+    _scale(writer, layer._scale, layer._offset, sample)
+
+
+def _normalization(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
+    mean, variance = (
+        np.asarray(values, np.float64).reshape(np.shape(values)[1:]) for values in (layer.mean, layer.variance)
+    )
+    deviation = np.maximum(np.sqrt(variance), config.epsilon())
+    scale, offset = (deviation, mean) if layer.invert else (1.0 / deviation, -mean / deviation)
+    _scale(writer, scale, offset, sample)
+
+
 def _softmax(writer: Writer, layer: Any, sample: tuple[int, ...]) -> None:
     axes = [axis + 1 for axis in sample_axes(layer.name, layer.axis, len(sample))]
     if len(axes) == 1:
@@ -469,6 +490,8 @@ _WRITERS: dict[type[Any], Callable[[Writer, Any, tuple[int, ...]], None]] = {
     **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
     **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose), _conv_transpose),
     layers.Dense: _dense,
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _normalization,
     **dict.fromkeys(
         (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D), _pooling
     ),
