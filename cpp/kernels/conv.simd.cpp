@@ -88,6 +88,9 @@ FASTCNN_INLINE StripSize forward_strip_size(const Conv2dForward& f) {
 
 // A smaller last block may run by columns where a full one runs by samples: padding is booked for either.
 std::int64_t forward_scratch(const Conv2dForward& f) {
+    const Conv2dShape& c = f.shape;
+    if (!f.pooled && is_pointwise(c))
+        return pointwise_rows(c.out_channels, c.in_channels / c.groups) * pointwise_copy_step(c.in_channels);
     const Padded padded(f.shape, true);
     if (!padded.needed(f.shape)) return band_floats(f);
     const StripSize strip = forward_strip_size(f);
@@ -231,25 +234,29 @@ FASTCNN_INLINE void pointwise_strip(const Conv2dForward& f, const float* x, std:
     const ForwardPack pack(c);
     const Tap tap{0, 0};
     Tile t;
-    t.a_step = c.in_channels;
+    const std::int64_t copy_step = pointwise_copy_step(c.in_channels);
+    t.a_step = copy_step ? copy_step : c.in_channels;
     t.depth = pack.group_in;
     t.relu = f.relu;
     t.taps = &tap;
     t.tap_count = 1;
     t.c_step = c.out_channels;
-    const std::int64_t fit = pointwise_rows(c.out_channels);
-    for (std::int64_t p = 0; p < positions; p += fit)
+    const std::int64_t fit = pointwise_rows(c.out_channels, pack.group_in);
+    for (std::int64_t p = 0; p < positions; p += fit) {
+        const std::int64_t rows = min_of(fit, positions - p);
+        const float* const a = pointwise_operand(x + p * c.in_channels, rows, c.in_channels, f.scratch);
         for_each_block(pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
                        [&](std::int64_t group, std::int64_t block) {
                            const std::int64_t first = block * kBlockWidth;
                            const std::int64_t channel = group * pack.group_out + first;
-                           t.a = x + p * c.in_channels + group * pack.group_in;
+                           t.a = a + group * pack.group_in;
                            t.b = f.kernel + group * pack.group_size + first * pack.group_in;
                            t.bias = f.bias ? f.bias + channel : nullptr;
                            t.columns = pack.blocks.lanes(block);
                            t.c = y + p * c.out_channels + channel;
-                           run_rows(t, min_of(fit, positions - p), pack.blocks.vecs(block));
+                           run_rows(t, rows, pack.blocks.vecs(block));
                        });
+    }
 }
 
 // All output channels of a strip of `samples` samples from `sample` on.

@@ -85,6 +85,9 @@ FASTCNN_INLINE StripSize grad_input_strip_size(const Conv2dGradInput& g) {
 }
 
 std::int64_t grad_input_scratch(const Conv2dGradInput& g) {
+    const Conv2dShape& c = g.shape;
+    if (is_pointwise(c) && c.h.in == c.h.out)
+        return pointwise_rows(c.in_channels, c.out_channels / c.groups) * pointwise_copy_step(c.out_channels);
     const PaddedOutput padded(g.shape);
     if (!padded.needed()) return 0;
     const StripSize strip = grad_input_strip_size(g);
@@ -168,17 +171,22 @@ FASTCNN_INLINE void grad_input_pointwise(const Conv2dGradInput& g, std::int64_t 
     const GradInputPack pack(c);
     const Tap tap{0, 0};
     Tile t;
-    t.a_step = c.out_channels;
+    const std::int64_t copy_step = pointwise_copy_step(c.out_channels);
+    t.a_step = copy_step ? copy_step : c.out_channels;
     t.c_step = c.in_channels;
     t.taps = &tap;
     t.tap_count = 1;
-    const std::int64_t fit = pointwise_rows(c.in_channels);
-    for (std::int64_t p = first; p < last; p += fit)
+    const std::int64_t fit = pointwise_rows(c.in_channels, pack.group_out);
+    for (std::int64_t p = first; p < last; p += fit) {
+        const std::int64_t rows = min_of(fit, last - p);
+        const float* const a = pointwise_operand(g.dy + sample * g.dy_stride + p * c.out_channels, rows,
+                                                 c.out_channels, g.scratch);
         for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
-            t.a = g.dy + sample * g.dy_stride + p * c.out_channels + group * pack.group_out;
+            t.a = a + group * pack.group_out;
             t.c = g.dx + sample * g.dx_stride + p * c.in_channels + channel;
-            run_rows(t, min_of(fit, last - p), vecs);
+            run_rows(t, rows, vecs);
         });
+    }
 }
 
 // Rows [first, last) of dx of `samples` samples. Input columns of equal remainder modulo the stride are read

@@ -95,6 +95,9 @@ CASES = [
     # images that are cut into strips of rows, and strips of several samples whose last is shorter
     Conv((72, 75), 8, 17, padding="same"),
     Conv((72, 75), 8, 17, (1, 1)),
+    Conv((9, 14), 512, 40, (1, 1), batch=2),  # rows that are copied, in the forward pass and in the gradient
+    Conv((5, 7), 24, 1024, (1, 1), batch=2),
+    Conv((5, 7), 1024, 512, (1, 1), groups=2),
     Conv((91, 75), 9, 20, (5, 3), strides=(2, 2), padding="same"),
     Conv((91, 75), 9, 20, (2, 1), strides=(3, 2), batch=1),
     Conv((75, 74), 9, 20, dilation=(5, 3), padding="same"),
