@@ -189,6 +189,16 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "no model": with_description(lambda d: d.update(model=[])),
     "steps": with_description(lambda d: d["optimizer"].update(iterations=-1)),
     "rate": with_description(lambda d: d["optimizer"].update(learning_rate="x")),
+    "rate beside a schedule": with_description(
+        lambda d: d["model"]["compile_config"]["optimizer"]["config"].update(
+            learning_rate={
+                "module": "keras.optimizers.schedules",
+                "class_name": "CosineDecay",
+                "config": {"initial_learning_rate": 0.5, "decay_steps": 9},
+                "registered_name": None,
+            }
+        )
+    ),
     "slots": with_description(lambda d: d["optimizer"].update(slots=["../x"])),
     "position in the buffer": with_description(lambda d: d["training"]["random"]["seeds"].update(buffer_pos=-9)),
     "words": with_description(lambda d: d["training"]["random"]["shuffle"].update(key=[1])),
@@ -225,3 +235,11 @@ def test_golden_files(folder: Path) -> None:
     assert model.optimizer.iterations == expected["iterations"]
     model.fit(x, np.arange(8) % 3, batch_size=4, epochs=3, initial_epoch=2, verbose=0)
     np.testing.assert_allclose(model.predict(x, verbose=0), expected["after_an_epoch"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_compiled_without_a_loss_comes_back(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.Adam(0.25))
+    for name in ("m.safetensors", "m.keras"):
+        model.save(tmp_path / name)
+        assert keras.models.load_model(tmp_path / name).optimizer.learning_rate == 0.25

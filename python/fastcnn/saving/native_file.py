@@ -194,6 +194,8 @@ def _optimizer_state(model: Sequential, arrays: Arrays, optimizer: Mapping[str, 
         raise ValueError(f"iterations {iterations!r}")
     if rate is not None and not (isinstance(rate, float) and math.isfinite(rate) and rate >= 0):
         raise ValueError(f"learning rate {rate!r}")
+    if rate is not None and model._compiled is not None and model._compiled.optimizer.fixed_learning_rate is None:
+        raise ValueError(f"learning rate {rate!r} beside a schedule")
     names = {id(variable): name for name, variable in named_variables(model.layers).items()}
     trained = {id(v) for v in model.trainable_weights}
     order = [v for v in model._current_network().variables if id(v) in trained] if slots else []
