@@ -166,7 +166,13 @@ RunInput run_input(const Trainer& trainer, const char* operation, const py::arra
     in.y = target_array(trainer, operation, y, in.x.samples);
     if (!weight.is_none()) {
         const py::array array = weight.cast<py::array>();
-        bindings::require_array({operation, "sample_weight"}, array, py::dtype::of<float>(), {in.x.samples});
+        const Shape& output = trainer.network().graph().output_shape();
+        const std::int64_t rows = size_of(output) / output.back();
+        if (array.ndim() == 2 && !trainer.loss().host)
+            in.weight_size = rows;  // one for each row of the output
+        bindings::Pattern pattern = {in.x.samples};
+        if (array.ndim() == 2) pattern.push_back(in.weight_size);
+        bindings::require_array({operation, "sample_weight"}, array, py::dtype::of<float>(), pattern);
         in.weight = static_cast<const float*>(array.data());
     }
     require(batch_size > 0, operation, ": batch_size: expected a positive integer, received ", batch_size);

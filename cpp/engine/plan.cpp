@@ -223,7 +223,7 @@ void Plan::plan_loss(const FusedLoss& fused, const Shape&) {
     loss_ = choose(loss_args_);
     const bool sparse = is_sparse(loss_args_.kind);
     target_ = memory_.book(Place::block, sparse ? rows_ : output_size_);
-    weight_ = memory_.book(Place::block, 1);
+    weight_ = memory_.book(Place::block, rows_);
     if (fused.activation != ActivationName::linear) activated_ = memory_.book(Place::block, output_size_);
     for (const MetricSpec& metric : options_.metrics) {
         Accuracy accuracy;
@@ -525,7 +525,8 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
         const void* from = in.y.classes ? static_cast<const void*>(in.y.classes + row * in.y.size)
                                         : static_cast<const void*>(in.y.values + row * in.y.size);
         std::memcpy(target + i * target_.stride, from, static_cast<std::size_t>(in.y.size) * sizeof(float));
-        if (in.weight) weight[i] = in.weight[row];
+        if (in.weight)
+            std::copy_n(in.weight + row * in.weight_size, in.weight_size, weight + i * in.weight_size);
     }
     Loss a = loss_args_;
     a.batch = run.count;
@@ -545,20 +546,38 @@ void Plan::run_loss(const BlockRun& run, const BatchInput& in, double* totals) c
         a.activated = run.at(activated_);
         a.activated_stride = activated_.stride;
     }
-    loss_(a);
-    for (std::size_t m = 0; m < metrics_.size(); ++m) run_metric(m, run, a, totals + 2 + 2 * m);
+    if (!in.weight || in.weight_size == 1) return run_block_loss(a, totals);
+    // A weight for each of a sample's rows: the rows of one sample are a batch for themselves.
+    a.batch = rows_;
+    a.rows = 1;
+    a.prediction_stride = a.grad_stride = a.activated_stride = classes_;
+    a.target_stride = in.y.size / rows_;
+    for (std::int64_t i = 0; i < run.count; ++i) {
+        a.prediction = run.at(output_) + i * output_.stride;
+        a.target = target + i * target_.stride;
+        a.target_class = reinterpret_cast<const std::int32_t*>(a.target);
+        a.weight = weight + i * rows_;
+        if (a.grad) a.grad = run.at(output_gradient_) + i * output_gradient_.stride;
+        if (a.activated) a.activated = run.at(activated_) + i * activated_.stride;
+        run_block_loss(a, totals);
+    }
+}
+
+void Plan::run_block_loss(const Loss& loss, double* totals) const {
+    loss_(loss);
+    for (std::size_t m = 0; m < metrics_.size(); ++m) run_metric(m, loss, totals + 2 + 2 * m);
 }
 
 // Adds to the metric's total and count, with the labels and weights that the loss has.
-void Plan::run_metric(std::size_t index, const BlockRun& run, const Loss& of_loss, double* totals) const {
+void Plan::run_metric(std::size_t index, const Loss& of_loss, double* totals) const {
     const MetricSpec& spec = options_.metrics[index];
-    const Slot& predicted = activated_.booked() ? activated_ : output_;
+    const bool activated = of_loss.activated != nullptr;
     const auto fill = [&](auto& args) {
-        args.batch = run.count;
-        args.rows = rows_;
-        args.classes = classes_;
-        args.prediction = run.at(predicted);
-        args.prediction_stride = predicted.stride;
+        args.batch = of_loss.batch;
+        args.rows = of_loss.rows;
+        args.classes = of_loss.classes;
+        args.prediction = activated ? of_loss.activated : of_loss.prediction;
+        args.prediction_stride = activated ? of_loss.activated_stride : of_loss.prediction_stride;
         args.target = of_loss.target;
         args.target_class = of_loss.target_class;
         args.target_stride = of_loss.target_stride;
@@ -578,8 +597,9 @@ void Plan::run_metric(std::size_t index, const BlockRun& run, const Loss& of_los
     fill(loss);
     loss.loss = totals;
     metrics_[index].loss(loss);
-    for (std::int64_t i = 0; i < run.count; ++i)
-        totals[1] += static_cast<double>(rows_) * (loss.weight ? static_cast<double>(loss.weight[i]) : 1.0);
+    for (std::int64_t i = 0; i < loss.batch; ++i)
+        totals[1] +=
+            static_cast<double>(loss.rows) * (loss.weight ? static_cast<double>(loss.weight[i]) : 1.0);
 }
 
 // The first lane's sums get the loss, which is of the whole batch and reduced.
@@ -610,10 +630,11 @@ double Plan::loss_divisor(const BatchInput& in) const {
     double sum = 0;
     for (std::int64_t i = 0; i < in.count; ++i) {
         const std::int64_t row = in.row(i);
-        std::int64_t counted = rows_;
-        for (std::int64_t r = 0; loss.ignores && r < rows_; ++r)
-            counted -= in.y.classes[row * in.y.size + r] == loss.ignored_class;
-        sum += (weighted ? static_cast<double>(in.weight[row]) : 1.0) * static_cast<double>(counted);
+        for (std::int64_t r = 0; r < rows_; ++r) {
+            if (loss.ignores && in.y.classes[row * in.y.size + r] == loss.ignored_class) continue;
+            const std::int64_t at = row * in.weight_size + (in.weight_size > 1 ? r : 0);
+            sum += weighted ? static_cast<double>(in.weight[at]) : 1.0;
+        }
     }
     return sum == 0 ? std::numeric_limits<double>::infinity() : sum;
 }

@@ -60,7 +60,8 @@ struct PlanOptions {
 struct BatchInput {
     const InputArray* x = nullptr;
     TargetArray y;
-    const float* weight = nullptr;          // by row
+    const float* weight = nullptr;          // by row of x and y, weight_size of them each
+    std::int64_t weight_size = 1;           // or one for each of the output's rows
     const std::int64_t* indices = nullptr;  // rows of this batch; null: first, first + 1, ...
     std::int64_t first = 0;
     std::int64_t count = 0;
@@ -234,7 +235,8 @@ class Plan {
     void timed(Context& context, int thread, const Action& action, const Body& body) const;
     void read(const BlockRun& run, const BatchInput& in) const;
     void run_loss(const BlockRun& run, const BatchInput& in, double* totals) const;
-    void run_metric(std::size_t index, const BlockRun& run, const Loss& loss, double* totals) const;
+    void run_block_loss(const Loss& loss, double* totals) const;
+    void run_metric(std::size_t index, const Loss& of_loss, double* totals) const;
     void write_outputs(const BlockRun& run, const BatchInput& in) const;
     void sync(const Phase& phase, Context& context, const BatchInput& in) const;
     void run_host_loss(Context& context, const BatchInput& in) const;

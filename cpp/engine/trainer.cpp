@@ -331,6 +331,7 @@ struct Trainer::TrainJob final : Job {
         batch.x = &in.x;
         batch.y = in.y;
         batch.weight = in.weight;
+        batch.weight_size = in.weight_size;
         batch.indices = in.indices ? in.indices + first : nullptr;
         batch.first = first;
         batch.count = std::min(in.batch_size, in.end - first);
@@ -427,6 +428,7 @@ struct Trainer::EvaluateJob final : Job {
         cursor.in.x = &in.x;
         cursor.in.y = in.y;
         cursor.in.weight = in.weight;
+        cursor.in.weight_size = in.weight_size;
         prepare(in.begin);
     }
 
@@ -534,6 +536,7 @@ void Trainer::gradients(const RunInput& in, std::uint32_t number, const std::vec
     batch.x = &in.x;
     batch.y = in.y;
     batch.weight = in.weight;
+    batch.weight_size = in.weight_size;
     batch.first = in.begin;
     batch.count = count;
     batch.step = number;
@@ -562,6 +565,7 @@ Profile Trainer::profile(const RunInput& in, double seconds) {
         batch.x = &in.x;
         batch.y = in.y;
         batch.weight = in.weight;
+        batch.weight_size = in.weight_size;
         batch.first = in.begin;
         batch.count = found.samples;
         batch.update_statistics = false;

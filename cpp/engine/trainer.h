@@ -22,6 +22,7 @@ struct RunInput {
     InputArray x;
     TargetArray y;
     const float* weight = nullptr;
+    std::int64_t weight_size = 1;           // a sample
     const std::int64_t* indices = nullptr;  // null: rows in order
     std::int64_t begin = 0, end = 0;        // positions in `indices`
     std::int64_t batch_size = 1;

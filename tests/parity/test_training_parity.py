@@ -169,3 +169,55 @@ def test_batch_normalisation_agrees_with_keras() -> None:
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5, err_msg=variable.path)
     np.testing.assert_allclose(ours.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=2e-4)
     np.testing.assert_allclose(ours.evaluate(x, y, verbose=0), theirs.evaluate(x, y, verbose=0), rtol=1e-3)
+
+
+# --- a weight for each position ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize(
+    "name", ["MeanSquaredError", "SparseCategoricalCrossentropy", "BinaryCrossentropy", "KLDivergence"]
+)
+def test_weights_by_position(name: str, reduction: str) -> None:
+    keras = pytest.importorskip("keras")
+    rng = np.random.default_rng(0)
+    classes = {"MeanSquaredError": 1, "BinaryCrossentropy": 1}.get(name, 4)
+    x, weights = rng.random((20, 10, 3)).astype(np.float32), rng.random((20, 10)).astype(np.float32)
+    y = rng.random((20, 10, classes)).astype(np.float32)
+    if name == "SparseCategoricalCrossentropy":
+        y = rng.integers(0, classes, (20, 10))
+
+    def fitted(library: Any) -> Any:
+        last = {"MeanSquaredError": None, "BinaryCrossentropy": "sigmoid"}.get(name, "softmax")
+        model = library.Sequential(
+            [library.Input((10, 3)), library.layers.Conv1D(classes, 3, padding="same", activation=last)]
+        )
+        model.set_weights([np.arange(w.size).reshape(w.shape) % 5 * 0.1 for w in model.get_weights()])
+        loss = getattr(library.losses, name)(reduction=reduction)
+        sparse = name == "SparseCategoricalCrossentropy"
+        weighted: list[Any] = ["accuracy"] if sparse else ["mae", library.metrics.MeanSquaredError(name="m")]
+        model.compile(library.optimizers.SGD(0.05), loss=loss, weighted_metrics=weighted)
+        history = model.fit(
+            x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, sample_weight=weights,
+            validation_data=(x[:5], y[:5], weights[:5]),
+        )  # fmt: skip
+        measured = model.evaluate(x, y, sample_weight=weights[..., None], verbose=0, return_dict=True)
+        return history.history, measured, model.get_weights()
+
+    ours, theirs = fitted(fastcnn), fitted(keras)
+    assert ours[0].keys() == theirs[0].keys()
+    for key, values in theirs[0].items():
+        np.testing.assert_allclose(ours[0][key], values, rtol=2e-5, err_msg=key)
+    assert ours[1] == pytest.approx(theirs[1], rel=2e-5)
+    for a, b in zip(ours[2], theirs[2]):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    model = fastcnn.Sequential([fastcnn.Input((10, 3)), fastcnn.layers.Conv1D(2, 3, padding="same")])
+    model.compile("sgd", "mse")
+    for shape in ((4, 9), (4, 10, 2), (3, 10)):
+        with pytest.raises(
+            ValueError, match=r"^fit: sample_weight: expected shape \(4,\) or \(4, 10\), received shape"
+        ):
+            model.fit(np.ones((4, 10, 3)), np.ones((4, 10, 2)), sample_weight=np.ones(shape), verbose=0)

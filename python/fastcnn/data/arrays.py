@@ -27,7 +27,7 @@ class Dataset:
     """Arrays with one row a sample.
 
     x: the user's array, as it is. y: as the native loss reads it. labels: y as the user gave it, for metrics written in
-    Python. sample_weight: (n,) float32 or None.
+    Python. sample_weight: float32, (n,) or (n, positions), or None.
     """
 
     x: NDArray[Any]
@@ -94,7 +94,7 @@ def prepare(
         operation: name for messages.
         x: inputs, from `as_inputs`.
         y: labels, one row a sample.
-        sample_weight: None or (n,) or (n, 1).
+        sample_weight: None, (n,), (n, 1), or for an output of more axes (n, *positions), its last axis left out.
         class_weight: None or {class: weight}.
 
     Raises:
@@ -108,7 +108,8 @@ def prepare(
     if sample_weight is not None:
         if class_weight is not None:
             raise ValueError(f"{operation}: class_weight: expected None where sample_weight is given, received both")
-        weights = _sample_weights(operation, sample_weight, len(x))
+        positions = () if loss["kind"] == "host" else output_shape[:-1]
+        weights = _sample_weights(operation, sample_weight, len(x), positions)
     elif class_weight is not None:
         weights = class_weights(operation, labels, class_weight)
     return Dataset(x, targets, labels, weights)
@@ -168,15 +169,19 @@ def _class_numbers(
     return np.ascontiguousarray(numbers.reshape(len(labels), *positions))
 
 
-def _sample_weights(operation: str, sample_weight: Any, n: int) -> NDArray[np.float32]:
+def _sample_weights(operation: str, sample_weight: Any, n: int, positions: tuple[int, ...]) -> NDArray[np.float32]:
+    """(n,), or (n, rows) where there is a weight for each of a sample's positions."""
     weights = as_array(operation, "sample_weight", sample_weight)
-    if weights.shape not in ((n,), (n, 1)):
-        _messages.fail(operation, "sample_weight", f"shape ({n},)", _messages.Text(f"shape {weights.shape}"))
+    by_position = bool(positions) and weights.shape in ((n, *positions), (n, *positions, 1))
+    if weights.shape not in ((n,), (n, 1)) and not by_position:
+        expected = f"shape ({n},)" + (f" or {(n, *positions)}" if positions else "")
+        _messages.fail(operation, "sample_weight", expected, _messages.Text(f"shape {weights.shape}"))
     if weights.dtype.kind == "f" and not np.isfinite(weights).all():
         _messages.fail(
             operation, "sample_weight", "finite numbers", _messages.Text(str(weights[~np.isfinite(weights)][0]))
         )
-    return np.ascontiguousarray(weights, dtype=np.float32).reshape(n)
+    weights = np.ascontiguousarray(weights, dtype=np.float32)
+    return weights.reshape(n, -1) if by_position else weights.reshape(n)
 
 
 def class_weights(operation: str, labels: NDArray[Any], class_weight: Any) -> NDArray[np.float32]:

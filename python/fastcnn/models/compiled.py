@@ -83,6 +83,8 @@ class Logs:
             batch = slice(begin, min(begin + batch_size, len(outputs)))
             for m in self._python:
                 weight = weights[batch] if m.weighted and weights is not None else None
+                if weight is not None and weight.ndim == 2:  # by position
+                    weight = weight.reshape(len(weight), *outputs.shape[1:-1])
                 m.metric.update_state(labels[batch], outputs[batch], sample_weight=weight)
 
     def values(self) -> dict[str, float]:

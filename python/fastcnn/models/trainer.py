@@ -256,7 +256,7 @@ class TrainingMethods(OneBatchMethods):
             shuffle: whether each epoch takes the samples in a new order; "batch" for whole batches. Of what yields
                 batches, a `PyDataset` alone follows it.
             class_weight: {class: weight}.
-            sample_weight: (n,) weights.
+            sample_weight: (n,) weights; for an output of more axes, such as a Conv1D's (positions, classes), (n, positions) too.
             initial_epoch: number of epochs done before.
             steps_per_epoch: steps an epoch; all data by default. The next epoch goes on where the last one ended.
             validation_steps: batches to measure; all by default.
