@@ -236,3 +236,15 @@ def test_no_variables_and_empty_ones() -> None:
     empty = Variable(np.ones((0, 3)))
     for name in NAMES:
         getattr(optimizers, name)().apply([np.ones((0, 3))], [empty])
+
+
+def test_adafactor_survives_units_without_a_gradient() -> None:
+    """In Keras the product of two means of 1e-30 is 0 in float32, and 0 / 0 makes the whole weight NaN."""
+    weight, gradient = Variable(np.ones((3, 4))), np.ones((3, 4), np.float32)
+    gradient[1] = gradient[:, 2] = 0.0
+    optimizer = optimizers.Adafactor(0.1)
+    for _ in range(3):
+        optimizer.apply([gradient], [weight])
+    assert np.isfinite(weight.numpy()).all()
+    np.testing.assert_array_equal(weight.numpy()[gradient == 0], 1.0)
+    assert (weight.numpy()[gradient != 0] < 1.0).all()

@@ -1,6 +1,7 @@
 #include "engine/whole_rules.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 namespace fastcnn {
@@ -76,7 +77,9 @@ void adafactor_update(const OptimizerSpec& spec, const Updater::Step& step, cons
             }
         }
     }
-    for (std::int64_t i = 0; i < size; ++i) a.gradient[i] /= std::sqrt(a.v[i]);
+    // Where a row and a column have no gradient their means' product is below the least float: 0 / 0 would be
+    // NaN.
+    for (std::int64_t i = 0; i < size; ++i) a.gradient[i] /= std::sqrt(std::max(a.v[i], FLT_MIN));
     const double clip = std::max(1.0, std::sqrt(mean_of_squares(a.gradient, size)) / spec.clip_threshold);
     const float rate = static_cast<float>(alpha / clip);
     for (std::int64_t i = 0; i < size; ++i) a.param[i] -= rate * a.gradient[i];

@@ -1,4 +1,4 @@
-"""Every optimizer in turn, averages of the weights, gathered gradients, constraints, and a step taken by hand."""
+"""Optimizers in turn, averages of the weights, gathered gradients, constraints, and a step taken by hand."""
 
 import keras
 import numpy as np
@@ -39,7 +39,6 @@ optimizers = {
     "ftrl": keras.optimizers.Ftrl(0.05),
     "lion": keras.optimizers.Lion(0.001),
     "lamb": keras.optimizers.Lamb(0.01),
-    "adafactor": keras.optimizers.Adafactor(0.03),
     "muon": keras.optimizers.Muon(0.02),
     "adamw": keras.optimizers.AdamW(0.005, weight_decay=0.01),
     "averaged": keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.9),

@@ -11,6 +11,8 @@ from fastcnn.optimizers.optimizer import Optimizer, Run
 class Adafactor(Optimizer):
     """Adam's scaling from means over rows and columns alone (Shazeer & Stern, 2018).
 
+    A weight of a unit that has no gradient stays as it is; in Keras it becomes NaN, and all others of the kernel with it.
+
     Args:
         learning_rate: a number >= 0, a schedule, or a function without arguments.
         beta_2_decay: power of the step that the means' decay goes to 1 with, < 0.
