@@ -97,6 +97,61 @@ def test_options(tmp_path: Path) -> None:
         keras.models.load_model(path)
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [("float16", 11), ("bfloat16", 8)])
+def test_weights_in_16_bits(tmp_path: Path, dtype: str, digits: int) -> None:
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.BatchNormalization(), layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(X[:, :1, :, 0].reshape(-1, 6), np.arange(len(X)), verbose=0)
+    whole, half, weights = (tmp_path / f"{name}.safetensors" for name in ("whole", "half", "weights"))
+    model.save(whole, include_optimizer=False)
+    model.save(half, include_optimizer=False, dtype=dtype)
+    model.save_weights(weights, dtype=dtype)
+    numbers = 4 * model.count_params()
+    assert whole.stat().st_size - half.stat().st_size in range(numbers // 2 - 64, numbers // 2 + 64)
+    for path in (half, weights):
+        other = keras.models.load_model(path) if path == half else keras.models.clone_model(model)
+        other.load_weights(path)
+        for ours, theirs in zip(model.get_weights(), other.get_weights()):
+            assert theirs.dtype == np.float32
+            np.testing.assert_allclose(theirs, ours, rtol=2.0**-digits, atol=2.0**-25)
+        assert any((a != b).any() for a, b in zip(model.get_weights(), other.get_weights()))
+    # What was rounded once is not rounded again; the optimizer's arrays never are.
+    other.compile("adam", "mse")
+    other.fit(X[:, :1, :, 0].reshape(-1, 6), np.arange(len(X)), verbose=0)
+    other.save(half, dtype=dtype)
+    again = keras.models.load_model(half)
+    again.save(whole, dtype=dtype)
+    first, second = (native_file.from_bytes(path.read_bytes(), "test", "m")[0] for path in (half, whole))
+    assert first.keys() == second.keys() and any(name.startswith("optimizer/") for name in first)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+    for ours, theirs in zip(other.optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_weights_in_16_bits_that_are_refused(tmp_path: Path) -> None:
+    model, path = keras.Sequential([keras.Input((2,)), layers.Dense(1)]), tmp_path / "m.safetensors"
+    for save in (model.save, model.save_weights):
+        with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float16' or 'bfloat16'.*received 'int8'"):
+            save(path, dtype="int8")
+    with pytest.raises(ValueError, match="save_model: dtype: expected 'float32' "):
+        model.save(tmp_path / "m.keras", dtype="float16")
+    with pytest.raises(ValueError, match="save_weights: dtype: expected 'float32' "):
+        model.save_weights(tmp_path / "m.weights.h5", dtype="float16")
+    model.layers[0].set_weights([np.float32([[np.inf], [-65521]]), np.float32([np.nan])])
+    with pytest.raises(
+        ValueError,
+        match="expected weights within float16's range .* layers/dense/kernel with 65521.0",
+    ):
+        model.save(path, dtype="float16")
+    assert not path.exists()
+    model.layers[0].set_weights([np.float32([[np.inf], [-65519]]), np.float32([np.nan])])
+    for dtype in ("float16", "bfloat16"):
+        model.save_weights(path, dtype=dtype)
+        model.load_weights(path)
+        assert model.get_weights()[0][0] == np.inf and np.isnan(model.get_weights()[1][0])
+
+
 def test_json() -> None:
     model = model_of()
     again = keras.models.model_from_json(model.to_json())

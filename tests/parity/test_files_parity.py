@@ -297,3 +297,26 @@ def test_pipelines_schedules_and_constraints_go_both_ways(tmp_path: Path) -> Non
             model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
         for a, b in zip(one.get_weights(), other.get_weights()):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_in_16_bits_are_rounded_as_pytorch_rounds_them(tmp_path: Path) -> None:
+    torch, stored = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    chance = np.random.default_rng(0)
+    # Every pattern of the upper 16 bits; below them nothing, a half, what is just less or more, and anything.
+    upper = np.repeat(np.arange(2**16, dtype=np.uint32) << 16, 5)
+    lower = np.stack([[0, 0x8000, 0x7FFF, 0x8001, low] for low in chance.integers(0, 2**16, 2**16)]).ravel()
+    numbers = (upper | lower.astype(np.uint32)).view(np.float32)
+    model = fastcnn.Sequential([fastcnn.Input((numbers.size,)), fastcnn.layers.Dense(1, use_bias=False)])
+    model.layers[0].set_weights([numbers[:, None]])
+    model.save_weights(tmp_path / "w.safetensors", dtype="bfloat16")
+    ours = stored.load_file(tmp_path / "w.safetensors")["layers/dense/kernel"]
+    theirs = torch.from_numpy(numbers[:, None].copy()).to(torch.bfloat16)
+    assert ours.dtype == torch.bfloat16 and torch.equal(ours.isnan(), theirs.isnan())
+    assert torch.equal(ours.nan_to_num(0, 1, -1).view(torch.int16), theirs.nan_to_num(0, 1, -1).view(torch.int16))
+    model.load_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(model.get_weights()[0], theirs.float().numpy())
+    small = np.where(np.abs(numbers) < 65520, numbers, 0)[:, None]
+    model.layers[0].set_weights([small])
+    model.save_weights(tmp_path / "w.safetensors", dtype="float16")
+    ours = stored.load_file(tmp_path / "w.safetensors")["layers/dense/kernel"]
+    assert torch.equal(ours, torch.from_numpy(small).to(torch.float16))

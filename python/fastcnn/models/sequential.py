@@ -375,7 +375,13 @@ class Sequential(TrainingMethods, Layer):
             layer.trainable = self._trainable
 
     def save(
-        self, filepath: Any, overwrite: bool = True, zipped: Any = None, *, include_optimizer: bool = True
+        self,
+        filepath: Any,
+        overwrite: bool = True,
+        zipped: Any = None,
+        *,
+        include_optimizer: bool = True,
+        dtype: str = "float32",
     ) -> None:
         """Writes the model to one file, whole or not at all; see `saving.save_model`.
 
@@ -384,28 +390,34 @@ class Sequential(TrainingMethods, Layer):
             overwrite: whether an existing file is replaced.
             zipped: None.
             include_optimizer: whether the optimizer's state is written too.
+            dtype: of the weights in a .safetensors file: "float32"; "bfloat16" or "float16" for a file half as large.
 
         Raises:
-            ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
+            ValueError: another ending, an existing file with overwrite=False, a model that is not built, or weights out of
+                float16's range.
         """
         from fastcnn.saving import saving_api
 
-        saving_api.save_model(self, filepath, overwrite, zipped, include_optimizer=include_optimizer)
+        saving_api.save_model(self, filepath, overwrite, zipped, include_optimizer=include_optimizer, dtype=dtype)
 
-    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: Any = None) -> None:
+    def save_weights(
+        self, filepath: Any, overwrite: bool = True, max_shard_size: Any = None, *, dtype: str = "float32"
+    ) -> None:
         """Writes all weights to one file, whole or not at all.
 
         Args:
             filepath: a name that ends in .safetensors, .npz or .weights.h5 (Keras reads it).
             overwrite: whether an existing file is replaced.
             max_shard_size: None.
+            dtype: of the weights in a .safetensors file: "float32"; "bfloat16" or "float16" for a file half as large.
 
         Raises:
-            ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
+            ValueError: another ending, an existing file with overwrite=False, a model that is not built, or weights out of
+                float16's range.
         """
         from fastcnn.saving import saving_api
 
-        saving_api.save_weights(self, filepath, overwrite, max_shard_size)
+        saving_api.save_weights(self, filepath, overwrite, max_shard_size, dtype=dtype)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False) -> None:
         """Reads all weights from a file of `save_weights`, here or in Keras; checks all of it before anything changes.

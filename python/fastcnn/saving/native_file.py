@@ -20,6 +20,7 @@ from fastcnn.models.weights_file import named_variables
 from fastcnn.saving import training_state
 from fastcnn.saving.keras_archive import read_json
 from fastcnn.saving.keras_config import model_from_keras, model_to_keras
+from fastcnn.saving.number_formats import BFLOAT16, restored, rounded
 from fastcnn.saving.registration import known_objects
 from fastcnn.variables import limited
 
@@ -28,31 +29,50 @@ if TYPE_CHECKING:
 
 KEY, VERSION = "fastcnn", 1
 _LONGEST_HEADER = 4 << 20  # bytes
-_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 Arrays = dict[str, NDArray[Any]]
 
 
-def to_bytes(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> bytes:
-    """A file of arrays and their description."""
+def to_bytes(
+    arrays: Mapping[str, NDArray[Any]],
+    description: Mapping[str, Any],
+    dtype: str = "float32",
+    operation: str = "save_model",
+) -> bytes:
+    """A file of arrays and their description; the weights among the arrays, those of layers, in numbers of `dtype`."""
     from safetensors.numpy import save
 
+    weights = [name for name, array in arrays.items() if name.startswith("layers/") and array.dtype == np.float32]
+    stored = dict(arrays)
+    if dtype != "float32":
+        stored |= {name: rounded(operation, name, arrays[name], dtype) for name in weights}
     content: bytes = save(
-        {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()},
+        {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in stored.items()},
         {KEY: json.dumps({"format_version": VERSION, **description})},
     )
-    return content
+    return _with_bfloat16(content, weights) if dtype == "bfloat16" else content
+
+
+def _with_bfloat16(content: bytes, names: list[str]) -> bytes:
+    """A file whose 16-bit arrays `names` are called bfloat16: NumPy, and with it safetensors, has no such type to write."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    for name in names:
+        header[name]["dtype"] = BFLOAT16
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def from_bytes(data: bytes, operation: str, source: str) -> tuple[Arrays, dict[str, Any] | None]:
     """The arrays of a file by name, and its description; None where another program wrote it.
 
     Raises:
-        ValueError: damaged, or arrays of other types than float32 and int64.
+        ValueError: damaged, or arrays of other types than float32, float16, bfloat16 (both come back as float32) and int64.
     """
     from safetensors import SafetensorError, deserialize
 
     def refuse(received: str) -> NoReturn:
-        expected = "a whole .safetensors file of float32 arrays"
+        expected = "a whole .safetensors file of float32, float16 or bfloat16 arrays"
         _messages.fail(operation, "filepath", expected, _messages.Text(f"{source!r}: {received}"))
 
     length = int.from_bytes(data[:8], "little")
@@ -68,10 +88,11 @@ def from_bytes(data: bytes, operation: str, source: str) -> tuple[Arrays, dict[s
         refuse(_messages.show(str(error)))
     arrays: Arrays = {}
     for name, entry in found:
-        shape, dtype = tuple(entry["shape"]), _TYPES.get(entry["dtype"])
-        if name in arrays or dtype is None or math.prod(shape) * dtype.itemsize != len(entry["data"]):
+        shape = tuple(entry["shape"])
+        array = restored(entry["dtype"], entry["data"], shape)
+        if name in arrays or array is None:
             refuse(f"{name!r} of {entry['dtype']} and shape {_messages.show(shape)}")
-        arrays[name] = np.frombuffer(entry["data"], dtype).reshape(shape)
+        arrays[name] = array
     if set(arrays) != set(header):
         refuse("names that stand twice in the header")
     text = metadata.get(KEY) if isinstance(metadata, dict) else None
@@ -84,17 +105,18 @@ def from_bytes(data: bytes, operation: str, source: str) -> tuple[Arrays, dict[s
     return arrays, description
 
 
-def weights_bytes(model: Sequential) -> bytes:
+def weights_bytes(model: Sequential, dtype: str = "float32") -> bytes:
     """A file of the model's weights alone."""
-    return to_bytes(_weights(model), {"model": None, "optimizer": None, "training": None})
+    description = {"model": None, "optimizer": None, "training": None}
+    return to_bytes(_weights(model), description, dtype, "save_weights")
 
 
-def model_bytes(model: Sequential, include_optimizer: bool = True) -> bytes:
+def model_bytes(model: Sequential, include_optimizer: bool = True, dtype: str = "float32") -> bytes:
     """A file of the whole model."""
     arrays = _weights(model)
     optimizer = optimizer_arrays(model, arrays) if include_optimizer else None
     training = training_state.of_model(model)
-    return to_bytes(arrays, {"model": model_to_keras(model), "optimizer": optimizer, "training": training})
+    return to_bytes(arrays, {"model": model_to_keras(model), "optimizer": optimizer, "training": training}, dtype)
 
 
 def _weights(model: Sequential) -> Arrays:
@@ -132,7 +154,8 @@ def load_model(
         _messages.fail(operation, "filepath", "a file of a whole model", _messages.Text(f"{source!r} of weights alone"))
     known = known_objects(custom_objects)
     known |= {name.split(">")[-1]: value for name, value in known.items()}
-    with limited(len(data), operation, source):
+    # Weights that are stored in 16 bits take twice their bytes in the file.
+    with limited(max(len(data), sum(array.nbytes for array in arrays.values())), operation, source):
         model = model_from_keras(description["model"], known, compile, operation, source)
     take_over(model, arrays, description, operation, source)
     return model

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastcnn import _messages
+from fastcnn.saving.number_formats import DTYPES
 from fastcnn.saving.whole_files import as_path, written_whole
 from fastcnn.variables import limited
 
@@ -28,6 +29,7 @@ def save_model(
     zipped: Any = None,
     *,
     include_optimizer: bool = True,
+    dtype: str = "float32",
 ) -> None:
     """Writes a model to one file, whole or not at all: what it is, its weights, how it is compiled, the optimizer's state.
 
@@ -38,9 +40,12 @@ def save_model(
         overwrite: whether an existing file is replaced.
         zipped: None.
         include_optimizer: whether the optimizer's state is written; .keras files always have it.
+        dtype: of the weights in a .safetensors file: "float32"; or "bfloat16" or "float16", rounded to 8 or 11 binary digits,
+            which makes a file for inference (with include_optimizer=False) half as large. They are float32 again once loaded.
 
     Raises:
-        ValueError: another ending, an existing file with overwrite=False, or a model that is not built.
+        ValueError: another ending, an existing file with overwrite=False, a model that is not built, or weights out of
+            float16's range.
 
     Example:
         >>> import os, tempfile, fastcnn as keras
@@ -57,11 +62,13 @@ def save_model(
     if path.suffix == ".keras":
         from fastcnn.saving import keras_files
 
+        _messages.only(operation, "dtype", dtype, ("float32",))
         content = keras_files.model_bytes(model)
     else:
         from fastcnn.saving import native_file
 
-        content = native_file.model_bytes(model, include_optimizer)
+        _messages.only(operation, "dtype", dtype, DTYPES)
+        content = native_file.model_bytes(model, include_optimizer, dtype)
     _write(path, content)
 
 
@@ -97,11 +104,14 @@ def load_model(
     return keras_files.load_model(path, known, compile, safe_mode)
 
 
-def save_weights(model: Sequential, filepath: Any, overwrite: bool = True, max_shard_size: Any = None) -> None:
+def save_weights(
+    model: Sequential, filepath: Any, overwrite: bool = True, max_shard_size: Any = None, *, dtype: str = "float32"
+) -> None:
     """What `Sequential.save_weights` does."""
     operation = "save_weights"
     _messages.only(operation, "max_shard_size", max_shard_size, (None,))
     path = _new_path(operation, model, filepath, overwrite, _WEIGHTS)
+    _messages.only(operation, "dtype", dtype, DTYPES if path.suffix == ".safetensors" else ("float32",))
     if path.suffix == ".npz":
         from fastcnn.models import weights_file
 
@@ -115,7 +125,7 @@ def save_weights(model: Sequential, filepath: Any, overwrite: bool = True, max_s
     else:
         from fastcnn.saving import native_file
 
-        content = native_file.weights_bytes(model)
+        content = native_file.weights_bytes(model, dtype)
     _write(path, content)
 
 
