@@ -111,6 +111,15 @@ void require_channels(const Call& call, const Operand& kernel, std::int64_t in_c
 // a quarter of their speed is reached.
 std::int64_t work_of(const Conv2dShape& c) { return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1); }
 
+// Whether a result is so large that its beginning has left the caches when its end is written: written past
+// them, it spares reading what is overwritten. (Of a smaller one that is still there, the next operation
+// would have to fetch all from memory.)
+bool passes_caches(const Result& y) {
+    constexpr std::int64_t kBytes = 8 << 20, kLine = 64, kSize = sizeof(float);
+    return y.size() * kSize >= kBytes && y.shape().back() * kSize % kLine == 0 &&
+           reinterpret_cast<std::uintptr_t>(y.f32()) % kLine == 0;
+}
+
 // Scratch that each thread needs for the blocks of a divided call.
 template <class Args>
 std::int64_t scratch_of(const Choice<Args>& choice, const Args& args, const ImageDivision& division) {
@@ -184,6 +193,7 @@ py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalA
         args.y = y.f32();
         args.y_stride = args.argmax_stride = per_sample(y);
         args.argmax = positions;
+        args.stream = !pool && passes_caches(y);
         run_on_images(call, args, kernel.f32(), work_of(shape), pool ? pool->h.out : shape.h.out, 1,
                       std::max(per_sample(x), shape.h.out * shape.w.out * shape.out_channels));
     }

@@ -78,6 +78,7 @@ struct Conv2dForward {
     const float* bias = nullptr;  // (out_channels) or null
     float* y = nullptr;
     std::int64_t y_stride = 0;
+    bool stream = false;             // y may be written past the caches: each position begins a cache line
     std::uint8_t* argmax = nullptr;  // pooled: position of the maximum in its window, row-major; or null
     std::int64_t argmax_stride = 0;
     float* scratch = nullptr;

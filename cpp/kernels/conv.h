@@ -41,11 +41,12 @@ FASTCNN_INLINE bool is_pointwise(const Conv2dShape& c) {
 // Rows of a pointwise convolution's result that are computed in all their `channels` before the next ones:
 // they are written whole while they are in L1, and the weights come from L2. Written a block of columns at a
 // time for all rows of a strip, each row left and entered the cache again for every block (56x56x64 to 256,
-// AVX2: 63 -> 81 GFLOP/s).
+// AVX2: 63 -> 81 GFLOP/s). Of a shallow operand more rows stay in L1, and the weights come for them together
+// (there 24 -> 72 rows: a tenth faster).
 FASTCNN_INLINE std::int64_t pointwise_rows(std::int64_t channels, std::int64_t depth) {
-    constexpr std::int64_t kFloats = 6 * 1024;
+    constexpr std::int64_t kFloats = 6 * 1024, kOperand = 4608;
     const std::int64_t least = depth >= 512 ? 4 : 2;  // tiles: long weights come from L3, more rows use them
-    return max_of(least * kTileRows, kFloats / channels / kTileRows * kTileRows);
+    return max_of(least, max_of(kFloats / channels, kOperand / depth) / kTileRows) * kTileRows;
 }
 
 // Rows of the operand that lie a multiple of 2 KB apart share few of L1's sets: a tile's rows, read side by

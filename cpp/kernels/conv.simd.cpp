@@ -238,6 +238,7 @@ FASTCNN_INLINE void pointwise_strip(const Conv2dForward& f, const float* x, std:
     t.a_step = copy_step ? copy_step : c.in_channels;
     t.depth = pack.group_in;
     t.relu = f.relu;
+    t.stream = f.stream;
     t.taps = &tap;
     t.tap_count = 1;
     t.c_step = c.out_channels;
@@ -276,6 +277,7 @@ FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& st
     t.a_step = c.w.stride * c.in_channels;
     t.depth = rows_are_runs(c) ? c.w.size * c.in_channels : pack.group_in;
     t.relu = f.relu;
+    t.stream = f.stream && !f.pooled;
     for_each_block(
         pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
         [&](std::int64_t group, std::int64_t block) {
@@ -364,6 +366,7 @@ void forward_run(const Conv2dForward& f) {
         forward_run_samples(f);
     else
         forward_run_columns(f);
+    if (f.stream) end_stream();
 }
 
 double forward_cost(const Conv2dForward& f) {

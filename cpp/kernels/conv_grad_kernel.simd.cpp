@@ -24,9 +24,10 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// A block of dy and a tile's part of x leave some of the usual 48 KB of L1 for what else passes by.
+// A block of dy and a tile's part of x leave some of L1 for what else passes by: of the usual 48 KB where
+// there is AVX-512, of 32 KB elsewhere.
 constexpr std::int64_t kStripPositions =
-    40 * 1024 / (static_cast<std::int64_t>(sizeof(float)) * (kBlockWidth + kTileRows));
+    (kWidth < 16 ? 27 : 40) * 1024 / (static_cast<std::int64_t>(sizeof(float)) * (kBlockWidth + kTileRows));
 
 constexpr std::int64_t kPartFloats = 160 * 1024;
 
@@ -137,6 +138,7 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
 #pragma GCC unroll 4
             for (int v = 0; v < Vecs; ++v) {
                 const Vec d = load_partial(dy + v * kWidth, lanes - v * kWidth);
+                __builtin_prefetch(dy + (Vecs + v) * kWidth, 0, 2);  // of the next block
                 sum[v] = add(sum[v], d);
                 store(out + v * kWidth, d);
             }

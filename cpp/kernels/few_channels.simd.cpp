@@ -40,7 +40,7 @@ struct PositionTile {
     const float* kernel = nullptr;
     std::int64_t rows = 0, run = 0;  // of the kernel: rows, columns x channels
     const float* bias = nullptr;     // whole vectors
-    bool relu = false;
+    bool relu = false, stream = false;
     std::int64_t lanes = 0;  // channels of the block
     float* y = nullptr;
     std::uint8_t* argmax = nullptr;
@@ -96,12 +96,15 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
 
 using TileOfPositions = void (*)(const PositionTile&);
 
-// Calls visit(tile, vecs) for each sample and block of output channels, the tile at the first position.
+// Calls visit(tile, row, vecs) for each sample, each of `rows` rows of y and each block of output channels,
+// the tile at the first position of the convolution's output. All blocks of a row are written before the next
+// row: a block at a time for the whole image, half of its lines would come and go twice.
 template <class Visit>
-FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
+FASTCNN_INLINE void for_each_row(const Conv2dForward& f, std::int64_t rows, const Visit& visit) {
     const Conv2dShape& c = f.shape;
     const Padded padded(c, false);
     const std::int64_t row = padded.image.row(), weights = c.h.size * c.w.size * c.in_channels;
+    const std::int64_t y_row = (f.pooled ? f.pool.w.out : c.w.out) * c.out_channels;
     PositionTile t;
     t.tap_row = c.h.dilation * row;
     t.row_step = c.h.stride * row;
@@ -109,6 +112,7 @@ FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
     t.rows = c.h.size;
     t.run = c.w.size * c.in_channels;
     t.relu = f.relu;
+    t.stream = f.stream;
     t.channels = c.out_channels;
     for (std::int64_t s = 0; s < f.batch; ++s) {
         const float* x = f.x + s * f.x_stride;
@@ -116,19 +120,21 @@ FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
             copy_padded(x, 0, 1, c.h.in, c.w.in, padded, f.scratch);
             x = f.scratch;
         }
-        for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
-            const std::int64_t first = block * kBlockWidth;
-            const int vecs = block_vecs(c.out_channels, block);
-            t.lanes = min_of(c.out_channels - first, vecs * kWidth);
-            alignas(64) float bias[kBlockWidth] = {};
-            if (f.bias) std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
-            t.bias = bias;
-            t.kernel = f.kernel + first * weights;
-            t.x = x;
-            t.y = f.y + s * f.y_stride + first;
-            t.argmax = f.argmax ? f.argmax + s * f.argmax_stride + first : nullptr;
-            visit(t, vecs);
-        }
+        for (std::int64_t y = 0; y < rows; ++y)
+            for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
+                const std::int64_t first = block * kBlockWidth, at = y * y_row + first;
+                const int vecs = block_vecs(c.out_channels, block);
+                t.lanes = min_of(c.out_channels - first, vecs * kWidth);
+                alignas(64) float bias[kBlockWidth] = {};
+                if (f.bias)
+                    std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
+                t.bias = bias;
+                t.kernel = f.kernel + first * weights;
+                t.x = x;
+                t.y = f.y + s * f.y_stride + at;
+                t.argmax = f.argmax ? f.argmax + s * f.argmax_stride + at : nullptr;
+                visit(t, y, vecs);
+            }
     }
 }
 
@@ -138,19 +144,8 @@ template <int Columns, int Vecs, int Step>
 void convolve_strip(const PositionTile& t) {
     Vec acc[1][Columns][Vecs];
     convolve<1, Columns, Vecs, Step>(t, acc);
-    const bool whole = t.lanes == Vecs * kWidth;
-#pragma GCC unroll 16
-    for (int q = 0; q < Columns; ++q) {
-#pragma GCC unroll 2
-        for (int n = 0; n < Vecs; ++n) {
-            const Vec y = t.relu ? max(zero(), acc[0][q][n]) : acc[0][q][n];
-            float* to = t.y + q * t.channels + n * kWidth;
-            if (whole)
-                store(to, y);
-            else
-                store_partial(to, y, t.lanes - n * kWidth);
-        }
-    }
+    write_rows(acc[0],
+               {.relu = t.relu, .stream = t.stream, .columns = t.lanes, .c = t.y, .c_step = t.channels});
 }
 
 // A known step is worth 15 % for two vectors; one vector waits for its broadcasts in any case.
@@ -172,19 +167,17 @@ const char* strips_declines(const Conv2dForward& f) {
 
 void strips_run(const Conv2dForward& f) {
     const RowSplit split(f.shape.w.out);
-    for_each_block(f, [&](PositionTile t, int vecs) {
+    for_each_row(f, f.shape.h.out, [&](PositionTile t, std::int64_t oy, int vecs) {
         const TileOfPositions run[2] = {strip_function(split.base, vecs, t.column_step),
                                         strip_function(split.base + 1, vecs, t.column_step)};
-        const float* x = t.x;
-        for (std::int64_t oy = 0; oy < f.shape.h.out; ++oy) {
-            t.x = x + oy * t.row_step;
-            for (std::int64_t i = 0; i < split.tiles; ++i) {
-                run[i < split.larger](t);
-                t.x += split.rows(i) * t.column_step;
-                t.y += split.rows(i) * t.channels;
-            }
+        t.x += oy * t.row_step;
+        for (std::int64_t i = 0; i < split.tiles; ++i) {
+            run[i < split.larger](t);
+            t.x += split.rows(i) * t.column_step;
+            t.y += split.rows(i) * t.channels;
         }
     });
+    if (f.stream) end_stream();
 }
 
 // ---------------------------------------------------------------------------------------------- with pooling
@@ -273,22 +266,19 @@ const char* windows_declines(const Conv2dForward& f) {
 void windows_run(const Conv2dForward& f) {
     const std::int64_t windows = f.pool.w.out, tiles = (windows + kTileWindows - 1) / kTileWindows;
     const std::int64_t base = windows / tiles, larger = windows % tiles;
-    for_each_block(f, [&](PositionTile t, int vecs) {
+    for_each_row(f, f.pool.h.out, [&](PositionTile t, std::int64_t py, int vecs) {
         const auto function = [&](std::int64_t count) {
             return t.argmax ? window_function<true>(count, vecs, t.column_step)
                             : window_function<false>(count, vecs, t.column_step);
         };
         const TileOfPositions run[2] = {function(base), function(base + 1)};
-        const float* x = t.x;
-        for (std::int64_t py = 0; py < f.pool.h.out; ++py) {
-            t.x = x + 2 * py * t.row_step;
-            for (std::int64_t i = 0; i < tiles; ++i) {
-                const std::int64_t count = base + (i < larger);
-                run[i < larger](t);
-                t.x += 2 * count * t.column_step;
-                t.y += count * t.channels;
-                if (t.argmax) t.argmax += count * t.channels;
-            }
+        t.x += 2 * py * t.row_step;
+        for (std::int64_t i = 0; i < tiles; ++i) {
+            const std::int64_t count = base + (i < larger);
+            run[i < larger](t);
+            t.x += 2 * count * t.column_step;
+            t.y += count * t.channels;
+            if (t.argmax) t.argmax += count * t.channels;
         }
     });
 }

@@ -33,6 +33,7 @@ struct Tile {
     const float* bias = nullptr;  // first of this block's columns, or null
     std::int64_t columns = 0;     // columns of C that exist, at most the width
     bool relu = false;
+    bool stream = false;  // C past the caches: its rows are aligned
     float* c = nullptr;
     std::int64_t c_step = 0;
 };
@@ -88,6 +89,37 @@ struct RowSplit {
 
 namespace {
 
+// Where a tile's results go. By value: as members of what a pointer leads to they would be read again after
+// every store, which might have changed them.
+struct Written {
+    bool accumulate = false, relu = false, stream = false;
+    std::int64_t columns = 0;  // that exist
+    float* c = nullptr;
+    std::int64_t c_step = 0;
+};
+
+template <int Rows, int Vecs>
+FASTCNN_INLINE void write_rows(Vec (&acc)[Rows][Vecs], const Written to) {
+    const auto each = [&](auto write) {
+#pragma GCC unroll 16
+        for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
+            for (int n = 0; n < Vecs; ++n) write(acc[m][n], to.c + m * to.c_step + n * kWidth, n);
+        }
+    };
+    const bool whole = to.columns >= Vecs * kWidth;
+    if (to.accumulate && whole) each([](Vec& y, float* c, int) { y = add(load(c), y); });
+    if (to.accumulate && !whole)
+        each([&](Vec& y, float* c, int n) { y = add(load_partial(c, to.columns - n * kWidth), y); });
+    if (to.relu) each([](Vec& y, float*, int) { y = max(zero(), y); });
+    if (!whole)
+        each([&](Vec y, float* c, int n) { store_partial(c, y, to.columns - n * kWidth); });
+    else if (to.stream)
+        each([](Vec y, float* c, int) { FASTCNN_ISA::stream(c, y); });
+    else
+        each([](Vec y, float* c, int) { store(c, y); });
+}
+
 template <int Rows, int Vecs>
 void run_tile(const Tile& t) {
     Vec acc[Rows][Vecs];
@@ -113,19 +145,7 @@ void run_tile(const Tile& t) {
             }
         }
     }
-    const bool whole = t.columns >= Vecs * kWidth;
-#pragma GCC unroll 16
-    for (int m = 0; m < Rows; ++m) {
-#pragma GCC unroll 4
-        for (int n = 0; n < Vecs; ++n) {
-            const Vec y = t.relu ? max(zero(), acc[m][n]) : acc[m][n];
-            float* c = t.c + m * t.c_step + n * kWidth;
-            if (whole)
-                store(c, y);
-            else
-                store_partial(c, y, t.columns - n * kWidth);
-        }
-    }
+    write_rows(acc, {.relu = t.relu, .stream = t.stream, .columns = t.columns, .c = t.c, .c_step = t.c_step});
 }
 
 using TileFunction = void (*)(const Tile&);
@@ -200,19 +220,7 @@ void run_outer_tile(const OuterTile& t) {
         }
     }
     // What is there is added last: a long sum cut into parts rounds less than one run through all its terms.
-    const bool whole = t.columns >= Vecs * kWidth;
-#pragma GCC unroll 16
-    for (int m = 0; m < Rows; ++m) {
-#pragma GCC unroll 4
-        for (int n = 0; n < Vecs; ++n) {
-            float* c = t.c + m * t.c_step + n * kWidth;
-            const std::int64_t lanes = t.columns - n * kWidth;
-            if (whole)
-                store(c, t.accumulate ? add(load(c), acc[m][n]) : acc[m][n]);
-            else
-                store_partial(c, t.accumulate ? add(load_partial(c, lanes), acc[m][n]) : acc[m][n], lanes);
-        }
-    }
+    write_rows(acc, {.accumulate = t.accumulate, .columns = t.columns, .c = t.c, .c_step = t.c_step});
 }
 
 using OuterFunction = void (*)(const OuterTile&);

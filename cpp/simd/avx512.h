@@ -17,6 +17,8 @@ FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
 FASTCNN_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+FASTCNN_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
+FASTCNN_INLINE void end_stream() { _mm_sfence(); }
 FASTCNN_INLINE Mask first_lanes(std::int64_t n) {
     return static_cast<Mask>(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }

@@ -15,6 +15,8 @@ FASTCNN_INLINE Vec zero() { return 0.0f; }
 FASTCNN_INLINE Vec set1(float x) { return x; }
 FASTCNN_INLINE Vec load(const float* p) { return *p; }
 FASTCNN_INLINE void store(float* p, Vec v) { *p = v; }
+FASTCNN_INLINE void stream(float* p, Vec v) { *p = v; }
+FASTCNN_INLINE void end_stream() {}
 FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return n > 0; }
 FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) { return n > 0 ? *p : 0.0f; }
 FASTCNN_INLINE void store_partial(float* p, Vec v, std::int64_t n) {

@@ -222,6 +222,22 @@ def test_grad_kernel_agrees_with_the_oracle(case: Conv, algorithm: str, isa: str
     check_grad_kernel(case, algorithm, isa)
 
 
+@pytest.mark.parametrize(("kernel", "channels"), [(3, 1), (3, 8), (1, 8)])
+@each_row("conv2d_forward")
+def test_a_result_written_past_the_caches_has_the_same_bits(
+    channels: int, kernel: int, algorithm: str, isa: str
+) -> None:
+    case = Conv((193, 190), channels, 64, (kernel, kernel), batch=1, relu=True)
+    result = unless_declined(forward, case, *data(case), isa=isa, algorithm=algorithm)
+    if result is None:
+        return
+    assert result.nbytes > 8 << 20 and result.ctypes.data % 64 == 0
+    misaligned = canaried(*result.shape)  # which no such store can write
+    forward(case, *data(case), out=misaligned, isa=isa, algorithm=algorithm)
+    assert_canaries(misaligned)
+    np.testing.assert_array_equal(result, misaligned)
+
+
 # A row may decline a case, but not all of them; and some row takes each.
 def test_some_row_takes_every_case() -> None:
     for case in CASES:
