@@ -212,6 +212,31 @@ struct FirstMaximumOrNan {
     }
 };
 
+// Where the maxima of neighbouring windows go. By value: see Written.
+struct WrittenMaxima {
+    bool relu;
+    std::int64_t lanes, channels;
+    float* y;
+    std::uint8_t* argmax;
+};
+
+template <int Windows, int Vecs, bool Argmax, class MaximumOf>
+FASTCNN_INLINE void write_maxima(const Vec (&acc)[2][2 * Windows][Vecs], MaximumOf maximum_of,
+                                 const WrittenMaxima to) {
+#pragma GCC unroll 4
+    for (int i = 0; i < Windows; ++i) {
+#pragma GCC unroll 4
+        for (int n = 0; n < Vecs; ++n) {
+            Maximum best =
+                maximum_of(acc[0][2 * i][n], acc[0][2 * i + 1][n], acc[1][2 * i][n], acc[1][2 * i + 1][n]);
+            if (to.relu) best.value = max(zero(), best.value);
+            const std::int64_t at = i * to.channels + n * kWidth, lanes = to.lanes - n * kWidth;
+            store_partial(to.y + at, best.value, lanes);
+            if (Argmax) istore_bytes_partial(to.argmax + at, best.slot, lanes);
+        }
+    }
+}
+
 // All positions of neighbouring windows at once, pooled in registers.
 template <int Windows, int Vecs, bool Argmax, int Step>
 void convolve_windows(const PositionTile& t) {
@@ -224,24 +249,11 @@ void convolve_windows(const PositionTile& t) {
 #pragma GCC unroll 4
         for (int n = 0; n < Vecs; ++n) sum = add(sum, add(acc[0][q][n], acc[1][q][n]));
     }
-    const auto pool = [&](auto maximum_of) {
-#pragma GCC unroll 4
-        for (int i = 0; i < Windows; ++i) {
-#pragma GCC unroll 4
-            for (int n = 0; n < Vecs; ++n) {
-                Maximum best = maximum_of(acc[0][2 * i][n], acc[0][2 * i + 1][n], acc[1][2 * i][n],
-                                          acc[1][2 * i + 1][n]);
-                if (t.relu) best.value = max(zero(), best.value);
-                const std::int64_t at = i * t.channels + n * kWidth, lanes = t.lanes - n * kWidth;
-                store_partial(t.y + at, best.value, lanes);
-                if (Argmax) istore_bytes_partial(t.argmax + at, best.slot, lanes);
-            }
-        }
-    };
+    const WrittenMaxima to{t.relu, t.lanes, t.channels, t.y, t.argmax};
     if (bits(is_nan(sum)) == 0)
-        pool(FirstMaximum{});
+        write_maxima<Windows, Vecs, Argmax>(acc, FirstMaximum{}, to);
     else
-        pool(FirstMaximumOrNan{});
+        write_maxima<Windows, Vecs, Argmax>(acc, FirstMaximumOrNan{}, to);
 }
 
 constexpr int kTileWindows = kTileRows / 4;

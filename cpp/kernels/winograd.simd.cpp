@@ -14,9 +14,10 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Floats of V and P for one chunk. Where U stays in L2 beside them, a small chunk in L1 wins; a larger U is
-// streamed once a chunk, which then has to be long.
-constexpr std::int64_t kSmallChunk = 12 * 1024, kLargeChunk = 160 * 1024;
+// Floats of V and P for one chunk. Where U stays in L2 beside them, a small chunk in L1 wins (in the 32 KB of
+// processors without AVX-512 it is too small: there one in L2 does, 5 to 9 % faster); a larger U is streamed
+// once a chunk, which then has to be long.
+constexpr std::int64_t kSmallChunk = (kWidth < 16 ? 32 : 12) * 1024, kLargeChunk = 160 * 1024;
 constexpr std::int64_t kResidentWeights = 192 * 1024;
 
 template <int M>

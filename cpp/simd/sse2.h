@@ -21,8 +21,9 @@ FASTCNN_INLINE Vec zero() { return _mm_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm_set1_ps(x); }
 FASTCNN_INLINE Vec load(const float* p) { return _mm_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
-FASTCNN_INLINE void stream(float* p, Vec v) { _mm_stream_ps(p, v); }
-FASTCNN_INLINE void end_stream() { _mm_sfence(); }
+// A tile's row is half a cache line: past the caches, halves would be merged in memory.
+FASTCNN_INLINE void stream(float* p, Vec v) { store(p, v); }
+FASTCNN_INLINE void end_stream() {}
 FASTCNN_INLINE Mask first_lanes(std::int64_t n) { return _mm_castsi128_ps(lanes_before(n)); }
 FASTCNN_INLINE Vec load_partial(const float* p, std::int64_t n) {
     if (n >= 4) return load(p);
