@@ -14,12 +14,6 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Floats of V and P for one chunk. Where U stays in L2 beside them, a small chunk in L1 wins (in the 32 KB of
-// processors without AVX-512 it is too small: there one in L2 does, 5 to 9 % faster); a larger U is streamed
-// once a chunk, which then has to be long.
-constexpr std::int64_t kSmallChunk = (kWidth < 16 ? 32 : 12) * 1024, kLargeChunk = 160 * 1024;
-constexpr std::int64_t kResidentWeights = 192 * 1024;
-
 template <int M>
 struct Forward {
     static constexpr int R = 3, A = M + R - 1, kProducts = A * A;
@@ -41,8 +35,8 @@ struct Forward {
           outputs(packed_columns(c.out_channels)),
           tiles(c, M, f.pooled ? f.pool.h.begin(0) : 0, f.pooled ? 2 * f.pool.h.out : c.h.out,
                 f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
-          chunk(winograd_rows(args.batch * tiles.count(), kProducts * (inputs + kBlockWidth),
-                              kProducts * inputs * outputs <= kResidentWeights ? kSmallChunk : kLargeChunk)),
+          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (inputs + kBlockWidth),
+                               kProducts * inputs * outputs)),
           u_step(winograd_weights_step(c)),
           v_step(winograd_step(chunk * inputs)),
           p_step(winograd_step(chunk * kBlockWidth)) {}

@@ -16,10 +16,6 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ input's gradient
 
-// Floats of a chunk's transformed tiles and products, as in the forward pass.
-constexpr std::int64_t kSmallChunk = 12 * 1024, kLargeChunk = 160 * 1024;
-constexpr std::int64_t kResidentWeights = 192 * 1024;
-
 // What both gradients share: dy's tiles.
 template <int M>
 struct Gradients {
@@ -68,8 +64,8 @@ struct GradInput : Gradients<M> {
     FASTCNN_INLINE explicit GradInput(const Conv2dGradInput& args)
         : Base(args.shape),
           g(args),
-          chunk(winograd_rows(args.batch * tiles.count(), kProducts * (outputs + kBlockWidth),
-                              kProducts * inputs * outputs <= kResidentWeights ? kSmallChunk : kLargeChunk)),
+          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (outputs + kBlockWidth),
+                               kProducts * inputs * outputs)),
           u_step(winograd_step(c.out_channels * inputs)),
           z_step(winograd_step(chunk * outputs)),
           p_step(winograd_step(chunk * kBlockWidth)) {}
