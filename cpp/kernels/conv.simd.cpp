@@ -49,9 +49,12 @@ FASTCNN_INLINE bool forward_by_samples(const Conv2dForward& f) {
            f.shape.h.in * f.shape.w.in * f.shape.in_channels * f.batch <= kSamplesInCache;
 }
 
+constexpr std::int64_t kMaxPositions = 256;  // of a pooling window: a slot is a byte
+
 const char* forward_declines(const Conv2dForward& f) {
     if (f.shape.h.size * f.shape.w.size > kMaxTaps) return "kernel has more than 1024 taps";
-    if (f.pooled && f.pool.h.size * f.pool.w.size > 256) return "pooling window has more than 256 positions";
+    if (f.pooled && f.pool.h.size * f.pool.w.size > kMaxPositions)
+        return "pooling window has more than 256 positions";
     return nullptr;
 }
 
@@ -118,40 +121,62 @@ FASTCNN_INLINE std::int64_t row_taps(const Conv2dShape& c, const Source& source,
     return n;
 }
 
-// Max over one row of windows from the band; columns [first, first + width) of the output channels.
+// What of a pooling window lies inside the convolution's output: rows of the band, from the window's first
+// row on, and columns [first_column, last_column) of them.
+struct PoolWindow {
+    const float* const* line;
+    std::int64_t first_row, last_row, first_column, last_column;
+    FASTCNN_INLINE bool empty() const { return first_row >= last_row || first_column >= last_column; }
+};
+
+// The maximum of a vector of channels at `at` in each line, and its slot. NaN wins, the first of equals wins.
+// Rows x Columns is the whole window, or 0 x 0: any.
 template <int Rows, int Columns>
-FASTCNN_INLINE void pool_row(const Conv2dForward& f, const float* band, std::int64_t py, int vecs,
-                             std::int64_t lanes, std::int64_t first, float* y, std::int64_t argmax_at) {
+FASTCNN_INLINE void maximum_of(const PoolWindow& w, std::int64_t columns, std::int64_t width, std::int64_t at,
+                               Vec& best, IVec& slot) {
+    const std::int64_t r0 = Rows ? 0 : w.first_row, r1 = Rows ? Rows : w.last_row;
+    const std::int64_t c0 = Columns ? 0 : w.first_column, c1 = Columns ? Columns : w.last_column;
+    best = load(w.line[r0] + at + c0 * width);
+    slot = iset1(static_cast<std::int32_t>(r0 * columns + c0));
+#pragma GCC unroll 3
+    for (std::int64_t r = r0; r < r1; ++r) {
+        const float* line = w.line[r] + at;
+#pragma GCC unroll 3
+        for (std::int64_t c = c0; c < c1; ++c) {
+            if (r == r0 && c == c0) continue;
+            const Vec v = load(line + c * width);
+            const Mask better = mask_or(gt(v, best), is_nan(v));
+            best = select(better, v, best);
+            slot = iselect(better, iset1(static_cast<std::int32_t>(r * columns + c)), slot);
+        }
+    }
+}
+
+// Max over one row of windows from the band; columns [first, first + width) of the output channels. Size: of
+// both sides of the window, 0: any.
+template <int Size>
+void pool_row(const Conv2dForward& f, const float* band, std::int64_t py, int vecs, std::int64_t lanes,
+              std::int64_t first, float* y, std::int64_t argmax_at) {
     const PoolShape& p = f.pool;
-    const std::int64_t width = vecs * kWidth, channels = p.channels;
-    const std::int64_t rows = Rows ? Rows : p.h.size, columns = Columns ? Columns : p.w.size;
-    const std::int64_t y0 = p.h.begin(py);
+    const std::int64_t width = vecs * kWidth, channels = p.channels, y0 = p.h.begin(py);
+    const float* line[kMaxPositions];
+    PoolWindow w{line, max_of(0, -y0), min_of(p.h.size, p.h.in - y0), 0, 0};
+    for (std::int64_t r = w.first_row; r < w.last_row; ++r)
+        line[r] = band + (y0 + r) % p.h.size * p.w.in * width;
     for (std::int64_t px = 0; px < p.w.out; ++px) {
-        const std::int64_t x0 = p.w.begin(px);
+        const std::int64_t x0 = p.w.begin(px), to = (py * p.w.out + px) * channels + first;
+        w.first_column = max_of(0, -x0);
+        w.last_column = min_of(p.w.size, p.w.in - x0);
+        const bool whole = Size && w.last_row - w.first_row == Size && w.last_column - w.first_column == Size;
         for (int n = 0; n < vecs; ++n) {
             Vec best = zero();
             IVec slot = iset1(0);
-            bool any = false;
-            for (std::int64_t r = 0; r < rows; ++r) {
-                if (y0 + r < 0 || y0 + r >= p.h.in) continue;
-                const float* line = band + ((y0 + r) % p.h.size) * p.w.in * width + n * kWidth;
-                for (std::int64_t c = 0; c < columns; ++c) {
-                    if (x0 + c < 0 || x0 + c >= p.w.in) continue;
-                    const Vec v = load(line + (x0 + c) * width);
-                    const IVec here = iset1(static_cast<std::int32_t>(r * columns + c));
-                    if (!any) {
-                        best = v;
-                        slot = here;
-                        any = true;
-                        continue;
-                    }
-                    const Mask better = mask_or(gt(v, best), is_nan(v));
-                    best = select(better, v, best);
-                    slot = iselect(better, here, slot);
-                }
-            }
+            if (whole)
+                maximum_of<Size, Size>(w, p.w.size, width, x0 * width + n * kWidth, best, slot);
+            else if (!w.empty())
+                maximum_of<0, 0>(w, p.w.size, width, x0 * width + n * kWidth, best, slot);
             if (f.relu) best = max(zero(), best);
-            const std::int64_t at = (py * p.w.out + px) * channels + first + n * kWidth;
+            const std::int64_t at = to + n * kWidth;
             store_partial(y + at, best, lanes - n * kWidth);
             if (f.argmax) istore_bytes_partial(f.argmax + argmax_at + at, slot, lanes - n * kWidth);
         }
@@ -215,6 +240,7 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, const ForwardStrip& st
     const std::int64_t needed = min_of(c.w.out, p.w.begin(p.w.out - 1) + p.w.size);
     const bool plain = p.h.size == 2 && p.w.size == 2 && p.h.pad == 0 && p.w.pad == 0 && p.h.pad_end() == 0 &&
                        p.w.pad_end() == 0;
+    const auto any_row = p.h.size == 3 && p.w.size == 3 ? pool_row<3> : pool_row<0>;
     std::int64_t next = strip.conv_first;
     for (std::int64_t py = strip.first; py < strip.last; ++py) {
         next = max_of(next, max_of(0, p.h.begin(py)));
@@ -223,7 +249,7 @@ FASTCNN_INLINE void forward_block(const Conv2dForward& f, const ForwardStrip& st
         if (plain)
             pool_row_2x2(f, band, py, vecs, lanes, first, y, argmax_at);
         else
-            pool_row<0, 0>(f, band, py, vecs, lanes, first, y, argmax_at);
+            any_row(f, band, py, vecs, lanes, first, y, argmax_at);
     }
 }
 
