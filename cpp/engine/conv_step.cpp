@@ -58,7 +58,9 @@ class ConvStep : public Step {
         scratch_floats_ = forward_.scratch(forward_args_);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);
-        row_unit_ = forward_.row_unit(forward_args_);
+        row_units_ = ceil_div(rows(), forward_.row_unit(forward_args_));
+        // An activation of its own would need the rows of all channels.
+        weight_units_ = activation_.applies_forward() ? 1 : forward_.weight_units(forward_args_);
         if (memory.training) plan_backward(in, memory);
         if (memory.block_size == 1) book_parts();
         memory.need_scratch(scratch_floats_);
@@ -83,13 +85,19 @@ class ConvStep : public Step {
         activation_.forward(run, slots_.y);
     }
 
-    // Rows of the output, the pooled one where there is a pool.
+    // Of one sample: rows of the output (the pooled one where there is a pool), or its channels.
     std::int64_t parts(std::int64_t limit) const override {
-        const std::int64_t units = (rows() + row_unit_ - 1) / row_unit_;
-        return std::min({limit, units, flops_of(forward_args_.shape) / kPartFlops});
+        const std::int64_t most = std::min(limit, flops_of(forward_args_.shape) / kPartFlops);
+        return std::min(most, by_weights(most) ? weight_units_ : row_units_);
     }
 
     void forward_part(const BlockRun& run, std::int64_t part, std::int64_t parts) const override {
+        if (by_weights(parts)) {
+            Conv2dForward call = forward_call(run);
+            call.weight_part = {static_cast<int>(part), static_cast<int>(parts)};
+            forward_(call);
+            return;
+        }
         const auto [first, last] = part_rows(part, parts);
         forward_(part_of(forward_call(run), 0, 1, first, last));
         activation_.forward_range(run.at(slots_.y), slots_.y.size * first / rows(),
@@ -163,8 +171,17 @@ class ConvStep : public Step {
         std::int64_t first, last;
     };
     Range part_rows(std::int64_t part, std::int64_t parts) const {
-        const Share share((rows() + row_unit_ - 1) / row_unit_, part, parts);
-        return {share.begin * row_unit_, std::min(rows(), share.end * row_unit_)};
+        const Share share(row_units_, part, parts);
+        const std::int64_t unit = forward_.row_unit(forward_args_);
+        return {share.begin * unit, std::min(rows(), share.end * unit)};
+    }
+    // Whether `parts` parts of the channels are smaller than as many of the rows, by more than what each of
+    // them does again: Winograd's few rows of tiles rarely divide evenly.
+    bool by_weights(std::int64_t parts) const {
+        const auto largest = [&](std::int64_t units) {
+            return static_cast<double>(ceil_div(units, std::min(units, parts))) / static_cast<double>(units);
+        };
+        return parts > 1 && 1.15 * largest(weight_units_) < largest(row_units_);
     }
     std::int64_t rows() const {
         return forward_args_.pooled ? forward_args_.pool.h.out : forward_args_.shape.h.out;
@@ -187,7 +204,7 @@ class ConvStep : public Step {
 
     // Scratch for any division of one sample.
     void book_parts() {
-        const std::int64_t most = parts(kMaxParts);
+        const std::int64_t most = std::min<std::int64_t>(parts(kMaxParts), row_units_);
         for (std::int64_t n = 2; n <= most; ++n)
             for (std::int64_t part = 0; part < n; ++part) {
                 const Range range = part_rows(part, n);
@@ -408,8 +425,8 @@ class ConvStep : public Step {
     PooledConv2dGradKernelDirect without_lists_args_;
     Choice<PooledConv2dGradKernelDirect> without_lists_;
 
-    Slot argmax_;  // bytes, in floats' memory
-    std::int64_t row_unit_ = 1;
+    Slot argmax_;                                    // bytes, in floats' memory
+    std::int64_t row_units_ = 1, weight_units_ = 1;  // into which one sample can be divided
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
     std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
     std::int64_t channel_capacity_ = 0, window_capacity_ = 0;

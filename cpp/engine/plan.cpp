@@ -34,8 +34,6 @@ constexpr std::int64_t kPackedByThread = 512 * 1024;
 // they fill L2.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
 
 // First step with something to train, or the number of steps.

@@ -30,6 +30,9 @@ struct Slot {
     bool booked() const { return offset >= 0; }
 };
 
+// a / b rounded up, for a >= 0.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // Floating-point operations that a part of a divided step should have at the least, 1 to 2 us: a phase costs
 // up to 0.5 us.
 inline constexpr std::int64_t kPartFlops = 160 * 1024;

@@ -64,6 +64,7 @@ class FollowingActivation {
     // Elements [first, last) of one sample.
     void forward_range(float* y, std::int64_t first, std::int64_t last) const;
     void backward(const BlockRun& run, const Slot& y, const Slot& dy) const;
+    bool applies_forward() const { return applies_forward_; }
 
   private:
     Activation kind_;

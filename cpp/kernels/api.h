@@ -37,8 +37,11 @@ struct Kernel {
     std::int64_t (*row_unit)(const Args&) = nullptr;
     // Convolutions: kernels that name the same layout read weights that are packed alike.
     const char* layout = nullptr;
-    // Whether run() heeds args.weight_part.
+    // Whether large weights are better divided between threads than images are.
     bool divides_weights = false;
+    // Convolutions: the blocks of packed weights of which args.weight_part is a part. Null: run() does not
+    // heed it.
+    std::int64_t (*weight_units)(const Args&) = nullptr;
 };
 
 // The results of one part of the packed weights, as pack() divides them, and no others.

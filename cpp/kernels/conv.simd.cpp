@@ -404,10 +404,14 @@ double forward_cost(const Conv2dForward& f) {
         c.in_channels / c.groups >= 128 ? 0.88 : 0.82);
 }
 
+std::int64_t forward_weight_units(const Conv2dForward& f) {
+    return ForwardPack(f.shape).blocks.count * f.shape.groups;
+}
+
 }  // namespace
 
-const Kernel<Conv2dForward> conv2d_forward_direct = {forward_run,    forward_declines, forward_scratch,
-                                                     forward_packed, forward_pack,     forward_cost,
-                                                     nullptr,        nullptr,          true};
+const Kernel<Conv2dForward> conv2d_forward_direct = {
+    forward_run,  forward_declines, forward_scratch, forward_packed, forward_pack,
+    forward_cost, nullptr,          nullptr,         true,           forward_weight_units};
 
 }  // namespace fastcnn::FASTCNN_ISA

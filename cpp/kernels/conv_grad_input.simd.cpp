@@ -257,6 +257,10 @@ double grad_input_cost(const Conv2dGradInput& g) {
         c.out_channels / c.groups >= 128 ? 0.88 : 0.82);
 }
 
+std::int64_t grad_input_weight_units(const Conv2dGradInput& g) {
+    return GradInputPack(g.shape).blocks.count * g.shape.groups;
+}
+
 }  // namespace
 
 const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,
@@ -267,6 +271,7 @@ const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,
                                                           grad_input_cost,
                                                           nullptr,
                                                           nullptr,
-                                                          true};
+                                                          true,
+                                                          grad_input_weight_units};
 
 }  // namespace fastcnn::FASTCNN_ISA

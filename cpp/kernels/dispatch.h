@@ -71,6 +71,9 @@ struct Choice {
     std::int64_t packed(const Args& args) const {
         return row->kernel->packed ? row->kernel->packed(args) : 0;
     }
+    std::int64_t weight_units(const Args& args) const {
+        return row->kernel->weight_units ? row->kernel->weight_units(args) : 1;
+    }
     std::int64_t row_unit(const Args& args) const {
         return row->kernel->row_unit ? row->kernel->row_unit(args) : 1;
     }

@@ -266,8 +266,7 @@ const char* window_declines(const PooledConv2dGradInput& g) {
     return not_for_lists(c, p);
 }
 
-// One sample's padded dx, all zero, gets the sum over windows; `visit(block, window list, dx at the block's
-// channels)`.
+// A window and the channels whose maximum it holds.
 struct WindowLists {
     const std::int32_t* ends;     // of each slot
     const std::int32_t* channel;  // from the window's first

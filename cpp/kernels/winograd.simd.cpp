@@ -179,11 +179,13 @@ struct Forward {
         float* v = f.scratch;
         float* p = v + kProducts * v_step;
         float* patch = p + kProducts * p_step;
-        const std::int64_t all = f.batch * tiles.count();
+        const std::int64_t all = f.batch * tiles.count(), blocks = block_count(c.out_channels);
+        const WeightPart part = f.weight_part;
         for (std::int64_t first = 0; first < all; first += chunk) {
             const std::int64_t count = min_of(chunk, all - first);
             transform_inputs(first, count, v, patch);
-            for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
+            for (std::int64_t block = blocks * part.part / part.parts;
+                 block < blocks * (part.part + 1) / part.parts; ++block) {
                 for (int k = 0; k < kProducts; ++k)
                     multiply_tiles(
                         {v + k * v_step, f.kernel + k * u_step + block * kBlockWidth * c.in_channels,
@@ -238,12 +240,15 @@ std::int64_t forward_row_unit(const Conv2dForward& f) {
     return f.pooled ? M / 2 : M;
 }
 
+std::int64_t forward_weight_units(const Conv2dForward& f) { return block_count(f.shape.out_channels); }
+
 }  // namespace
 
 #define FASTCNN_WINOGRAD(M)                                                           \
     const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                        \
         forward_run<M>,  forward_declines<M>, forward_scratch<M>,  forward_packed<M>, \
-        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>, "winograd" #M};
+        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>, "winograd" #M,     \
+        false,           forward_weight_units};
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)

@@ -32,6 +32,9 @@ def chains() -> dict[str, Chain]:
         "same padding": Chain((40, 41, 4)).conv(20, padding="same").pool(size=(3, 3), strides=(2, 2), padding="same"),
         "strides": Chain((80, 60, 8)).conv(40, (5, 3), strides=(3, 2), padding="same").activation("sigmoid"),
         "wide dense": Chain((300,)).dense(1000).activation("relu").dense(600).activation("softmax"),
+        # Winograd's method has a row of tiles or three: the channels are divided.
+        "few rows": Chain((13, 13, 32)).conv(64).activation("relu").pool().conv(70).activation("relu"),
+        "few rows, groups": Chain((5, 5, 96)).conv(192, groups=3).conv(200, (1, 1)).activation("tanh"),
         "nothing to divide": Chain((6, 6, 1)).conv(4).pool().reshape().dense(3),
     }
 
@@ -52,7 +55,8 @@ def test_one_sample_has_the_bits_of_a_batch_for_any_number_of_threads(name: str)
 def test_one_sample_is_divided_where_steps_are_worth_it() -> None:
     _core.set_num_threads(4)
     made = chains()
-    assert made["pooled"].network()[0].explain(1, False)[-1]["threads"] > 1
+    for name in ("pooled", "few rows", "few rows, groups"):
+        assert made[name].network()[0].explain(1, False)[-1]["threads"] > 1
     assert made["nothing to divide"].network()[0].explain(1, False)[-1]["threads"] == 1
 
 
