@@ -96,15 +96,12 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
 
 using TileOfPositions = void (*)(const PositionTile&);
 
-// Calls visit(tile, row, vecs) for each sample, each of `rows` rows of y and each block of output channels,
-// the tile at the first position of the convolution's output. All blocks of a row are written before the next
-// row: a block at a time for the whole image, half of its lines would come and go twice.
+// Calls visit(tile, vecs) for each sample and block of output channels, the tile at the first position.
 template <class Visit>
-FASTCNN_INLINE void for_each_row(const Conv2dForward& f, std::int64_t rows, const Visit& visit) {
+FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
     const Conv2dShape& c = f.shape;
     const Padded padded(c, false);
     const std::int64_t row = padded.image.row(), weights = c.h.size * c.w.size * c.in_channels;
-    const std::int64_t y_row = (f.pooled ? f.pool.w.out : c.w.out) * c.out_channels;
     PositionTile t;
     t.tap_row = c.h.dilation * row;
     t.row_step = c.h.stride * row;
@@ -120,21 +117,19 @@ FASTCNN_INLINE void for_each_row(const Conv2dForward& f, std::int64_t rows, cons
             copy_padded(x, 0, 1, c.h.in, c.w.in, padded, f.scratch);
             x = f.scratch;
         }
-        for (std::int64_t y = 0; y < rows; ++y)
-            for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
-                const std::int64_t first = block * kBlockWidth, at = y * y_row + first;
-                const int vecs = block_vecs(c.out_channels, block);
-                t.lanes = min_of(c.out_channels - first, vecs * kWidth);
-                alignas(64) float bias[kBlockWidth] = {};
-                if (f.bias)
-                    std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
-                t.bias = bias;
-                t.kernel = f.kernel + first * weights;
-                t.x = x;
-                t.y = f.y + s * f.y_stride + at;
-                t.argmax = f.argmax ? f.argmax + s * f.argmax_stride + at : nullptr;
-                visit(t, y, vecs);
-            }
+        for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
+            const std::int64_t first = block * kBlockWidth;
+            const int vecs = block_vecs(c.out_channels, block);
+            t.lanes = min_of(c.out_channels - first, vecs * kWidth);
+            alignas(64) float bias[kBlockWidth] = {};
+            if (f.bias) std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
+            t.bias = bias;
+            t.kernel = f.kernel + first * weights;
+            t.x = x;
+            t.y = f.y + s * f.y_stride + first;
+            t.argmax = f.argmax ? f.argmax + s * f.argmax_stride + first : nullptr;
+            visit(t, vecs);
+        }
     }
 }
 
@@ -167,14 +162,17 @@ const char* strips_declines(const Conv2dForward& f) {
 
 void strips_run(const Conv2dForward& f) {
     const RowSplit split(f.shape.w.out);
-    for_each_row(f, f.shape.h.out, [&](PositionTile t, std::int64_t oy, int vecs) {
+    for_each_block(f, [&](PositionTile t, int vecs) {
         const TileOfPositions run[2] = {strip_function(split.base, vecs, t.column_step),
                                         strip_function(split.base + 1, vecs, t.column_step)};
-        t.x += oy * t.row_step;
-        for (std::int64_t i = 0; i < split.tiles; ++i) {
-            run[i < split.larger](t);
-            t.x += split.rows(i) * t.column_step;
-            t.y += split.rows(i) * t.channels;
+        const float* x = t.x;
+        for (std::int64_t oy = 0; oy < f.shape.h.out; ++oy) {
+            t.x = x + oy * t.row_step;
+            for (std::int64_t i = 0; i < split.tiles; ++i) {
+                run[i < split.larger](t);
+                t.x += split.rows(i) * t.column_step;
+                t.y += split.rows(i) * t.channels;
+            }
         }
     });
     if (f.stream) end_stream();
@@ -278,19 +276,22 @@ const char* windows_declines(const Conv2dForward& f) {
 void windows_run(const Conv2dForward& f) {
     const std::int64_t windows = f.pool.w.out, tiles = (windows + kTileWindows - 1) / kTileWindows;
     const std::int64_t base = windows / tiles, larger = windows % tiles;
-    for_each_row(f, f.pool.h.out, [&](PositionTile t, std::int64_t py, int vecs) {
+    for_each_block(f, [&](PositionTile t, int vecs) {
         const auto function = [&](std::int64_t count) {
             return t.argmax ? window_function<true>(count, vecs, t.column_step)
                             : window_function<false>(count, vecs, t.column_step);
         };
         const TileOfPositions run[2] = {function(base), function(base + 1)};
-        t.x += 2 * py * t.row_step;
-        for (std::int64_t i = 0; i < tiles; ++i) {
-            const std::int64_t count = base + (i < larger);
-            run[i < larger](t);
-            t.x += 2 * count * t.column_step;
-            t.y += count * t.channels;
-            if (t.argmax) t.argmax += count * t.channels;
+        const float* x = t.x;
+        for (std::int64_t py = 0; py < f.pool.h.out; ++py) {
+            t.x = x + 2 * py * t.row_step;
+            for (std::int64_t i = 0; i < tiles; ++i) {
+                const std::int64_t count = base + (i < larger);
+                run[i < larger](t);
+                t.x += 2 * count * t.column_step;
+                t.y += count * t.channels;
+                if (t.argmax) t.argmax += count * t.channels;
+            }
         }
     });
 }

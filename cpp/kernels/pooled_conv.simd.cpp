@@ -274,9 +274,8 @@ struct WindowLists {
 };
 
 // The convolution's output position y, x of a 3x3 window reads input rows y..y+2: slot (r, q) of the pool
-// touches rows r..r+2, columns q..q+2 of the window's 4x4 footprint. Where registers hold three of its rows
-// only
-// (`acc`, from row First on), the slots of the first and of the second row take turns.
+// touches rows r..r+2, columns q..q+2 of the window's 4x4 footprint. Where registers hold only three of its
+// rows, the slots of the upper and of the lower row take turns.
 constexpr int kFootprintRows = kTileRows >= 12 ? 4 : 3;
 
 template <int R, int Q>
@@ -334,7 +333,7 @@ FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel
 
 // Any kernel and window, for each slot that holds something: kMostTogether taps at a time in registers, over
 // all of the slot's channels. (A 3x3 kernel's at once; one after the other, a tap waited for itself at every
-// channel and its loop for a wrong guess of its end: 4.4 times the time on AVX2.)
+// channel and its loop for a wrong guess of its end: 3 to 4 times the time on AVX2.)
 constexpr int kMostTogether = 9;
 
 // Channels [begin, end) of a window's list, through `Taps` taps from the kernel's on, each `step` floats a
