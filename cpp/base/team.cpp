@@ -61,10 +61,12 @@ class Pool {
         job_.store(&job, std::memory_order_relaxed);
         threads_.store(threads, std::memory_order_relaxed);
         float_state_.store(float_state(), std::memory_order_relaxed);
-        finished_.store(false, std::memory_order_relaxed);
         wakes_.store(!job.is_brief() || Clock::now() - ended_ < kSpin, std::memory_order_relaxed);
         open_phase();
-        while (!finished_.load(std::memory_order_acquire)) take_part(0);
+        // The end is a phase like any other: a flag beside it could rise between a look at the flag and one
+        // at the phase, and the caller would wait for a phase that nobody opens.
+        for (std::uint32_t phase; (phase = current_phase()) != last_phase_.load(std::memory_order_relaxed);)
+            take_part(0, phase);
         ended_ = Clock::now();
         busy_.store(false, std::memory_order_release);
         return true;
@@ -89,7 +91,7 @@ class Pool {
         try {
             for (; workers_ + 1 < threads; ++workers_)
                 std::thread([this, seat = workers_ + 1] {
-                    for (;;) take_part(seat);
+                    for (;;) take_part(seat, current_phase());
                 }).detach();
         } catch (const std::system_error&) {  // no more threads to be had: fewer do the work
         }
@@ -99,9 +101,10 @@ class Pool {
         return workers_ + 1 < threads ? workers_ + 1 : threads;
     }
 
-    // Does what there is to do in the current phase, then waits for the next one.
-    void take_part(int seat) {
-        const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+    std::uint32_t current_phase() const { return phase_.load(std::memory_order_acquire); }
+
+    // Does what there is to do in phase `phase`, then waits for the next one.
+    void take_part(int seat, std::uint32_t phase) {
         for (std::int64_t item; (item = claim(seat, phase)) >= 0;) {
             set_float_state(float_state_.load(std::memory_order_relaxed));  // the caller's, for every worker
             job_.load(std::memory_order_relaxed)->run(item, seat);
@@ -137,7 +140,7 @@ class Pool {
                               static_cast<std::uint16_t>(share.begin)};
             seats_[static_cast<std::size_t>(i)].queue.store(queue.word(), std::memory_order_release);
         }
-        if (items == 0) finished_.store(true, std::memory_order_release);
+        if (items == 0) last_phase_.store(phase, std::memory_order_relaxed);
         // In one order with a sleeper's store to `asleep` and its second look at the phase: either it sees
         // the new phase or it is woken.
         phase_.store(phase, std::memory_order_seq_cst);
@@ -154,7 +157,7 @@ class Pool {
         const auto until = Clock::now() + kSpin;
         do {
             for (int i = 0; i < 16; ++i) {
-                if (phase_.load(std::memory_order_acquire) != phase) return;
+                if (current_phase() != phase) return;
                 pause();
             }
         } while (Clock::now() < until);
@@ -175,7 +178,7 @@ class Pool {
     std::atomic<Job*> job_{nullptr};
     std::atomic<int> threads_{0};
     std::atomic<std::uint32_t> float_state_{0};
-    std::atomic<bool> finished_{true};
+    std::atomic<std::uint32_t> last_phase_{0};  // of the job before; of this one once it is done
     alignas(64) std::atomic<std::int64_t> left_{0};
     alignas(64) std::atomic<std::uint32_t> phase_{0};
 };
