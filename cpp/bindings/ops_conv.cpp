@@ -67,14 +67,13 @@ PoolShape pool_shape(const Call& call, Pair in, std::int64_t channels, Pair size
     return shape;
 }
 
-constexpr std::int64_t kMaxPositions = 256;  // a position in a window is kept in a byte
-
 // The pool over a convolution's output, whose maxima are remembered in bytes.
 PoolShape fused_pool_shape(const Call& call, const Conv2dShape& conv, Pair size, const Sliding& sliding) {
     const PoolShape shape = pool_shape(call, {conv.h.out, conv.w.out}, conv.out_channels, size, sliding,
                                        "pool_strides", "pool_padding");
-    require(shape.h.size * shape.w.size <= kMaxPositions, call.operation(), ": pool_size: expected at most ",
-            kMaxPositions, " positions, received ", shape.h.size, " x ", shape.w.size);
+    require(shape.h.size * shape.w.size <= kMaxPoolPositions, call.operation(),
+            ": pool_size: expected at most ", kMaxPoolPositions, " positions, received ", shape.h.size, " x ",
+            shape.w.size);
     return shape;
 }
 
@@ -112,7 +111,7 @@ void require_channels(const Call& call, const Operand& kernel, std::int64_t in_c
 std::int64_t work_of(const Conv2dShape& c) { return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1); }
 
 // Whether a result is so large that its beginning has left the caches when its end is written: written past
-// them, it spares reading what is overwritten. (Of a smaller one that is still there, the next operation
+// them, it spares reading what is overwritten. (A smaller one is still there for the next operation, which
 // would have to fetch all from memory.)
 bool passes_caches(const Result& y) {
     constexpr std::int64_t kBytes = 8 << 20, kLine = 64, kSize = sizeof(float);

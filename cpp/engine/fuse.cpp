@@ -62,7 +62,7 @@ bool takes_activation(const FusedOp& step, const Node& node) {
 bool takes_pool(const FusedOp& step, const Node& node, const PoolOp& pool) {
     if (step.out != node.in || step.pool || pool.average) return false;
     if (step.activation != ActivationName::linear && step.activation != ActivationName::relu) return false;
-    if (pool.h.size * pool.w.size > 256) return false;
+    if (pool.h.size * pool.w.size > kMaxPoolPositions) return false;
     if (std::holds_alternative<BatchNormOp>(step.op))
         return pool.h.stride >= pool.h.size && pool.w.stride >= pool.w.size &&
                pool.h.pad + pool.w.pad + pool.h.pad_end() + pool.w.pad_end() == 0;

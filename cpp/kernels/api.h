@@ -39,8 +39,8 @@ struct Kernel {
     const char* layout = nullptr;
     // Whether large weights are better divided between threads than images are.
     bool divides_weights = false;
-    // Convolutions: the blocks of packed weights of which args.weight_part is a part. Null: run() does not
-    // heed it.
+    // Convolutions: blocks of packed weights, between which args.weight_part can divide one sample's
+    // channels. Null: they are not divided.
     std::int64_t (*weight_units)(const Args&) = nullptr;
 };
 
@@ -56,6 +56,9 @@ struct Conv2dShape {
     Window h, w;
     std::int64_t in_channels = 1, out_channels = 1, groups = 1;
 };
+
+// Positions of a max pooling window at most: which one holds the maximum is kept in a byte.
+inline constexpr std::int64_t kMaxPoolPositions = 256;
 
 // pooling over the convolution's output: h.in = conv.h.out, w.in = conv.w.out
 struct PoolShape {

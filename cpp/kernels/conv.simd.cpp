@@ -49,11 +49,9 @@ FASTCNN_INLINE bool forward_by_samples(const Conv2dForward& f) {
            f.shape.h.in * f.shape.w.in * f.shape.in_channels * f.batch <= kSamplesInCache;
 }
 
-constexpr std::int64_t kMaxPositions = 256;  // of a pooling window: a slot is a byte
-
 const char* forward_declines(const Conv2dForward& f) {
     if (f.shape.h.size * f.shape.w.size > kMaxTaps) return "kernel has more than 1024 taps";
-    if (f.pooled && f.pool.h.size * f.pool.w.size > kMaxPositions)
+    if (f.pooled && f.pool.h.size * f.pool.w.size > kMaxPoolPositions)
         return "pooling window has more than 256 positions";
     return nullptr;
 }
@@ -159,7 +157,7 @@ void pool_row(const Conv2dForward& f, const float* band, std::int64_t py, int ve
               std::int64_t first, float* y, std::int64_t argmax_at) {
     const PoolShape& p = f.pool;
     const std::int64_t width = vecs * kWidth, channels = p.channels, y0 = p.h.begin(py);
-    const float* line[kMaxPositions];
+    const float* line[kMaxPoolPositions];
     PoolWindow w{line, max_of(0, -y0), min_of(p.h.size, p.h.in - y0), 0, 0};
     for (std::int64_t r = w.first_row; r < w.last_row; ++r)
         line[r] = band + (y0 + r) % p.h.size * p.w.in * width;

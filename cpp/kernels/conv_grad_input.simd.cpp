@@ -257,10 +257,6 @@ double grad_input_cost(const Conv2dGradInput& g) {
         c.out_channels / c.groups >= 128 ? 0.88 : 0.82);
 }
 
-std::int64_t grad_input_weight_units(const Conv2dGradInput& g) {
-    return GradInputPack(g.shape).blocks.count * g.shape.groups;
-}
-
 }  // namespace
 
 const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,
@@ -271,7 +267,6 @@ const Kernel<Conv2dGradInput> conv2d_grad_input_direct = {grad_input_run,
                                                           grad_input_cost,
                                                           nullptr,
                                                           nullptr,
-                                                          true,
-                                                          grad_input_weight_units};
+                                                          true};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -189,7 +189,7 @@ void pool_forward_all(const BatchNormPoolForward& a) {
 const char* pool_declines(const PoolShape& p) {
     if (p.h.stride < p.h.size || p.w.stride < p.w.size) return "pooling windows overlap";
     if (p.h.pad || p.w.pad || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
-    if (p.h.size * p.w.size > 256) return "pooling window has more than 256 positions";
+    if (p.h.size * p.w.size > kMaxPoolPositions) return "pooling window has more than 256 positions";
     return nullptr;
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 const char* not_for_lists(const Conv2dShape& c, const PoolShape& p) {
     if (c.groups != 1) return "groups is not 1";
-    if (p.h.size * p.w.size > 256) return "pooling window has more than 256 positions";
+    if (p.h.size * p.w.size > kMaxPoolPositions) return "pooling window has more than 256 positions";
     return nullptr;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,8 @@ def restored(name: str, data: bytes | bytearray, shape: tuple[int, ...]) -> NDAr
     >>> restored("BF16", bytes([0x80, 0x3F, 0x40, 0xC0]), (2,))
     array([ 1., -3.], dtype=float32)
     """
-    dtype, size = _STORED.get(name), 1
-    for length in shape:
-        size *= length  # Python's integers do not overflow
-    if dtype is None or size * dtype.itemsize != len(data):
+    dtype = _STORED.get(name)
+    if dtype is None or math.prod(shape) * dtype.itemsize != len(data):
         return None
     array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
     if name == "F16":
