@@ -54,6 +54,7 @@ void bind_graph(py::module_& module) {
     py::class_<Graph> graph(module, "Graph");
     graph.def(py::init<Shape>(), py::arg("input_shape"))
         .def_property_readonly("output_shape", [tuple](const Graph& g) { return tuple(g.output_shape()); })
+        .def_property("bfloat16", &Graph::bfloat16, &Graph::set_bfloat16)
         .def("operations", operations_of)
         .def(
             "conv2d",

@@ -194,6 +194,7 @@ std::vector<FusedOp> fuse(const std::vector<Node>& nodes, bool training, const s
         step.op = warp ? Op(*warp->otherwise) : node.op;
         step.in = node.in;
         step.out = node.out;
+        step.bfloat16 = node.bfloat16;
         step.input_relu = last && std::holds_alternative<BatchNormOp>(node.op) && leaves_relu_gradient(*last);
         if (step.input_relu) last->gradient_above = true;
         steps.push_back(std::move(step));

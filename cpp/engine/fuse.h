@@ -7,8 +7,20 @@
 
 #include "graph/graph.h"
 #include "kernels/api.h"
+#include "kernels/api_amx.h"
 
 namespace fastcnn {
+
+// How a convolution or dense step is computed with AMX tiles (engine/amx.h). A dense layer is a convolution whose
+// kernel covers the image.
+struct AmxPlan {
+    Window h, w;
+    std::int64_t channels = 1, filters = 1;
+    AmxPool pool;
+    std::int64_t out_height = 1, out_width = 1;  // after pooling
+    bool x_is_image = false, y_is_image = false;  // else float32 samples
+    std::int64_t y_left = 0, y_right = 0;         // columns that the next step wants beside the image
+};
 
 // One step to be: a main operation and what is fused into it.
 struct FusedOp {
@@ -20,6 +32,9 @@ struct FusedOp {
     std::optional<BatchNormOp> norm;                     // before the activation, folded into the weights
     bool gradient_above = false;  // the step above takes the activation's derivative with its own
     bool input_relu = false;      // this step takes the derivative of the ReLU that it reads from
+    bool bfloat16 = false;        // its arrays and weights may be rounded to bfloat16
+    std::optional<AmxPlan> amx;   // it is computed with AMX tiles
+    std::string amx_declined;     // why not, where it might be
 };
 
 // What the last activation and the loss become together.

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/threads.h"
+#include "engine/amx.h"
 #include "engine/placed.h"
 
 namespace fastcnn {
@@ -63,6 +64,10 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     choose_blocks(ops, input);
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
+    std::vector<bool> at_once;
+    for (const Cut cut : cuts) at_once.push_back(cut == Cut::wide);
+    plan_amx(ops, at_once);
+    for (const FusedOp& op : ops) amx_declined_.push_back(op.amx_declined);
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
     choose_pieces(ops, cuts, first_trained);
@@ -125,6 +130,7 @@ void Plan::choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>
     std::int64_t largest = 0;
     std::size_t t = first + 1;  // its gradient, that step t computes, is large
     for (; t < ops.size() && cuts[t - 1] == Cut::none && cuts[t] == Cut::none; ++t) {
+        if (ops[t - 1].amx || ops[t].amx) break;  // whole blocks
         const std::int64_t floats = Layout::stride(size_of(ops[t].in));
         if (floats * memory_.block_size <= kLargeGradient) break;
         largest = std::max(largest, floats);
@@ -150,6 +156,13 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
     return Cut::none;
 }
 
+std::int64_t Plan::tensor_size(const std::vector<FusedOp>& ops, const Shape& input, std::size_t t) const {
+    if (t == 0) return size_of(input);
+    const FusedOp& op = ops[t - 1];
+    if (!op.amx || !op.amx->y_is_image) return size_of(op.out);
+    return ceil_div(image_of(*op.amx, memory_.block_size).floats(), memory_.block_size);
+}
+
 // Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a
 // later phase must live for the whole batch: everything up to the last cut. Gradients live in two buffers
 // that take turns; those that cross a cut in two others.
@@ -167,7 +180,7 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
 
     std::vector<Slot> tensors, gradients(n + 1);
     for (std::size_t t = 0; t <= n; ++t) {
-        const std::int64_t size = t == 0 ? size_of(input) : size_of(ops[t - 1].out);
+        const std::int64_t size = tensor_size(ops, input, t);
         tensors.push_back(memory_.book(t < batch_tensors ? Place::batch : Place::block, size));
     }
     input_ = tensors.front();
@@ -535,7 +548,12 @@ void Plan::release(std::unique_ptr<Context> context) const {
 
 std::vector<StepInfo> Plan::infos() const {
     std::vector<StepInfo> infos;
-    for (const auto& step : steps_) infos.push_back(step->info());
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        infos.push_back(steps_[i]->info());
+        if (amx_declined_[i].empty()) continue;
+        std::string& declined = infos.back().declined;
+        declined = "amx: " + amx_declined_[i] + (declined.empty() ? "" : "; ") + declined;
+    }
     return infos;
 }
 

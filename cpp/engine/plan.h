@@ -212,6 +212,8 @@ class Plan {
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
     void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
     Cut cut_of(const FusedOp& op) const;
+    // Floats a sample of what step t - 1 writes and step t reads.
+    std::int64_t tensor_size(const std::vector<FusedOp>& ops, const Shape& input, std::size_t t) const;
     void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,
                        int first_trained);
     static bool is_wide(const Phase& phase) {
@@ -251,6 +253,7 @@ class Plan {
     PlanMemory memory_;
     std::vector<StepSlots> slots_;
     std::vector<std::unique_ptr<Step>> steps_;
+    std::vector<std::string> amx_declined_;  // of each step
     std::vector<Phase> phases_;
     bool packs_by_thread_ = false;
     std::vector<const Step*> penalties_;  // the steps that add to the loss

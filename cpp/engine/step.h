@@ -109,7 +109,7 @@ struct PlanMemory {
 
     // Room for `stride` floats a sample.
     std::int64_t book_samples(Place place, std::int64_t stride) {
-        if (place == Place::batch) return batch.book(stride * batch_size);
+        if (place == Place::batch) return batch.book(stride * block_total * block_size);
         return block.book(stride * (place == Place::block ? block_size : piece_size));
     }
     // An array that no other step touches, of `floats` a sample.

@@ -52,6 +52,9 @@ std::unique_ptr<Step> make_sample_step(const EraseOp& op, const StepInput& in, P
 // A convolution or dense layer with the normalisation after it folded into its weights.
 std::unique_ptr<Step> make_folded_norm_step(const StepInput& in, PlanMemory& memory);
 
+// A convolution or dense layer with AMX tiles, where the plan says so.
+std::unique_ptr<Step> make_amx_step(const StepInput& in, PlanMemory& memory);
+
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory);
 
 // An activation that follows a step's own result, applied in place: sigmoid, tanh or nothing.

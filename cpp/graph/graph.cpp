@@ -12,7 +12,7 @@ Graph::Graph(Shape input_shape) : input_(std::move(input_shape)) {
 
 const Shape& Graph::append(const std::string& layer, Op op, Shape out) {
     require_size(layer, out);
-    nodes_.push_back({layer, std::move(op), output_shape(), std::move(out)});
+    nodes_.push_back({layer, std::move(op), output_shape(), std::move(out), bfloat16_});
     return nodes_.back().out;
 }
 

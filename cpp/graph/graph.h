@@ -84,6 +84,7 @@ struct Node {
     std::string layer;  // name of the layer that appended it
     Op op;
     Shape in, out;
+    bool bfloat16 = false;  // its arrays and weights may be rounded to bfloat16
 };
 
 // Shape that parameter `index` must have, as some node needs it.
@@ -102,6 +103,9 @@ class Graph {
     const Shape& output_shape() const { return nodes_.empty() ? input_ : nodes_.back().out; }
     const std::vector<Node>& nodes() const { return nodes_; }
     const std::vector<ParameterUse>& uses() const { return uses_; }
+    // Of the operations that are appended from now on.
+    void set_bfloat16(bool allowed) { bfloat16_ = allowed; }
+    bool bfloat16() const { return bfloat16_; }
 
     const Shape& conv2d(const std::string& layer, std::int64_t filters, Pair kernel_size, Pair strides,
                         Padding padding, Pair dilation_rate, std::int64_t groups, int kernel, int bias);
@@ -161,6 +165,7 @@ class Graph {
     void use(const std::string& layer, const char* role, int index, Shape shape);
 
     Shape input_;
+    bool bfloat16_ = false;
     std::vector<Node> nodes_;
     std::vector<ParameterUse> uses_;
 };

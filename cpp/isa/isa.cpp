@@ -10,12 +10,17 @@
 #include <immintrin.h>
 #define FASTCNN_X86 1
 #endif
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#define FASTCNN_TILE_PERMISSION 1
+#endif
 
 namespace fastcnn {
 
 namespace {
 
-constexpr const char* kNames[kIsaCount] = {"baseline", "avx2", "avx512"};
+constexpr const char* kNames[kIsaCount] = {"baseline", "avx2", "avx512", "amx", "amx_emulated"};
 
 #ifdef FASTCNN_X86
 bool bit(unsigned value, int position) { return (value >> position) & 1u; }
@@ -44,18 +49,42 @@ Isa detect() {
     if (!avx512 || (state & 0xe6) != 0xe6) return Isa::avx2;                      // and mask and ZMM state
     return Isa::avx512;
 }
+
+bool detect_tiles() {
+    unsigned a, b, c, d;
+    if (detect() != Isa::avx512 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    if (!bit(d, 24) || !bit(d, 22)) return false;                                    // AMX-TILE, AMX-BF16
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !bit(a, 5)) return false;        // AVX512-BF16
+    return (xcr0() & 0x60000) == 0x60000;                                            // tile state
+}
 #else
 Isa detect() { return Isa::baseline; }
+bool detect_tiles() { return false; }
 #endif
+
+// Linux keeps a process's tile state only after it has asked for it.
+bool request_tiles() {
+#ifdef FASTCNN_TILE_PERMISSION
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+Isa cap_from_environment() {
+    const char* cap = std::getenv("FASTCNN_MAX_ISA");
+    return cap && *cap ? isa_from_name(cap) : Isa::amx;
+}
 
 }  // namespace
 
 const char* name_of(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 Isa isa_from_name(const std::string& name) {
-    for (int i = 0; i < kIsaCount; ++i)
+    for (int i = 0; i <= static_cast<int>(Isa::amx); ++i)
         if (name == kNames[i]) return static_cast<Isa>(i);
-    fail("FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', received '", name, "'");
+    fail("FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', 'amx', received '", name, "'");
 }
 
 Isa detected_isa() {
@@ -65,14 +94,28 @@ Isa detected_isa() {
 
 Isa active_isa() {
     static const Isa active = [] {
-        const char* cap = std::getenv("FASTCNN_MAX_ISA");
-        const Isa limit = cap && *cap ? isa_from_name(cap) : detected_isa();
+        const Isa limit = cap_from_environment();
         Isa best = Isa::baseline;
         for (Isa isa : compiled_isas())
             if (isa <= limit && isa <= detected_isa()) best = std::max(best, isa);
         return best;
     }();
     return active;
+}
+
+bool tiles_allowed() {
+    static const bool allowed = cap_from_environment() >= Isa::amx && detect_tiles() && request_tiles();
+    return allowed;
+}
+
+bool tiles_emulated() {
+    static const bool emulated = [] {
+        const char* value = std::getenv("FASTCNN_EMULATE_AMX");
+        if (!value || !*value || std::string(value) == "0") return false;
+        require(std::string(value) == "1", "FASTCNN_EMULATE_AMX: expected 0 or 1, received '", value, "'");
+        return detected_isa() >= Isa::avx2;
+    }();
+    return emulated;
 }
 
 const std::vector<Isa>& compiled_isas() {

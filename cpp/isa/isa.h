@@ -1,6 +1,6 @@
 // The instruction sets that kernels are compiled for, in rising order. A kernel's row names one; the best one
-// that the processor, the operating system and FASTCNN_MAX_ISA allow is used. AMX and NEON get names of their
-// own when their first kernel is written.
+// that the processor, the operating system and FASTCNN_MAX_ISA allow is used. NEON gets a name of its own when
+// its first kernel is written.
 #pragma once
 
 #include <string>
@@ -12,9 +12,12 @@ enum class Isa : int {
     baseline = 0,  // SSE2 on x86-64, plain C++ elsewhere
     avx2 = 1,      // x86-64-v3: AVX2, FMA, BMI2
     avx512 = 2,    // x86-64-v4: AVX-512 F, BW, CD, DQ, VL
+    // The tile kernels (kernels/tiles.h) alone; everything else stays at avx512.
+    amx = 3,           // and AMX-TILE, AMX-BF16, AVX512-BF16
+    amx_emulated = 4,  // the same kernels with the tiles in memory, for tests on any processor of level avx2
 };
 
-inline constexpr int kIsaCount = 3;
+inline constexpr int kIsaCount = 5;
 
 const char* name_of(Isa isa);
 
@@ -27,6 +30,12 @@ Isa detected_isa();
 // Best level in use: detected_isa() capped by the environment variable FASTCNN_MAX_ISA, read once.
 // An unknown name in the variable throws Error.
 Isa active_isa();
+
+// Whether the processor has AMX tiles of bfloat16, the operating system has granted them to this process (asked
+// for once, when this is first called) and FASTCNN_MAX_ISA allows them.
+bool tiles_allowed();
+// Whether the environment variable FASTCNN_EMULATE_AMX is 1.
+bool tiles_emulated();
 
 // Levels this build holds kernels for.
 const std::vector<Isa>& compiled_isas();

@@ -51,6 +51,9 @@ class Graph:
     `name` is the layer's name, used in messages and explain().
     """
 
+    bfloat16: bool
+    """Whether operations appended from now on may round their arrays and weights to bfloat16."""
+
     def __init__(self, input_shape: tuple[int, ...]) -> None: ...
     @property
     def output_shape(self) -> tuple[int, ...]: ...

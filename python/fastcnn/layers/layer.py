@@ -215,7 +215,9 @@ class Layer(LayerProperties):
         rank = len(graph.output_shape)
         if first and rank > 1:
             graph.permute(self.name, axes=(*range(1, rank), 0))
+        outside, graph.bfloat16 = graph.bfloat16, self.compute_dtype == "bfloat16"
         self.describe(graph, parameters)
+        graph.bfloat16 = outside
         rank = len(graph.output_shape)
         if first and rank > 1:
             graph.permute(self.name, axes=(rank - 1, *range(rank - 1)))

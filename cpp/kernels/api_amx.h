@@ -1,0 +1,158 @@
+// Contracts of the kernels that compute with AMX tiles of bfloat16: convolution and dense layers for whole blocks of
+// samples, in a layout of their own, with weights and sums in float32.
+//
+// A block of samples is one array of lines: [row][column][sample][channel], the channels of a sample at one position
+// being a line. Sixteen lines, one after the other, are the rows of a tile: with 16 samples those of one position,
+// with one sample 16 positions in a row. So no operand is gathered, and a convolution's tap is an address. A dense
+// layer is a convolution whose kernel covers the whole image.
+#pragma once
+
+#include <cstdint>
+
+#include "base/geometry.h"
+#include "base/inline.h"
+
+namespace fastcnn {
+
+// The channels of a line fill whole tile rows.
+FASTCNN_INLINE constexpr std::int64_t amx_channels(std::int64_t channels) { return (channels + 31) / 32 * 32; }
+
+// A block's activations or gradients, bfloat16. Channels up to amx_channels() and the columns left and right of the
+// image hold zeros; behind the last line there is room for a tile's rows and a tile's depth.
+struct AmxImage {
+    std::uint16_t* data = nullptr;
+    std::int64_t height = 1, width = 1, left = 0, right = 0, samples = 1, channels = 1;
+
+    FASTCNN_INLINE std::int64_t line() const { return amx_channels(channels); }
+    FASTCNN_INLINE std::int64_t pixel() const { return samples * line(); }
+    FASTCNN_INLINE std::int64_t row() const { return (left + width + right) * pixel(); }
+    // Room needed, in floats.
+    FASTCNN_INLINE std::int64_t floats() const { return (height * row() + 48 * line()) / 2; }
+    FASTCNN_INLINE std::uint16_t* at(std::int64_t y, std::int64_t x) const {
+        return data + y * row() + (left + x) * pixel();
+    }
+};
+
+// Pooling windows that neither overlap nor pad.
+struct AmxPool {
+    std::int64_t h = 1, w = 1;
+    FASTCNN_INLINE std::int64_t positions() const { return h * w; }
+};
+
+// First layers of few channels: the footprint of a pooling window in the padded image as one line.
+struct AmxPatches {
+    Window h, w;
+    std::int64_t channels = 1;
+    AmxPool pool;
+    std::int64_t out_height = 1, out_width = 1;  // after pooling
+
+    FASTCNN_INLINE std::int64_t rows() const { return pool.h - 1 + h.extent(); }
+    FASTCNN_INLINE std::int64_t columns() const { return pool.w - 1 + w.extent(); }
+    FASTCNN_INLINE std::int64_t size() const { return rows() * columns() * channels; }
+    FASTCNN_INLINE std::int64_t line() const { return amx_channels(size()); }
+
+    // The image as far as windows reach, padding written out; behind each sample room for a vector. Bfloat16
+    // numbers.
+    FASTCNN_INLINE std::int64_t height() const { return (out_height - 1) * pool.h + rows(); }
+    FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * pool.w + columns(); }
+    FASTCNN_INLINE std::int64_t sample() const { return (height() * width() * channels + 63) / 32 * 32; }
+
+    // Number of the weight (of one filter, in the kernel's order) by which element k of a patch counts for
+    // position `position` of its window, or -1.
+    FASTCNN_INLINE std::int64_t weight(std::int64_t k, std::int64_t position) const {
+        if (k >= size()) return -1;
+        const std::int64_t y = k / channels / columns() - position / pool.w;
+        const std::int64_t x = k / channels % columns() - position % pool.w;
+        if (y < 0 || x < 0 || y % h.dilation || x % w.dilation) return -1;
+        const std::int64_t i = y / h.dilation, j = x / w.dilation;
+        return i < h.size && j < w.size ? (i * w.size + j) * channels + k % channels : -1;
+    }
+};
+
+// Positions of a pooling window at most.
+inline constexpr std::int64_t kAmxPositions = 16;
+
+// Argmax of an output whose ReLU is zero: no position has its gradient.
+inline constexpr std::uint8_t kAmxNoPosition = 255;
+
+// samples: float32, (count, height, width, channels), sample s at values + s * stride -> lines; samples from
+// `count` on are zero.
+struct AmxRead {
+    const float* values = nullptr;
+    std::int64_t stride = 0, count = 0;
+    AmxImage image;
+};
+
+// y = max over pool of act(bias + sum_taps sum_c x[o - pad + tap * dilation][c] * kernel[tap][c]), stride 1; x and
+// kernel rounded to bfloat16, sums in float32, y rounded to bfloat16 or, where y.data is null, written as float32
+// samples (y_values). act is ReLU or the identity.
+//
+// With `transposed` the packed kernel is that of the input's gradient of a convolution with `channels` outputs and
+// `filters` inputs: taps in reverse, channels exchanged.
+struct AmxConv {
+    Window h, w;
+    std::int64_t channels = 1, filters = 1;
+    bool relu = false, transposed = false;
+    AmxPool pool;
+    std::int64_t out_height = 1, out_width = 1;  // after pooling
+    AmxImage x;
+    const float* kernel = nullptr;  // packed
+    const float* bias = nullptr;
+    AmxImage y;
+    float* y_values = nullptr;
+    std::int64_t y_stride = 0, count = 0;
+    std::uint8_t* argmax = nullptr;  // [row][column][sample][amx_channels(filters)], or null
+    float* scratch = nullptr;
+};
+
+// The same for the first layer of a network, of so few channels that a pooling window's whole footprint is one line:
+// (rows x columns x channels) of it, against which each position of the window has its own kernel. x are float32
+// samples; `patches` keeps what is read of them, bfloat16 with the padding written out, for AmxPatchGradKernel.
+struct AmxPatchConv {
+    AmxConv conv;  // x unused
+    const float* x = nullptr;
+    std::int64_t x_stride = 0;
+    float* image = nullptr;
+};
+
+// From the gradient of a pooled output to that of the convolution's: at the position that argmax names, or
+// everywhere where argmax is null.
+struct AmxSpread {
+    AmxImage dy;                           // after pooling
+    const std::uint8_t* argmax = nullptr;  // or null
+    AmxPool pool;
+    std::int64_t height = 1, width = 1;  // of the convolution's output
+    AmxImage spread;                     // or data null
+    // For AmxGradKernel: tiles [tile of 16 channels][row][tile of 32 lines] of 16 channels x 32 lines. Or null.
+    float* transposed = nullptr;
+    float* dbias = nullptr;  // of dy's channels, or null
+    bool accumulate = false;
+    float* scratch = nullptr;
+};
+
+// dkernel, as (filters, taps * channels), = sum over samples and outputs of dy * x; added to what is there where
+// `accumulate`.
+struct AmxGradKernel {
+    Window h, w;
+    std::int64_t channels = 1, filters = 1;
+    AmxImage x;
+    const float* transposed = nullptr;
+    float* dkernel = nullptr;
+    bool accumulate = false;
+    float* scratch = nullptr;
+};
+
+struct AmxPatchGradKernel {
+    Window h, w;
+    std::int64_t channels = 1, filters = 1;
+    AmxPool pool;
+    const float* image = nullptr;  // AmxPatchConv's
+    AmxImage dy;                   // after pooling
+    const std::uint8_t* argmax = nullptr;
+    float* dkernel = nullptr;
+    float* dbias = nullptr;
+    bool accumulate = false;
+    float* scratch = nullptr;
+};
+
+}  // namespace fastcnn

@@ -1,0 +1,294 @@
+// Gradients of kernels with AMX tiles: 16 filters x 32 lines of the output's gradient times 32 lines x 16 channels of
+// the input. What is summed over are lines, so the gradient is transposed (once, whatever the tap) and the input's
+// lines are paired; a tap's shift is then a shift by whole lines of pairs.
+#include "kernels/patches.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+// Channel tiles of 16 that a line holds.
+FASTCNN_INLINE std::int64_t filter_tiles(std::int64_t filters) { return tiles_of(filters, 16); }
+
+// The first kCount tiles are read from, or written to, rows of 64 bytes.
+template <int kCount>
+FASTCNN_INLINE void zero_tiles(Tiles& t) {
+    t.zero<0>();
+    if constexpr (kCount > 1) t.zero<1>();
+    if constexpr (kCount > 2) t.zero<2>();
+    if constexpr (kCount > 3) t.zero<3>();
+    if constexpr (kCount > 4) t.zero<4>();
+    if constexpr (kCount > 5) t.zero<5>();
+}
+template <int kCount>
+FASTCNN_INLINE void store_tiles(Tiles& t, float* to) {
+    t.store<0>(to, 64);
+    if constexpr (kCount > 1) t.store<1>(to + 256, 64);
+    if constexpr (kCount > 2) t.store<2>(to + 512, 64);
+    if constexpr (kCount > 3) t.store<3>(to + 768, 64);
+    if constexpr (kCount > 4) t.store<4>(to + 1024, 64);
+    if constexpr (kCount > 5) t.store<5>(to + 1280, 64);
+}
+template <int kCount>
+FASTCNN_INLINE void load_tiles(Tiles& t, const float* from) {
+    t.load<0>(from, 64);
+    if constexpr (kCount > 1) t.load<1>(from + 256, 64);
+    if constexpr (kCount > 2) t.load<2>(from + 512, 64);
+    if constexpr (kCount > 3) t.load<3>(from + 768, 64);
+    if constexpr (kCount > 4) t.load<4>(from + 1024, 64);
+    if constexpr (kCount > 5) t.load<5>(from + 1280, 64);
+}
+
+// A 16 x 16 tile of sums into rows of `pitch` floats: `rows` rows, `columns` columns.
+FASTCNN_INLINE void add_tile(const float* sums, std::int64_t rows, std::int64_t columns, float* to,
+                             std::int64_t pitch, bool accumulate) {
+    for (std::int64_t m = 0; m < rows; ++m)
+        for (std::int64_t n = 0; n < columns; n += kWidth) {
+            const std::int64_t count = at_most(kWidth, columns - n);
+            Vec v = load(sums + m * 16 + n);
+            if (accumulate) v = add(v, load_partial(to + m * pitch + n, count));
+            store_partial(to + m * pitch + n, v, count);
+        }
+}
+
+// ------------------------------------------------------------------------------------------- any convolution
+
+// The image's lines in pairs, line 2 p + phase and the next: with an odd number of samples, a shift by one column
+// changes which lines are pairs.
+struct Pairs {
+    std::int64_t lines, line, pairs, phases;  // line: words of a pair
+    FASTCNN_INLINE explicit Pairs(const AmxImage& x) {
+        line = x.line();
+        lines = x.height * (x.left + x.width + x.right) * x.samples;
+        pairs = (lines + 1) / 2 + kTileDepth / 2;  // a tile's depth may reach behind the last line
+        phases = x.samples % 2 ? 2 : 1;
+    }
+    FASTCNN_INLINE std::int64_t floats() const { return phases * pairs * line; }
+    FASTCNN_INLINE std::int32_t* at(float* memory, std::int64_t first_line) const {
+        const std::int64_t phase = phases == 2 ? first_line & 1 : 0;
+        return reinterpret_cast<std::int32_t*>(memory) + (phase * pairs + first_line / 2) * line;
+    }
+    FASTCNN_INLINE void write(const AmxImage& x, float* memory) const {
+        alignas(64) static constexpr Bfloat16 kZeros[16] = {};
+        for (std::int64_t phase = 0; phase < phases; ++phase)
+            for (std::int64_t p = 0; p < pairs; ++p) {
+                const std::int64_t first = 2 * p + phase;
+                std::int32_t* to = reinterpret_cast<std::int32_t*>(memory) + (phase * pairs + p) * line;
+                for (std::int64_t c = 0; c < line; c += 16)
+                    pair_lines(first < lines ? x.data + first * line + c : kZeros,
+                               first + 1 < lines ? x.data + (first + 1) * line + c : kZeros, to + c);
+            }
+    }
+};
+
+std::int64_t scratch(const AmxGradKernel& a) { return Pairs(a.x).floats() + 6 * 256; }
+
+// kTaps neighbouring taps of one kernel row x kTilesOfChannels tiles of channels.
+template <int kTaps, int kTilesOfChannels>
+FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pairs, std::int64_t filter_tile,
+                             std::int64_t i, std::int64_t j, std::int64_t c) {
+    constexpr int kCount = kTaps * kTilesOfChannels;
+    const std::int64_t chunks = tiles_of(a.w.out * a.x.samples, kTileDepth), pitch = 4 * pairs.line;
+    const std::int64_t lines_of_row = (a.x.left + a.x.width + a.x.right) * a.x.samples;
+    zero_tiles<kCount>(t);
+    for (std::int64_t y = 0; y < a.h.out; ++y) {
+        const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
+        if (from < 0 || from >= a.x.height) continue;
+        const Bfloat16* dy = reinterpret_cast<const Bfloat16*>(a.transposed) +
+                             (filter_tile * a.h.out + y) * chunks * kTileElements;
+        const std::int64_t column = a.x.left + a.w.begin(0) + j * a.w.dilation;
+        const std::int64_t line = from * lines_of_row + column * a.x.samples;
+        for (std::int64_t k = 0; k < chunks; ++k) {
+            const auto x = [&](std::int64_t tap) {
+                return pairs.at(a.scratch, line + k * kTileDepth + tap * a.w.dilation * a.x.samples) + c;
+            };
+            t.load<6>(dy + k * kTileElements, 64);
+            t.load<7>(x(0), pitch);
+            t.dot<0, 6, 7>();
+            if constexpr (kTilesOfChannels == 2) {
+                t.load<7>(x(0) + 16, pitch);
+                t.dot<1, 6, 7>();
+            }
+            if constexpr (kTaps > 1) {
+                t.load<7>(x(1), pitch);
+                t.dot<kTilesOfChannels, 6, 7>();
+                if constexpr (kTilesOfChannels == 2) {
+                    t.load<7>(x(1) + 16, pitch);
+                    t.dot<3, 6, 7>();
+                }
+            }
+            if constexpr (kTaps > 2) {
+                t.load<7>(x(2), pitch);
+                t.dot<2 * kTilesOfChannels, 6, 7>();
+                if constexpr (kTilesOfChannels == 2) {
+                    t.load<7>(x(2) + 16, pitch);
+                    t.dot<5, 6, 7>();
+                }
+            }
+        }
+    }
+    float* sums = a.scratch + pairs.floats();
+    store_tiles<kCount>(t, sums);
+    const std::int64_t rows = a.h.size * a.w.size * a.channels;
+    for (int g = 0; g < kTaps; ++g)
+        for (int n = 0; n < kTilesOfChannels; ++n)
+            add_tile(sums + (g * kTilesOfChannels + n) * 256, at_most(16, a.filters - filter_tile * 16),
+                     at_most(16, a.channels - c - n * 16),
+                     a.dkernel + filter_tile * 16 * rows + (i * a.w.size + j + g) * a.channels + c + n * 16,
+                     rows, a.accumulate);
+}
+
+void run(const AmxGradKernel& a) {
+    Tiles tiles;
+    const Pairs pairs(a.x);
+    pairs.write(a.x, a.scratch);
+    for (std::int64_t f = 0; f < filter_tiles(a.filters); ++f)
+        for (std::int64_t i = 0; i < a.h.size; ++i)
+            for (std::int64_t c = 0; c < a.channels; c += 32) {
+                const bool two = a.channels - c > 16;
+                std::int64_t j = 0;
+                for (; j + 3 <= a.w.size; j += 3)
+                    two ? sum_taps<3, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<3, 1>(a, tiles, pairs, f, i, j, c);
+                if (a.w.size - j == 2)
+                    two ? sum_taps<2, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<2, 1>(a, tiles, pairs, f, i, j, c);
+                if (a.w.size - j == 1)
+                    two ? sum_taps<1, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<1, 1>(a, tiles, pairs, f, i, j, c);
+            }
+}
+
+// ------------------------------------------------------------------------------------- few channels: by patches
+
+// A row of pooling windows at a time: its patches in pairs, and for each tile of filters and each position of the
+// windows the gradients that belong there, transposed. The sums, of whole patches, wait in memory between rows.
+struct PatchRow {
+    AmxPatches patches;
+    std::int64_t lines, chunks, line, filter_tiles, patch_tiles;
+    explicit FASTCNN_INLINE PatchRow(const AmxPatchGradKernel& a)
+        : patches{a.h, a.w, a.channels, a.pool, a.dy.height, a.dy.width} {
+        lines = a.dy.width * a.dy.samples;
+        chunks = tiles_of(lines, kTileDepth);
+        line = patches.line();
+        filter_tiles = tiles_of(a.filters, 16);
+        patch_tiles = tiles_of(patches.size(), 16);
+    }
+    FASTCNN_INLINE std::int64_t sums(std::int64_t positions) const {
+        return filter_tiles * positions * patch_tiles * 256;
+    }
+    FASTCNN_INLINE std::int64_t pairs() const { return chunks * (kTileDepth / 2) * line; }
+    FASTCNN_INLINE std::int64_t gradients() const { return chunks * kTileElements / 2; }
+};
+
+std::int64_t patch_scratch(const AmxPatchGradKernel& a) {
+    const PatchRow row(a);
+    return row.sums(a.pool.positions()) + row.pairs() + row.gradients() + row.line + row.lines * 8;
+}
+
+template <int kCount>
+FASTCNN_INLINE void sum_patches(Tiles& t, const Bfloat16* dy, const std::int32_t* patches, std::int64_t line,
+                                std::int64_t chunks, float* sums) {
+    load_tiles<kCount>(t, sums);
+    for (std::int64_t k = 0; k < chunks; ++k, dy += kTileElements, patches += kTileDepth / 2 * line) {
+        t.load<6>(dy, 64);
+        t.load<7>(patches, 4 * line);
+        t.dot<0, 6, 7>();
+        if constexpr (kCount > 1) {
+            t.load<7>(patches + 16, 4 * line);
+            t.dot<1, 6, 7>();
+        }
+        if constexpr (kCount > 2) {
+            t.load<7>(patches + 32, 4 * line);
+            t.dot<2, 6, 7>();
+        }
+        if constexpr (kCount > 3) {
+            t.load<7>(patches + 48, 4 * line);
+            t.dot<3, 6, 7>();
+        }
+    }
+    store_tiles<kCount>(t, sums);
+}
+
+// 16 filters of a row's gradients, where their position is `position`.
+FASTCNN_INLINE void select_position(const AmxPatchGradKernel& a, std::int64_t y, std::int64_t filter,
+                                    std::int64_t position, Bfloat16* to) {
+    const std::int64_t line = a.dy.line(), lines = a.dy.width * a.dy.samples;
+    const Bfloat16* from = a.dy.at(y, 0) + filter;
+    const std::uint8_t* argmax = a.argmax + y * lines * line + filter;
+    const IVec here = iset1(static_cast<std::int32_t>(position));
+    for (std::int64_t l = 0; l < lines; ++l)
+        for (std::int64_t v = 0; v < 16; v += kWidth) {
+            const Mask is_here = ieq(iload_bytes_partial(argmax + l * line + v, kWidth), here);
+            istore_words(to + l * 16 + v, iselect(is_here, iload_words(from + l * line + v), iset1(0)));
+        }
+}
+
+void run_patches(const AmxPatchGradKernel& a) {
+    const PatchRow row(a);
+    const AmxPatches& patches = row.patches;
+    const std::int64_t positions = a.pool.positions(), line = row.line;
+    float* sums = a.scratch;
+    std::int32_t* pairs = reinterpret_cast<std::int32_t*>(sums + row.sums(positions));
+    Bfloat16* gradients = reinterpret_cast<Bfloat16*>(pairs + row.pairs());
+    Bfloat16* two_patches = gradients + 2 * row.gradients();
+    Bfloat16* selected = two_patches + 2 * line;
+    const Bfloat16* image = reinterpret_cast<const Bfloat16*>(a.image);
+    std::memset(sums, 0, static_cast<std::size_t>(row.sums(positions)) * sizeof(float));
+    {
+        Tiles tiles;
+        for (std::int64_t y = 0; y < a.dy.height; ++y) {
+            for (std::int64_t p = 0; p < row.chunks * (kTileDepth / 2); ++p) {
+                for (std::int64_t i = 0; i < 2; ++i) {
+                    const std::int64_t l = 2 * p + i, s = l % a.dy.samples, x = l / a.dy.samples;
+                    if (l < row.lines)
+                        copy_patch(patches, image, s, y, x, two_patches + i * line);
+                    else
+                        clear(two_patches + i * line, line);
+                }
+                for (std::int64_t c = 0; c < line; c += 16)
+                    pair_lines(two_patches + c, two_patches + line + c, pairs + p * line + c);
+            }
+            for (std::int64_t f = 0; f < row.filter_tiles; ++f)
+                for (std::int64_t position = 0; position < positions; ++position) {
+                    select_position(a, y, f * 16, position, selected);
+                    for (std::int64_t k = 0; k < row.chunks; ++k)
+                        transpose_lines(selected + k * kTileDepth * 16, 16, row.lines - k * kTileDepth,
+                                        gradients + k * kTileElements);
+                    float* to = sums + (f * positions + position) * row.patch_tiles * 256;
+                    for (std::int64_t n = 0; n < row.patch_tiles; n += 4) {
+                        const std::int32_t* from = pairs + n * 16;
+                        switch (at_most(4, row.patch_tiles - n)) {
+                            case 1:
+                                sum_patches<1>(tiles, gradients, from, line, row.chunks, to + n * 256);
+                                break;
+                            case 2:
+                                sum_patches<2>(tiles, gradients, from, line, row.chunks, to + n * 256);
+                                break;
+                            case 3:
+                                sum_patches<3>(tiles, gradients, from, line, row.chunks, to + n * 256);
+                                break;
+                            default:
+                                sum_patches<4>(tiles, gradients, from, line, row.chunks, to + n * 256);
+                        }
+                    }
+                }
+        }
+    }
+    const std::int64_t weights = a.h.size * a.w.size * a.channels;
+    if (!a.accumulate)
+        std::memset(a.dkernel, 0, static_cast<std::size_t>(a.filters * weights) * sizeof(float));
+    for (std::int64_t f = 0; f < a.filters; ++f)
+        for (std::int64_t position = 0; position < positions; ++position)
+            for (std::int64_t k = 0; k < patches.size(); ++k) {
+                const std::int64_t at = patches.weight(k, position);
+                if (at < 0) continue;
+                const std::int64_t tile = (f / 16 * positions + position) * row.patch_tiles + k / 16;
+                a.dkernel[f * weights + at] += sums[tile * 256 + f % 16 * 16 + k % 16];
+            }
+    if (a.dbias) sum_bias(a.dy, a.argmax, a.dbias, a.accumulate);
+}
+
+}  // namespace
+
+constinit const Kernel<AmxGradKernel> amx_grad_kernel = {.run = run, .scratch = scratch};
+constinit const Kernel<AmxPatchGradKernel> amx_patch_grad_kernel = {.run = run_patches, .scratch = patch_scratch};
+
+}  // namespace fastcnn::FASTCNN_ISA

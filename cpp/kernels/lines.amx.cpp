@@ -1,0 +1,75 @@
+// Lines of bfloat16 from float32 samples, and the gradients of pooled outputs spread over their windows.
+#include "kernels/lines.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+void read(const AmxRead& a) {
+    const AmxImage& image = a.image;
+    const std::int64_t line = image.line(), c = image.channels;
+    for (std::int64_t y = 0; y < image.height; ++y) {
+        clear(image.data + y * image.row(), image.left * image.pixel());
+        clear(image.at(y, image.width), image.right * image.pixel());
+        for (std::int64_t x = 0; x < image.width; ++x)
+            for (std::int64_t s = 0; s < image.samples; ++s) {
+                Bfloat16* to = image.at(y, x) + s * line;
+                if (s >= a.count) {
+                    clear(to, line);
+                    continue;
+                }
+                const float* from = a.values + s * a.stride + (y * image.width + x) * c;
+                std::int64_t k = 0;
+                for (; k + kWidth <= c; k += kWidth) store_bfloat16(to + k, load(from + k));
+                if (k < c) store_bfloat16(to + k, load_partial(from + k, c - k));
+                for (k = (c + kWidth - 1) / kWidth * kWidth; k < line; k += kWidth)
+                    store_bfloat16(to + k, zero());
+            }
+    }
+}
+
+// One position of the convolution's output: its lines of all samples.
+FASTCNN_INLINE void spread_pixel(const AmxSpread& a, std::int64_t y, std::int64_t x, Bfloat16* to) {
+    const std::int64_t pixel = a.dy.pixel(), from_y = y / a.pool.h, from_x = x / a.pool.w;
+    if (from_y >= a.dy.height || from_x >= a.dy.width) return clear(to, pixel);
+    const Bfloat16* from = a.dy.at(from_y, from_x);
+    if (!a.argmax) {
+        std::memcpy(to, from, static_cast<std::size_t>(pixel) * sizeof(Bfloat16));
+        return;
+    }
+    const std::uint8_t* argmax = a.argmax + (from_y * a.dy.width + from_x) * pixel;
+    const IVec here = iset1(static_cast<std::int32_t>(y % a.pool.h * a.pool.w + x % a.pool.w));
+    for (std::int64_t k = 0; k < pixel; k += kWidth) {
+        const Mask is_here = ieq(iload_bytes_partial(argmax + k, kWidth), here);
+        istore_words(to + k, iselect(is_here, iload_words(from + k), iset1(0)));
+    }
+}
+
+std::int64_t spread_scratch(const AmxSpread& a) { return a.width * a.dy.pixel() / 2; }
+
+void spread(const AmxSpread& a) {
+    const std::int64_t pixel = a.dy.pixel(), line = a.dy.line(), lines = a.width * a.dy.samples;
+    const std::int64_t chunks = tiles_of(lines, kTileDepth);
+    for (std::int64_t y = 0; y < a.height; ++y) {
+        Bfloat16* row = a.spread.data ? a.spread.at(y, 0) : reinterpret_cast<Bfloat16*>(a.scratch);
+        if (a.spread.data) {
+            clear(a.spread.data + y * a.spread.row(), a.spread.left * pixel);
+            clear(a.spread.at(y, a.width), a.spread.right * pixel);
+        }
+        for (std::int64_t x = 0; x < a.width; ++x) spread_pixel(a, y, x, row + x * pixel);
+        if (!a.transposed) continue;
+        for (std::int64_t f = 0; f < tiles_of(a.dy.channels, 16); ++f)
+            for (std::int64_t k = 0; k < chunks; ++k)
+                transpose_lines(row + k * kTileDepth * line + f * 16, line, lines - k * kTileDepth,
+                                reinterpret_cast<Bfloat16*>(a.transposed) +
+                                    ((f * a.height + y) * chunks + k) * kTileElements);
+    }
+    if (a.dbias) sum_bias(a.dy, a.argmax, a.dbias, a.accumulate);
+}
+
+}  // namespace
+
+constinit const Kernel<AmxRead> amx_read = {.run = read};
+constinit const Kernel<AmxSpread> amx_spread = {.run = spread, .scratch = spread_scratch};
+
+}  // namespace fastcnn::FASTCNN_ISA

@@ -1,0 +1,70 @@
+// What the kernels over AMX tiles share: pairs of lines, and their transposition.
+#pragma once
+
+#include "kernels/rows_amx.h"
+#include "simd/amx.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+FASTCNN_INLINE std::int64_t tiles_of(std::int64_t lines, std::int64_t size) { return (lines + size - 1) / size; }
+FASTCNN_INLINE std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
+    std::memset(p, 0, static_cast<std::size_t>(n) * sizeof(Bfloat16));
+}
+
+// 16 channels of two lines as 16 words (second << 16 | first): how a tile holds what is summed over.
+FASTCNN_INLINE void pair_lines(const Bfloat16* first, const Bfloat16* second, std::int32_t* words) {
+    for (int v = 0; v < 16; v += kWidth)
+        istore(words + v, ior(iload_words(first + v), shift_left<16>(iload_words(second + v))));
+}
+
+// 16 x 16 words.
+FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) {
+    for (int i = 0; i < 16; i += kWidth)
+        for (int j = 0; j < 16; j += kWidth)
+            transpose(reinterpret_cast<const float*>(from) + i * 16 + j, 16,
+                      reinterpret_cast<float*>(to) + j * 16 + i, 16);
+}
+
+// 16 channels of `count` <= 32 lines, `pitch` elements apart, as a tile of 16 channels x 32 lines; lines from
+// `count` on are zero.
+FASTCNN_INLINE void transpose_lines(const Bfloat16* lines, std::int64_t pitch, std::int64_t count, Bfloat16* tile) {
+    alignas(64) std::int32_t words[256];
+    alignas(64) static constexpr Bfloat16 kZeros[16] = {};
+    for (std::int64_t p = 0; p < 16; ++p) {
+        const Bfloat16* first = 2 * p < count ? lines + 2 * p * pitch : kZeros;
+        const Bfloat16* second = 2 * p + 1 < count ? lines + (2 * p + 1) * pitch : kZeros;
+        pair_lines(first, second, words + p * 16);
+    }
+    transpose_words(words, reinterpret_cast<std::int32_t*>(tile));
+}
+
+// dbias += or = the sum of dy's lines where argmax names a position.
+FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, float* dbias, bool accumulate) {
+    for (std::int64_t c = 0; c < dy.channels; c += kWidth) {
+        Vec sum = zero();
+        for (std::int64_t y = 0; y < dy.height; ++y) {
+            const Bfloat16* line = dy.at(y, 0) + c;
+            const std::int64_t lines = dy.width * dy.samples;
+            const std::uint8_t* position = argmax ? argmax + y * lines * dy.line() + c : nullptr;
+            for (std::int64_t l = 0; l < lines; ++l) {
+                Vec v = load_bfloat16(line + l * dy.line());
+                if (position) {
+                    const IVec at = iload_bytes_partial(position + l * dy.line(), kWidth);
+                    v = select(ieq(at, iset1(kAmxNoPosition)), zero(), v);
+                }
+                sum = add(sum, v);
+            }
+        }
+        const std::int64_t n = at_most(kWidth, dy.channels - c);
+        if (accumulate) sum = add(sum, load_partial(dbias + c, n));
+        store_partial(dbias + c, sum, n);
+    }
+}
+
+}  // namespace
+
+}  // namespace fastcnn::FASTCNN_ISA
