@@ -9,12 +9,14 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     # GCC takes its own _mm512_undefined_ps() for an uninitialised variable of the caller.
     list(APPEND FASTCNN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()
-  # The *.amx.cpp files. The assembler has to know the instructions, the compiler not.
+  # The *.amx.cpp files. The assembler has to know the tiles, the compiler not.
   include(CheckCXXSourceCompiles)
+  include(CheckCXXCompilerFlag)
   check_cxx_source_compiles("int main() { asm volatile(\"tdpbf16ps %tmm2, %tmm1, %tmm0\"); }" FASTCNN_ASSEMBLES_AMX)
-  if(FASTCNN_ASSEMBLES_AMX)
+  check_cxx_compiler_flag(-mavx512bf16 FASTCNN_KNOWS_AVX512BF16)
+  if(FASTCNN_ASSEMBLES_AMX AND FASTCNN_KNOWS_AVX512BF16)
     set(FASTCNN_AMX_LEVELS amx amx_emulated)
-    set(FASTCNN_FLAGS_amx ${FASTCNN_FLAGS_avx512})
+    set(FASTCNN_FLAGS_amx ${FASTCNN_FLAGS_avx512} -mavx512bf16)
     set(FASTCNN_FLAGS_amx_emulated ${FASTCNN_FLAGS_avx2})
     set(FASTCNN_DEFINITIONS_amx_emulated FASTCNN_EMULATE_TILES)
   endif()

@@ -142,6 +142,7 @@ struct AmxGradKernel {
     float* scratch = nullptr;
 };
 
+// dkernel, in its own order (taps * channels, filters), and dbias.
 struct AmxPatchGradKernel {
     Window h, w;
     std::int64_t channels = 1, filters = 1;

@@ -84,38 +84,79 @@ struct Epilogue {
     // `windows` windows of row y from column x on.
     FASTCNN_INLINE void run(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
         if (a.y.data && first_filter == 0 && x == 0) clear_borders(y);
+        switch (a.pool.positions()) {
+            case 1:
+                return run_marked<1>(sums, y, x, windows);
+            case 4:
+                return run_marked<4>(sums, y, x, windows);
+            default:
+                return run_marked<0>(sums, y, x, windows);
+        }
+    }
+    template <int kPositions>
+    FASTCNN_INLINE void run_marked(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
+        a.argmax ? run_all<kPositions, true>(sums, y, x, windows) : run_all<kPositions, false>(sums, y, x, windows);
+    }
+    template <int kPositions, bool kMarks>
+    FASTCNN_INLINE void run_all(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
         for (std::int64_t w = 0; w < windows; ++w)
             for (std::int64_t s = 0; s < a.x.samples; ++s)
-                for (std::int64_t v = 0; v < kFilters / kWidth; ++v)
-                    finish(sums + w * window_step + s * kFilters + v * kWidth, y, x + w, s, v);
+                for (std::int64_t v = 0; v < kFilters / kWidth; v += 2)
+                    finish<kPositions, kMarks>(sums + w * window_step + s * kFilters + v * kWidth, y, x + w, s, v);
     }
 
+    // Two vectors of filters of one result.
+    template <int kPositions, bool kMarks>
     FASTCNN_INLINE void finish(const float* sums, std::int64_t y, std::int64_t x, std::int64_t s,
                                std::int64_t v) const {
-        const std::int64_t positions = a.pool.positions(), c = first_filter + v * kWidth;
+        Vec best[2];
+        IVec which[2];
+        for (int i = 0; i < 2; ++i) {
+            best[i] = largest<kPositions, kMarks>(sums + i * kWidth, which[i]);
+            best[i] = add(best[i], bias[v + i]);
+            if (!a.relu) continue;
+            best[i] = max(zero(), best[i]);
+            if constexpr (kMarks) which[i] = iselect(eq(best[i], zero()), iset1(kAmxNoPosition), which[i]);
+        }
+        const std::int64_t line = amx_channels(a.filters), c = first_filter + v * kWidth;
+        if constexpr (kMarks) {
+            std::uint8_t* to = a.argmax + ((y * a.out_width + x) * a.x.samples + s) * line + c;
+            istore_bytes_partial(to, which[0], kWidth);
+            istore_bytes_partial(to + kWidth, which[1], kWidth);
+        }
+        if (a.y.data) {
+            store_bfloat16(a.y.at(y, x) + s * line + c, best[0], best[1]);
+        } else if (s < a.count) {
+            float* to = a.y_values + s * a.y_stride + (y * a.out_width + x) * a.filters + c;
+            for (int i = 0; i < 2; ++i, to += kWidth)
+                if (c + i * kWidth < a.filters)
+                    store_partial(to, best[i], at_most(kWidth, a.filters - c - i * kWidth));
+        }
+    }
+
+    // kPositions: how many a window has, 0 where only the call knows. NaN wins.
+    template <int kPositions, bool kMarks>
+    FASTCNN_INLINE Vec largest(const float* sums, IVec& which) const {
         Vec best = load(sums + position[0]);
-        IVec which = iset1(0);
+        which = iset1(0);
+        if constexpr (kPositions == 4) {
+            const Vec b = load(sums + position[1]), c = load(sums + position[2]), d = load(sums + position[3]);
+            const Mask nan = mask_or(unordered(best, b), unordered(c, d));
+            const Mask right = gt(b, best), right_below = gt(d, c);
+            const Vec above = max(best, b), below = max(c, d);
+            const Mask is_below = gt(below, above);
+            if constexpr (kMarks)
+                which = iselect(is_below, iselect(right_below, iset1(3), iset1(2)), iselect(right, iset1(1), which));
+            return select(nan, add(add(best, b), add(c, d)), max(above, below));
+        }
+        const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
         for (std::int64_t p = 1; p < positions; ++p) {
             const Vec sum = load(sums + position[p]);
-            // NaN wins, and the first of them.
             const Mask better = mask_and(not_le(sum, best), mask_not(is_nan(best)));
             best = select(better, sum, best);
             which = iselect(better, iset1(static_cast<std::int32_t>(p)), which);
         }
-        best = add(best, bias[v]);
-        if (a.relu) {
-            best = max(zero(), best);
-            which = iselect(eq(best, zero()), iset1(kAmxNoPosition), which);
-        }
-        const std::int64_t line = amx_channels(a.filters);
-        if (a.argmax)
-            istore_bytes_partial(a.argmax + ((y * a.out_width + x) * a.x.samples + s) * line + c, which, kWidth);
-        if (a.y.data) {
-            store_bfloat16(a.y.at(y, x) + s * line + c, best);
-        } else if (s < a.count && c < a.filters) {
-            float* to = a.y_values + s * a.y_stride + (y * a.out_width + x) * a.filters + c;
-            store_partial(to, best, at_most(kWidth, a.filters - c));
-        }
+        return best;
     }
 
     FASTCNN_INLINE void clear_borders(std::int64_t y) const {
@@ -124,22 +165,47 @@ struct Epilogue {
     }
 };
 
-// One kernel element as it was given: HWIO of the convolution whose gradient this is where `transposed`.
-FASTCNN_INLINE float element(const AmxConv& a, const float* weights, std::int64_t tap, std::int64_t c,
-                             std::int64_t f) {
-    if (c >= a.channels || f >= a.filters) return 0.0f;
-    if (a.transposed) return weights[((taps_of(a) - 1 - tap) * a.filters + f) * a.channels + c];
-    return weights[(tap * a.channels + c) * a.filters + f];
+// One tap of a kernel as a matrix: element (channel, filter) at values + channel * channel_step + filter * filter_step,
+// one of the steps 1.
+struct Matrix {
+    const float* values;
+    std::int64_t channel_step, filter_step;
+};
+
+// `count` numbers, at most 16, and zeros, as bfloat16 words.
+FASTCNN_INLINE void round_16(const float* from, std::int64_t count, Bfloat16* to) {
+    for (std::int64_t v = 0; v < 16; v += kWidth)
+        store_bfloat16(to + v, v < count ? load_partial(from + v, at_most(kWidth, count - v)) : zero());
 }
 
-// 32 channels x 32 filters, value(channel, filter), as two tiles of pairs.
-template <class Value>
-FASTCNN_INLINE void pack_step(Bfloat16* to, const Value& value) {
-    for (std::int64_t tile = 0; tile < 2; ++tile)
+// `channels` x `filters` (at most 32 x 16) of them as a tile of pairs of channels.
+FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64_t filters, Bfloat16* to) {
+    alignas(64) Bfloat16 lines[kTileElements];
+    clear(lines, kTileElements);
+    if (m.filter_step == 1) {
+        for (std::int64_t c = 0; c < channels; ++c) round_16(m.values + c * m.channel_step, filters, lines + c * 16);
         for (std::int64_t pair = 0; pair < 16; ++pair)
-            for (std::int64_t f = 0; f < 16; ++f)
-                for (std::int64_t i = 0; i < 2; ++i)
-                    *to++ = to_bfloat16(value(2 * pair + i, tile * 16 + f));
+            pair_lines(lines + 32 * pair, lines + 32 * pair + 16, reinterpret_cast<std::int32_t*>(to) + 16 * pair);
+    } else {
+        for (std::int64_t f = 0; f < filters; ++f)
+            for (std::int64_t c = 0; c < channels; c += 16)
+                round_16(m.values + f * m.filter_step + c, at_most(16, channels - c), lines + f * 32 + c);
+        transpose_words(reinterpret_cast<const std::int32_t*>(lines), reinterpret_cast<std::int32_t*>(to));
+    }
+}
+
+// 32 channels x 32 filters from (channel, filter) on.
+FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, std::int64_t filter, Bfloat16* to) {
+    const std::int64_t channels = at_most(kTileDepth, a.channels - channel);
+    for (std::int64_t tile = 0; tile < 2; ++tile, filter += 16, to += kTileElements) {
+        const std::int64_t filters = at_most(16, a.filters - filter);
+        if (filters <= 0) {
+            clear(to, kTileElements);
+            continue;
+        }
+        pack_tile({m.values + channel * m.channel_step + filter * m.filter_step, m.channel_step, m.filter_step},
+                  channels, filters, to);
+    }
 }
 
 // --------------------------------------------------------------------------------------------- any convolution
@@ -151,10 +217,13 @@ std::int64_t packed(const AmxConv& a) {
 void pack(const AmxConv& a, const float* weights, float* to, int part, int parts) {
     const std::int64_t depth = amx_channels(a.channels) / kTileDepth, step = taps_of(a) * depth;
     for (std::int64_t pair = part; pair < pairs_of(a); pair += parts)
-        for (std::int64_t i = 0; i < step; ++i) {
-            const std::int64_t tap = i / depth, c = i % depth * kTileDepth, f = pair * kFilters;
-            pack_step(reinterpret_cast<Bfloat16*>(to) + (pair * step + i) * kKernelStep,
-                      [&](std::int64_t dc, std::int64_t df) { return element(a, weights, tap, c + dc, f + df); });
+        for (std::int64_t tap = 0; tap < taps_of(a); ++tap) {
+            const std::int64_t size = a.channels * a.filters;
+            const Matrix matrix = a.transposed ? Matrix{weights + (taps_of(a) - 1 - tap) * size, 1, a.channels}
+                                               : Matrix{weights + tap * size, a.filters, 1};
+            for (std::int64_t k = 0; k < depth; ++k)
+                pack_step(a, matrix, k * kTileDepth, pair * kFilters,
+                          reinterpret_cast<Bfloat16*>(to) + (pair * step + tap * depth + k) * kKernelStep);
         }
 }
 
@@ -235,11 +304,20 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
     for (std::int64_t pair = part; pair < pairs_of(a); pair += parts)
         for (std::int64_t i = 0; i < step; ++i) {
             const std::int64_t position = i / depth, first = i % depth * kTileDepth, f = pair * kFilters;
-            pack_step(reinterpret_cast<Bfloat16*>(to) + (pair * step + i) * kKernelStep,
-                      [&](std::int64_t k, std::int64_t df) {
-                          const std::int64_t at = patches.weight(first + k, position);
-                          return at < 0 || f + df >= a.filters ? 0.0f : weights[at * a.filters + f + df];
-                      });
+            // One line a number of the patch.
+            alignas(64) Bfloat16 lines[kTileDepth * kFilters];
+            clear(lines, kTileDepth * kFilters);
+            for (std::int64_t k = 0; k < kTileDepth; ++k) {
+                const std::int64_t at = patches.weight(first + k, position);
+                if (at < 0) continue;
+                for (std::int64_t df = 0; df < kFilters && f + df < a.filters; df += 16)
+                    round_16(weights + at * a.filters + f + df, at_most(16, a.filters - f - df),
+                             lines + k * kFilters + df);
+            }
+            std::int32_t* words = reinterpret_cast<std::int32_t*>(to) + (pair * step + i) * kKernelStep / 2;
+            for (std::int64_t tile = 0; tile < 2; ++tile)
+                for (std::int64_t k = 0; k < kTileDepth; k += 2, words += 16)
+                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16, words);
         }
 }
 
@@ -248,7 +326,7 @@ FASTCNN_INLINE Run patch_run_of(const AmxConv& a) { return Run(a.x.samples, a.ou
 std::int64_t patch_scratch(const AmxPatchConv& args) {
     const AmxConv& a = args.conv;
     const Run of = patch_run_of(a);
-    return a.pool.positions() * of.floats() + of.tiles * kTileLines * patches_of(a).line() / 2;
+    return a.pool.positions() * of.floats() + of.tiles * kTileLines * patches_of(a).line() / 2 + kWidth;
 }
 
 void run_patches(const AmxPatchConv& args) {

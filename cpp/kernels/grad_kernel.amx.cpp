@@ -42,6 +42,14 @@ FASTCNN_INLINE void load_tiles(Tiles& t, const float* from) {
 // A 16 x 16 tile of sums into rows of `pitch` floats: `rows` rows, `columns` columns.
 FASTCNN_INLINE void add_tile(const float* sums, std::int64_t rows, std::int64_t columns, float* to,
                              std::int64_t pitch, bool accumulate) {
+    if (columns == 16) {
+        for (std::int64_t m = 0; m < rows; ++m)
+            for (std::int64_t n = 0; n < 16; n += kWidth) {
+                const Vec v = load(sums + m * 16 + n);
+                store(to + m * pitch + n, accumulate ? add(v, load(to + m * pitch + n)) : v);
+            }
+        return;
+    }
     for (std::int64_t m = 0; m < rows; ++m)
         for (std::int64_t n = 0; n < columns; n += kWidth) {
             const std::int64_t count = at_most(kWidth, columns - n);
@@ -158,11 +166,13 @@ void run(const AmxGradKernel& a) {
 
 // ------------------------------------------------------------------------------------- few channels: by patches
 
-// A row of pooling windows at a time: its patches in pairs, and for each tile of filters and each position of the
-// windows the gradients that belong there, transposed. The sums, of whole patches, wait in memory between rows.
+// A row of pooling windows at a time: 16 numbers of their patches x 32 lines times 32 lines x 16 filters of the
+// gradients that belong to one position of the windows. Here the patches are transposed, once for all filters and
+// positions, and the gradients are paired, which costs little for each position. The sums, of whole patches, wait in
+// memory between rows.
 struct PatchRow {
     AmxPatches patches;
-    std::int64_t lines, chunks, line, filter_tiles, patch_tiles;
+    std::int64_t lines, chunks, line, filter_tiles, patch_tiles, positions;
     explicit FASTCNN_INLINE PatchRow(const AmxPatchGradKernel& a)
         : patches{a.h, a.w, a.channels, a.pool, a.dy.height, a.dy.width} {
         lines = a.dy.width * a.dy.samples;
@@ -170,118 +180,125 @@ struct PatchRow {
         line = patches.line();
         filter_tiles = tiles_of(a.filters, 16);
         patch_tiles = tiles_of(patches.size(), 16);
+        positions = a.pool.positions();
     }
-    FASTCNN_INLINE std::int64_t sums(std::int64_t positions) const {
-        return filter_tiles * positions * patch_tiles * 256;
-    }
-    FASTCNN_INLINE std::int64_t pairs() const { return chunks * (kTileDepth / 2) * line; }
-    FASTCNN_INLINE std::int64_t gradients() const { return chunks * kTileElements / 2; }
+    // Floats.
+    FASTCNN_INLINE std::int64_t sums() const { return filter_tiles * positions * patch_tiles * 256; }
+    FASTCNN_INLINE std::int64_t transposed() const { return patch_tiles * chunks * kTileElements / 2; }
+    FASTCNN_INLINE std::int64_t gradients() const { return positions * chunks * kTileElements / 2; }
 };
 
 std::int64_t patch_scratch(const AmxPatchGradKernel& a) {
     const PatchRow row(a);
-    return row.sums(a.pool.positions()) + row.pairs() + row.gradients() + row.line + row.lines * 8;
+    return row.sums() + row.transposed() + row.gradients() + kTileDepth * row.line / 2 + kWidth;
 }
 
+// kCount tiles of patches, one of gradients.
 template <int kCount>
-FASTCNN_INLINE void sum_patches(Tiles& t, const Bfloat16* dy, const std::int32_t* patches, std::int64_t line,
-                                std::int64_t chunks, float* sums) {
+FASTCNN_INLINE void sum_patches(Tiles& t, const Bfloat16* patches, const Bfloat16* dy, std::int64_t chunks,
+                                float* sums) {
+    const std::int64_t step = chunks * kTileElements;
     load_tiles<kCount>(t, sums);
-    for (std::int64_t k = 0; k < chunks; ++k, dy += kTileElements, patches += kTileDepth / 2 * line) {
-        t.load<6>(dy, 64);
-        t.load<7>(patches, 4 * line);
+    for (std::int64_t k = 0; k < chunks; ++k, dy += kTileElements, patches += kTileElements) {
+        t.load<7>(dy, 64);
+        t.load<6>(patches, 64);
         t.dot<0, 6, 7>();
         if constexpr (kCount > 1) {
-            t.load<7>(patches + 16, 4 * line);
+            t.load<6>(patches + step, 64);
             t.dot<1, 6, 7>();
         }
         if constexpr (kCount > 2) {
-            t.load<7>(patches + 32, 4 * line);
+            t.load<6>(patches + 2 * step, 64);
             t.dot<2, 6, 7>();
         }
         if constexpr (kCount > 3) {
-            t.load<7>(patches + 48, 4 * line);
+            t.load<6>(patches + 3 * step, 64);
             t.dot<3, 6, 7>();
         }
     }
     store_tiles<kCount>(t, sums);
 }
 
-// 16 filters of a row's gradients, where their position is `position`.
-FASTCNN_INLINE void select_position(const AmxPatchGradKernel& a, std::int64_t y, std::int64_t filter,
-                                    std::int64_t position, Bfloat16* to) {
-    const std::int64_t line = a.dy.line(), lines = a.dy.width * a.dy.samples;
-    const Bfloat16* from = a.dy.at(y, 0) + filter;
-    const std::uint8_t* argmax = a.argmax + y * lines * line + filter;
-    const IVec here = iset1(static_cast<std::int32_t>(position));
-    for (std::int64_t l = 0; l < lines; ++l)
+// Patches of row y as tiles [tile of 16 numbers][tile of 32 lines].
+FASTCNN_INLINE void transpose_patches(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
+                                      Bfloat16* lines, Bfloat16* tiles) {
+    const Bfloat16* image = reinterpret_cast<const Bfloat16*>(a.image);
+    for (std::int64_t k = 0; k < row.chunks; ++k) {
+        const std::int64_t first = k * kTileDepth, count = at_most(kTileDepth, row.lines - first);
+        for (std::int64_t l = 0; l < count; ++l)
+            copy_patch(row.patches, image, (first + l) % a.dy.samples, y, (first + l) / a.dy.samples,
+                       lines + l * row.line);
+        for (std::int64_t n = 0; n < row.patch_tiles; ++n)
+            transpose_lines(lines + n * 16, row.line, count, tiles + (n * row.chunks + k) * kTileElements);
+    }
+}
+
+// 16 filters of the gradients of row y as tiles [position][tile of 32 lines], in pairs of lines.
+FASTCNN_INLINE void pair_gradients(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
+                                   std::int64_t filter, Bfloat16* tiles) {
+    const std::int64_t line = a.dy.line();
+    const Bfloat16* dy = a.dy.at(y, 0) + filter;
+    const std::uint8_t* argmax = a.argmax ? a.argmax + y * row.lines * line + filter : nullptr;
+    for (std::int64_t l = 0; l < row.chunks * kTileDepth; l += 2)
         for (std::int64_t v = 0; v < 16; v += kWidth) {
-            const Mask is_here = ieq(iload_bytes_partial(argmax + l * line + v, kWidth), here);
-            istore_words(to + l * 16 + v, iselect(is_here, iload_words(from + l * line + v), iset1(0)));
+            const std::int64_t at = l * line + v;
+            const bool is_first = l < row.lines, is_second = l + 1 < row.lines;
+            const IVec words = pair_words(is_first ? iload_words(dy + at) : iset1(0),
+                                          is_second ? iload_words(dy + at + line) : iset1(0));
+            Bfloat16* to = tiles + l * 16 + 2 * v;
+            if (!argmax) {
+                istore(reinterpret_cast<std::int32_t*>(to), words);
+                continue;
+            }
+            const IVec where =
+                pair_words(is_first ? iload_bytes_partial(argmax + at, kWidth) : iset1(0),
+                           is_second ? iload_bytes_partial(argmax + at + line, kWidth) : iset1(0));
+            for (std::int64_t p = 0; p < row.positions; ++p, to += row.chunks * kTileElements) {
+                const IVec here = iset1(static_cast<std::int32_t>(p << 16 | p));
+                istore(reinterpret_cast<std::int32_t*>(to), keep_equal_words(where, here, words));
+            }
         }
 }
 
 void run_patches(const AmxPatchGradKernel& a) {
     const PatchRow row(a);
-    const AmxPatches& patches = row.patches;
-    const std::int64_t positions = a.pool.positions(), line = row.line;
     float* sums = a.scratch;
-    std::int32_t* pairs = reinterpret_cast<std::int32_t*>(sums + row.sums(positions));
-    Bfloat16* gradients = reinterpret_cast<Bfloat16*>(pairs + row.pairs());
-    Bfloat16* two_patches = gradients + 2 * row.gradients();
-    Bfloat16* selected = two_patches + 2 * line;
-    const Bfloat16* image = reinterpret_cast<const Bfloat16*>(a.image);
-    std::memset(sums, 0, static_cast<std::size_t>(row.sums(positions)) * sizeof(float));
+    Bfloat16* patches = reinterpret_cast<Bfloat16*>(sums + row.sums());
+    Bfloat16* gradients = patches + 2 * row.transposed();
+    Bfloat16* lines = gradients + 2 * row.gradients();
+    const std::int64_t step = row.chunks * kTileElements;
+    std::memset(sums, 0, static_cast<std::size_t>(row.sums()) * sizeof(float));
     {
         Tiles tiles;
         for (std::int64_t y = 0; y < a.dy.height; ++y) {
-            for (std::int64_t p = 0; p < row.chunks * (kTileDepth / 2); ++p) {
-                for (std::int64_t i = 0; i < 2; ++i) {
-                    const std::int64_t l = 2 * p + i, s = l % a.dy.samples, x = l / a.dy.samples;
-                    if (l < row.lines)
-                        copy_patch(patches, image, s, y, x, two_patches + i * line);
-                    else
-                        clear(two_patches + i * line, line);
-                }
-                for (std::int64_t c = 0; c < line; c += 16)
-                    pair_lines(two_patches + c, two_patches + line + c, pairs + p * line + c);
-            }
-            for (std::int64_t f = 0; f < row.filter_tiles; ++f)
-                for (std::int64_t position = 0; position < positions; ++position) {
-                    select_position(a, y, f * 16, position, selected);
-                    for (std::int64_t k = 0; k < row.chunks; ++k)
-                        transpose_lines(selected + k * kTileDepth * 16, 16, row.lines - k * kTileDepth,
-                                        gradients + k * kTileElements);
-                    float* to = sums + (f * positions + position) * row.patch_tiles * 256;
+            transpose_patches(a, row, y, lines, patches);
+            float* to = sums;
+            for (std::int64_t f = 0; f < row.filter_tiles; ++f) {
+                pair_gradients(a, row, y, f * 16, gradients);
+                for (std::int64_t p = 0; p < row.positions; ++p)
                     for (std::int64_t n = 0; n < row.patch_tiles; n += 4) {
-                        const std::int32_t* from = pairs + n * 16;
-                        switch (at_most(4, row.patch_tiles - n)) {
-                            case 1:
-                                sum_patches<1>(tiles, gradients, from, line, row.chunks, to + n * 256);
-                                break;
-                            case 2:
-                                sum_patches<2>(tiles, gradients, from, line, row.chunks, to + n * 256);
-                                break;
-                            case 3:
-                                sum_patches<3>(tiles, gradients, from, line, row.chunks, to + n * 256);
-                                break;
-                            default:
-                                sum_patches<4>(tiles, gradients, from, line, row.chunks, to + n * 256);
-                        }
+                        const Bfloat16 *x = patches + n * step, *dy = gradients + p * step;
+                        const std::int64_t count = at_most(4, row.patch_tiles - n);
+                        if (count == 1) sum_patches<1>(tiles, x, dy, row.chunks, to);
+                        if (count == 2) sum_patches<2>(tiles, x, dy, row.chunks, to);
+                        if (count == 3) sum_patches<3>(tiles, x, dy, row.chunks, to);
+                        if (count == 4) sum_patches<4>(tiles, x, dy, row.chunks, to);
+                        to += count * 256;
                     }
-                }
+            }
         }
     }
     const std::int64_t weights = a.h.size * a.w.size * a.channels;
     if (!a.accumulate)
         std::memset(a.dkernel, 0, static_cast<std::size_t>(a.filters * weights) * sizeof(float));
-    for (std::int64_t f = 0; f < a.filters; ++f)
-        for (std::int64_t position = 0; position < positions; ++position)
-            for (std::int64_t k = 0; k < patches.size(); ++k) {
-                const std::int64_t at = patches.weight(k, position);
+    for (std::int64_t f = 0; f < row.filter_tiles; ++f)
+        for (std::int64_t p = 0; p < row.positions; ++p)
+            for (std::int64_t k = 0; k < row.patches.size(); ++k) {
+                const std::int64_t at = row.patches.weight(k, p);
                 if (at < 0) continue;
-                const std::int64_t tile = (f / 16 * positions + position) * row.patch_tiles + k / 16;
-                a.dkernel[f * weights + at] += sums[tile * 256 + f % 16 * 16 + k % 16];
+                const std::int64_t tile = (f * row.positions + p) * row.patch_tiles + k / 16;
+                add_tile(sums + tile * 256 + k % 16 * 16, 1, at_most(16, a.filters - f * 16),
+                         a.dkernel + at * a.filters + f * 16, 0, true);
             }
     if (a.dbias) sum_bias(a.dy, a.argmax, a.dbias, a.accumulate);
 }

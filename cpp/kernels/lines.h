@@ -18,7 +18,7 @@ FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
 // 16 channels of two lines as 16 words (second << 16 | first): how a tile holds what is summed over.
 FASTCNN_INLINE void pair_lines(const Bfloat16* first, const Bfloat16* second, std::int32_t* words) {
     for (int v = 0; v < 16; v += kWidth)
-        istore(words + v, ior(iload_words(first + v), shift_left<16>(iload_words(second + v))));
+        istore(words + v, pair_words(iload_words(first + v), iload_words(second + v)));
 }
 
 // 16 x 16 words.

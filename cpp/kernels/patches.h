@@ -7,15 +7,15 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// The patch of window (y, x) of sample s.
+// The patch of window (y, x) of sample s. Up to a vector behind it is written too.
 FASTCNN_INLINE void copy_patch(const AmxPatches& p, const Bfloat16* image, std::int64_t s, std::int64_t y, std::int64_t x,
                                Bfloat16* to) {
     const std::int64_t n = p.columns() * p.channels, pitch = p.width() * p.channels, rows = p.rows();
     const Bfloat16* from = image + s * p.sample() + (y * p.pool.h * p.width() + x * p.pool.w) * p.channels;
     Bfloat16* const end = to + p.line();
     for (std::int64_t i = 0; i < rows; ++i, from += pitch, to += n)
-        for (std::int64_t k = 0; k < n; ++k) to[k] = from[k];
-    while (to < end) *to++ = 0;
+        for (std::int64_t k = 0; k < n; k += kWidth) istore_words(to + k, iload_words(from + k));
+    for (; to < end; to += kWidth) istore_words(to, iset1(0));
 }
 
 // float32 samples -> what copy_patch() reads; samples from `count` on are zero.

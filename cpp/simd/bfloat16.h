@@ -5,6 +5,10 @@
 //   iload_words(p)            kWidth words, each widened to 32 bits with zeros
 //   istore_words(p, v)        the lower words
 //   to_bfloat16(v)            the words that store_bfloat16 stores
+//   store_bfloat16(p, v, w)   2 * kWidth numbers
+//   pair_words(a, b)          b << 16 | a: one word of each in a lane
+//   keep_equal_words(a, b, v) 16-bit words: v where a == b, else 0
+//   unordered(a, b)           lanes where either is NaN
 #pragma once
 
 #include "simd/vec.h"
@@ -14,6 +18,10 @@ namespace fastcnn::FASTCNN_ISA {
 using Bfloat16 = std::uint16_t;
 
 #if defined(__AVX512F__)
+FASTCNN_INLINE Mask unordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
+    return _mm512_maskz_mov_epi16(_mm512_cmpeq_epi16_mask(a, b), v);
+}
 FASTCNN_INLINE IVec iload_words(const Bfloat16* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -21,6 +29,10 @@ FASTCNN_INLINE void istore_words(Bfloat16* p, IVec v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
 }
 #else
+FASTCNN_INLINE Mask unordered(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
+    return _mm256_and_si256(_mm256_cmpeq_epi16(a, b), v);
+}
 FASTCNN_INLINE IVec iload_words(const Bfloat16* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -31,15 +43,33 @@ FASTCNN_INLINE void istore_words(Bfloat16* p, IVec v) {
 }
 #endif
 
-// In integers, and not by AVX512-BF16's instruction: the same bits at every level.
+FASTCNN_INLINE IVec pair_words(IVec a, IVec b) { return ior(a, shift_left<16>(b)); }
+
+#if defined(__AVX512BF16__)
+// These instructions take denormal numbers for zero, as tiles do.
+FASTCNN_INLINE IVec to_bfloat16(Vec v) {
+    return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+}
+FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+}
+FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
+    _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w, v)));
+}
+#else
 FASTCNN_INLINE IVec to_bfloat16(Vec v) {
     const IVec bits = as_int(v), even = iand(shift_right<16>(bits), iset1(1));
     const IVec rounded = shift_right<16>(iadd(bits, iadd(even, iset1(0x7fff))));
     return iselect(is_nan(v), ior(shift_right<16>(bits), iset1(0x40)), rounded);
 }
+FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v) { istore_words(p, to_bfloat16(v)); }
+FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
+    store_bfloat16(p, v);
+    store_bfloat16(p + kWidth, w);
+}
+#endif
 
 FASTCNN_INLINE Vec load_bfloat16(const Bfloat16* p) { return as_float(shift_left<16>(iload_words(p))); }
-FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v) { istore_words(p, to_bfloat16(v)); }
 
 // One number.
 FASTCNN_INLINE Bfloat16 to_bfloat16(float x) {
