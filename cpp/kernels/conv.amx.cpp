@@ -95,52 +95,67 @@ struct Epilogue {
     }
     template <int kPositions>
     FASTCNN_INLINE void run_marked(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
-        a.argmax ? run_all<kPositions, true>(sums, y, x, windows) : run_all<kPositions, false>(sums, y, x, windows);
-    }
-    template <int kPositions, bool kMarks>
-    FASTCNN_INLINE void run_all(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
-        for (std::int64_t w = 0; w < windows; ++w)
-            for (std::int64_t s = 0; s < a.x.samples; ++s)
-                for (std::int64_t v = 0; v < kFilters / kWidth; v += 2)
-                    finish<kPositions, kMarks>(sums + w * window_step + s * kFilters + v * kWidth, y, x + w, s, v);
+        if (!a.y.data)
+            a.argmax ? finish_all<kPositions, true, true>(sums, y, x, windows)
+                     : finish_all<kPositions, false, true>(sums, y, x, windows);
+        else
+            a.argmax ? finish_all<kPositions, true, false>(sums, y, x, windows)
+                     : finish_all<kPositions, false, false>(sums, y, x, windows);
     }
 
-    // Two vectors of filters of one result.
-    template <int kPositions, bool kMarks>
-    FASTCNN_INLINE void finish(const float* sums, std::int64_t y, std::int64_t x, std::int64_t s,
-                               std::int64_t v) const {
-        Vec best[2];
-        IVec which[2];
-        for (int i = 0; i < 2; ++i) {
-            best[i] = largest<kPositions, kMarks>(sums + i * kWidth, which[i]);
-            best[i] = add(best[i], bias[v + i]);
-            if (!a.relu) continue;
-            best[i] = max(zero(), best[i]);
-            if constexpr (kMarks) which[i] = iselect(eq(best[i], zero()), iset1(kAmxNoPosition), which[i]);
-        }
-        const std::int64_t line = amx_channels(a.filters), c = first_filter + v * kWidth;
-        if constexpr (kMarks) {
-            std::uint8_t* to = a.argmax + ((y * a.out_width + x) * a.x.samples + s) * line + c;
-            istore_bytes_partial(to, which[0], kWidth);
-            istore_bytes_partial(to + kWidth, which[1], kWidth);
-        }
-        if (a.y.data) {
-            store_bfloat16(a.y.at(y, x) + s * line + c, best[0], best[1]);
-        } else if (s < a.count) {
-            float* to = a.y_values + s * a.y_stride + (y * a.out_width + x) * a.filters + c;
-            for (int i = 0; i < 2; ++i, to += kWidth)
-                if (c + i * kWidth < a.filters)
-                    store_partial(to, best[i], at_most(kWidth, a.filters - c - i * kWidth));
-        }
+    // Everything is read before the first store: a store of bytes might change what is read after it, as far as the
+    // compiler knows. Lines of neighbouring windows lie one after the other.
+    template <int kPositions, bool kMarks, bool kSamples>
+    FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
+        constexpr int kVecs = kFilters / kWidth;
+        const std::int64_t line = amx_channels(a.filters), samples = a.x.samples, step = window_step;
+        const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
+        const std::int64_t valid = at_most(kFilters, a.filters - first_filter);
+        const std::int64_t values_step = a.y_stride, pixel = a.filters, count = a.count;
+        std::int64_t at[kAmxPositions];
+        for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
+        Vec added[kVecs];
+        for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
+        const bool relu = a.relu;
+        std::uint8_t* marks =
+            kMarks ? a.argmax + (y * a.out_width + x) * samples * line + first_filter : nullptr;
+        Bfloat16* lines = kSamples ? nullptr : a.y.at(y, x) + first_filter;
+        float* values = kSamples ? a.y_values + (y * a.out_width + x) * pixel + first_filter : nullptr;
+        for (std::int64_t w = 0; w < windows; ++w, sums += step - samples * kFilters, values += pixel)
+            for (std::int64_t s = 0; s < samples; ++s, sums += kFilters) {
+                Vec best[kVecs];
+#pragma GCC unroll 4
+                for (int v = 0; v < kVecs; ++v) {
+                    IVec which;
+                    best[v] = add(largest<kPositions, kMarks>(sums + v * kWidth, at, positions, which), added[v]);
+                    if (relu) {
+                        best[v] = max(zero(), best[v]);
+                        if constexpr (kMarks) which = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which);
+                    }
+                    if constexpr (kMarks) istore_bytes_partial(marks + v * kWidth, which, kWidth);
+                }
+                if constexpr (kMarks) marks += line;
+                if constexpr (kSamples) {
+                    if (s >= count) continue;
+                    for (int v = 0; v < kVecs; ++v)
+                        if (v * kWidth < valid)
+                            store_partial(values + s * values_step + v * kWidth, best[v],
+                                          at_most(kWidth, valid - v * kWidth));
+                } else {
+                    for (int v = 0; v < kVecs; v += 2)
+                        store_bfloat16(lines + v * kWidth, best[v], best[v + 1]);
+                    lines += line;
+                }
+            }
     }
 
     // kPositions: how many a window has, 0 where only the call knows. NaN wins.
     template <int kPositions, bool kMarks>
-    FASTCNN_INLINE Vec largest(const float* sums, IVec& which) const {
-        Vec best = load(sums + position[0]);
+    FASTCNN_INLINE static Vec largest(const float* sums, const std::int64_t* at, std::int64_t positions, IVec& which) {
+        Vec best = load(sums + at[0]);
         which = iset1(0);
         if constexpr (kPositions == 4) {
-            const Vec b = load(sums + position[1]), c = load(sums + position[2]), d = load(sums + position[3]);
+            const Vec b = load(sums + at[1]), c = load(sums + at[2]), d = load(sums + at[3]);
             const Mask nan = mask_or(unordered(best, b), unordered(c, d));
             const Mask right = gt(b, best), right_below = gt(d, c);
             const Vec above = max(best, b), below = max(c, d);
@@ -149,9 +164,8 @@ struct Epilogue {
                 which = iselect(is_below, iselect(right_below, iset1(3), iset1(2)), iselect(right, iset1(1), which));
             return select(nan, add(add(best, b), add(c, d)), max(above, below));
         }
-        const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
         for (std::int64_t p = 1; p < positions; ++p) {
-            const Vec sum = load(sums + position[p]);
+            const Vec sum = load(sums + at[p]);
             const Mask better = mask_and(not_le(sum, best), mask_not(is_nan(best)));
             best = select(better, sum, best);
             which = iselect(better, iset1(static_cast<std::int32_t>(p)), which);
