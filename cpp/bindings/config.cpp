@@ -9,6 +9,7 @@
 #include "base/threads.h"
 #include "bindings/bindings.h"
 #include "isa/isa.h"
+#include "kernels/amx.h"
 #include "kernels/dispatch.h"
 
 namespace py = pybind11;
@@ -29,6 +30,8 @@ py::dict build_config() {
     config["isa_detected"] = name_of(detected_isa());
     config["isa_active"] = name_of(active_isa());
     config["isa_cap"] = cap && *cap ? py::object(py::str(cap)) : py::none();
+    const AmxLevel amx = amx_level();
+    config["amx"] = amx ? name_of(amx.isa) : amx.declined;
     return config;
 }
 
@@ -45,11 +48,15 @@ py::dict threads() {
 }  // namespace
 
 void bind_config(py::module_& module) {
-    // Unknown values of FASTCNN_MAX_ISA and FASTCNN_WINOGRAD are refused when the package is imported.
+    // Unknown values of FASTCNN_MAX_ISA, FASTCNN_WINOGRAD and FASTCNN_EMULATE_AMX are refused when the
+    // package is imported.
     active_isa();
     winograd_allowed();
     module.def("winograd_allowed", winograd_allowed);
     module.def("set_winograd", set_winograd, py::arg("allowed"));
+    amx_level();
+    module.def("amx_active", [] { return static_cast<bool>(amx_level()); });
+    module.def("set_amx_emulated", set_amx_emulated, py::arg("emulated"));
     module.def("build_config", build_config);
     module.def("thread_config", threads);
     module.def("get_num_threads", thread_count);

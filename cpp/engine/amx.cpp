@@ -61,8 +61,13 @@ bool link(const FusedOp& op, FusedOp& next) {
 }  // namespace
 
 AmxImage image_of(const AmxPlan& plan, std::int64_t samples) {
-    return {nullptr,     plan.out_height, plan.out_width, plan.y_is_image ? plan.y_left : 0,
-            plan.y_is_image ? plan.y_right : 0, samples, plan.filters};
+    return {nullptr,
+            plan.out_height,
+            plan.out_width,
+            plan.y_is_image ? plan.y_left : 0,
+            plan.y_is_image ? plan.y_right : 0,
+            samples,
+            plan.filters};
 }
 
 void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {

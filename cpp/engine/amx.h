@@ -5,8 +5,9 @@
 
 namespace fastcnn {
 
-// Decides for each step that may round to bfloat16 (`amx` or `amx_declined`). Between two steps with tiles nothing is
-// converted: one writes the image that the other reads. `at_once`: steps that take the whole batch.
+// Decides for each step that may round to bfloat16 (`amx` or `amx_declined`). Between two steps with tiles
+// nothing is converted: one writes the image that the other reads. `at_once`: steps that take the whole
+// batch.
 void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once);
 
 // What a step writes for the next one, of `samples` samples.

@@ -1,5 +1,6 @@
-// Convolution and dense layers with AMX tiles: bias, activation and max pooling fused. Weights are float32; they, the
-// inputs and the gradients of the outputs are rounded to bfloat16 where they enter a product, sums are float32.
+// Convolution and dense layers with AMX tiles: bias, activation and max pooling fused. Weights are float32;
+// they, the inputs and the gradients of the outputs are rounded to bfloat16 where they enter a product, sums
+// are float32.
 #include <algorithm>
 
 #include "engine/amx.h"
@@ -28,6 +29,7 @@ class AmxStep : public Step {
           out_(in.op.out),
           slots_(in.slots),
           plan_(*in.op.amx),
+          isa_(amx_level().isa),
           rows_(*amx_level().rows),
           activation_(in.op.activation, true, in.op.gradient_above),
           is_conv_(std::holds_alternative<Conv2dOp>(in.op.op)) {
@@ -151,7 +153,7 @@ class AmxStep : public Step {
         info.operation = is_conv_ ? "conv2d" : "dense";
         if (plan_.pool.positions() > 1) info.operation += " + max_pool2d";
         info.kernel = by_patches_ ? "bfloat16 patches" : "bfloat16 tiles";
-        info.isa = amx_level().isa;
+        info.isa = isa_;
         info.output_shape = out_;
         info.flops = 2 * plan_.h.size * plan_.w.size * plan_.channels * plan_.filters * plan_.out_height *
                      plan_.out_width * plan_.pool.positions();
@@ -163,7 +165,7 @@ class AmxStep : public Step {
 
   private:
     AmxImage input_image() const {
-        return {nullptr,        plan_.h.in, plan_.w.in,    border_before(plan_.w),
+        return {nullptr,           plan_.h.in, plan_.w.in,    border_before(plan_.w),
                 plan_.w.pad_end(), samples_,   plan_.channels};
     }
     AmxImage dy_image() const {
@@ -185,7 +187,7 @@ class AmxStep : public Step {
 
     void plan_forward(PlanMemory& memory) {
         Layout layout;
-        const std::int64_t input = by_patches_         ? samples_ * patches_.sample() / 2
+        const std::int64_t input = by_patches_        ? samples_ * patches_.sample() / 2
                                    : plan_.x_is_image ? 0
                                                       : args_.x.floats();
         if (input > 0) {
@@ -194,8 +196,8 @@ class AmxStep : public Step {
             else
                 input_at_ = layout.book(input);
         }
-        forward_scratch_at_ =
-            layout.book(by_patches_ ? rows_.amx_patch_conv->scratch({args_}) : rows_.amx_conv->scratch(args_));
+        forward_scratch_at_ = layout.book(by_patches_ ? rows_.amx_patch_conv->scratch({args_})
+                                                      : rows_.amx_conv->scratch(args_));
         scratch_floats_ = layout.size();
         packed_floats_ = by_patches_ ? rows_.amx_patch_conv->packed({args_}) : rows_.amx_conv->packed(args_);
     }
@@ -215,13 +217,19 @@ class AmxStep : public Step {
         if (!plan_.y_is_image) dy_at_ = layout.book(dy_image().floats());
         std::int64_t scratch = 0;
         if (by_patches_) {
-            patch_gradient_args_ = {.h = plan_.h, .w = plan_.w, .channels = plan_.channels, .filters = filters, .pool = plan_.pool, .dy = dy_image()};
+            patch_gradient_args_ = {.h = plan_.h,
+                                    .w = plan_.w,
+                                    .channels = plan_.channels,
+                                    .filters = filters,
+                                    .pool = plan_.pool,
+                                    .dy = dy_image()};
             scratch = rows_.amx_patch_grad_kernel->scratch(patch_gradient_args_);
         } else {
             plan_spread(layout);
             scratch = rows_.amx_spread->scratch(spread_args_);
             if (trains_) {
-                kernel_gradient_args_ = {.h = plan_.h, .w = plan_.w, .channels = plan_.channels, .filters = filters, .x = args_.x};
+                kernel_gradient_args_ = {
+                    .h = plan_.h, .w = plan_.w, .channels = plan_.channels, .filters = filters, .x = args_.x};
                 scratch = std::max(scratch, rows_.amx_grad_kernel->scratch(kernel_gradient_args_));
             }
             if (slots_.dx.booked()) scratch = std::max(scratch, plan_input_gradient(memory));
@@ -237,7 +245,8 @@ class AmxStep : public Step {
         spread_args_.width = plan_.w.out;
         if (slots_.dx.booked()) {
             const Window w = transposed(plan_.w);
-            spread_args_.spread = {nullptr, plan_.h.out, plan_.w.out, border_before(w), w.pad_end(), samples_, plan_.filters};
+            spread_args_.spread = {nullptr,     plan_.h.out, plan_.w.out,  border_before(w),
+                                   w.pad_end(), samples_,    plan_.filters};
             spread_at_ = layout.book(spread_args_.spread.floats());
         }
         if (trains_) {
@@ -267,6 +276,7 @@ class AmxStep : public Step {
     Shape out_;
     StepSlots slots_;
     AmxPlan plan_;
+    Isa isa_;
     const AmxRows& rows_;
     FollowingActivation activation_;
     bool is_conv_, by_patches_ = false, trains_ = false;

@@ -11,13 +11,13 @@
 
 namespace fastcnn {
 
-// How a convolution or dense step is computed with AMX tiles (engine/amx.h). A dense layer is a convolution whose
-// kernel covers the image.
+// How a convolution or dense step is computed with AMX tiles (engine/amx.h). A dense layer is a convolution
+// whose kernel covers the image.
 struct AmxPlan {
     Window h, w;
     std::int64_t channels = 1, filters = 1;
     AmxPool pool;
-    std::int64_t out_height = 1, out_width = 1;  // after pooling
+    std::int64_t out_height = 1, out_width = 1;   // after pooling
     bool x_is_image = false, y_is_image = false;  // else float32 samples
     std::int64_t y_left = 0, y_right = 0;         // columns that the next step wants beside the image
 };

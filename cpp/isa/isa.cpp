@@ -53,9 +53,9 @@ Isa detect() {
 bool detect_tiles() {
     unsigned a, b, c, d;
     if (detect() != Isa::avx512 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    if (!bit(d, 24) || !bit(d, 22)) return false;                                    // AMX-TILE, AMX-BF16
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !bit(a, 5)) return false;        // AVX512-BF16
-    return (xcr0() & 0x60000) == 0x60000;                                            // tile state
+    if (!bit(d, 24) || !bit(d, 22)) return false;                              // AMX-TILE, AMX-BF16
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !bit(a, 5)) return false;  // AVX512-BF16
+    return (xcr0() & 0x60000) == 0x60000;                                      // tile state
 }
 #else
 Isa detect() { return Isa::baseline; }
@@ -74,7 +74,7 @@ bool request_tiles() {
 
 Isa cap_from_environment() {
     const char* cap = std::getenv("FASTCNN_MAX_ISA");
-    return cap && *cap ? isa_from_name(cap) : Isa::amx;
+    return cap && *cap ? isa_from_name(cap) : Isa::avx512;
 }
 
 }  // namespace
@@ -106,16 +106,6 @@ Isa active_isa() {
 bool tiles_allowed() {
     static const bool allowed = cap_from_environment() >= Isa::amx && detect_tiles() && request_tiles();
     return allowed;
-}
-
-bool tiles_emulated() {
-    static const bool emulated = [] {
-        const char* value = std::getenv("FASTCNN_EMULATE_AMX");
-        if (!value || !*value || std::string(value) == "0") return false;
-        require(std::string(value) == "1", "FASTCNN_EMULATE_AMX: expected 0 or 1, received '", value, "'");
-        return detected_isa() >= Isa::avx2;
-    }();
-    return emulated;
 }
 
 const std::vector<Isa>& compiled_isas() {

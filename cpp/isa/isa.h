@@ -1,6 +1,6 @@
 // The instruction sets that kernels are compiled for, in rising order. A kernel's row names one; the best one
-// that the processor, the operating system and FASTCNN_MAX_ISA allow is used. NEON gets a name of its own when
-// its first kernel is written.
+// that the processor, the operating system and FASTCNN_MAX_ISA allow is used. NEON gets a name of its own
+// when its first kernel is written.
 #pragma once
 
 #include <string>
@@ -27,15 +27,14 @@ Isa isa_from_name(const std::string& name);
 // Best level this processor and operating system can run (CPUID, and XGETBV for the register state).
 Isa detected_isa();
 
-// Best level in use: detected_isa() capped by the environment variable FASTCNN_MAX_ISA, read once.
+// Best level of vectors in use: detected_isa() capped by the environment variable FASTCNN_MAX_ISA, read once.
 // An unknown name in the variable throws Error.
 Isa active_isa();
 
-// Whether the processor has AMX tiles of bfloat16, the operating system has granted them to this process (asked
-// for once, when this is first called) and FASTCNN_MAX_ISA allows them.
+// Whether FASTCNN_MAX_ISA is "amx" (without it nothing beyond avx512 is used), the processor has AMX tiles of
+// bfloat16, and the operating system has granted them to this process (asked for once, when this is first
+// called).
 bool tiles_allowed();
-// Whether the environment variable FASTCNN_EMULATE_AMX is 1.
-bool tiles_emulated();
 
 // Levels this build holds kernels for.
 const std::vector<Isa>& compiled_isas();

@@ -14,7 +14,12 @@ struct AmxLevel {
     explicit operator bool() const { return rows != nullptr; }
 };
 
-// The processor's own tiles where they are allowed and work; the emulated ones where FASTCNN_EMULATE_AMX is 1.
-const AmxLevel& amx_level();
+// The processor's own tiles where they are allowed and work; or the emulated ones, after
+// set_amx_emulated(true), for plans that are made from then on.
+AmxLevel amx_level();
+
+// Kernels with the tiles in memory: the same numbers, slowly. False at first; FASTCNN_EMULATE_AMX=1 in the
+// environment turns it on. Throws Error where the build or the processor cannot do it.
+void set_amx_emulated(bool emulated);
 
 }  // namespace fastcnn

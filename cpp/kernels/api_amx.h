@@ -1,10 +1,10 @@
-// Contracts of the kernels that compute with AMX tiles of bfloat16: convolution and dense layers for whole blocks of
-// samples, in a layout of their own, with weights and sums in float32.
+// Contracts of the kernels that compute with AMX tiles of bfloat16: convolution and dense layers for whole
+// blocks of samples, in a layout of their own, with weights and sums in float32.
 //
-// A block of samples is one array of lines: [row][column][sample][channel], the channels of a sample at one position
-// being a line. Sixteen lines, one after the other, are the rows of a tile: with 16 samples those of one position,
-// with one sample 16 positions in a row. So no operand is gathered, and a convolution's tap is an address. A dense
-// layer is a convolution whose kernel covers the whole image.
+// A block of samples is one array of lines: [row][column][sample][channel], the channels of a sample at one
+// position being a line. Sixteen lines, one after the other, are the rows of a tile: with 16 samples those of
+// one position, with one sample 16 positions in a row. So no operand is gathered, and a convolution's tap is
+// an address. A dense layer is a convolution whose kernel covers the whole image.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,12 @@
 namespace fastcnn {
 
 // The channels of a line fill whole tile rows.
-FASTCNN_INLINE constexpr std::int64_t amx_channels(std::int64_t channels) { return (channels + 31) / 32 * 32; }
+FASTCNN_INLINE constexpr std::int64_t amx_channels(std::int64_t channels) {
+    return (channels + 31) / 32 * 32;
+}
 
-// A block's activations or gradients, bfloat16. Channels up to amx_channels() and the columns left and right of the
-// image hold zeros; behind the last line there is room for a tile's rows and a tile's depth.
+// A block's activations or gradients, bfloat16. Channels up to amx_channels() and the columns left and right
+// of the image hold zeros; behind the last line there is room for a tile's rows and a tile's depth.
 struct AmxImage {
     std::uint16_t* data = nullptr;
     std::int64_t height = 1, width = 1, left = 0, right = 0, samples = 1, channels = 1;
@@ -83,12 +85,12 @@ struct AmxRead {
     AmxImage image;
 };
 
-// y = max over pool of act(bias + sum_taps sum_c x[o - pad + tap * dilation][c] * kernel[tap][c]), stride 1; x and
-// kernel rounded to bfloat16, sums in float32, y rounded to bfloat16 or, where y.data is null, written as float32
-// samples (y_values). act is ReLU or the identity.
+// y = max over pool of act(bias + sum_taps sum_c x[o - pad + tap * dilation][c] * kernel[tap][c]), stride 1;
+// x and kernel rounded to bfloat16, sums in float32, y rounded to bfloat16 or, where y.data is null, written
+// as float32 samples (y_values). act is ReLU or the identity.
 //
-// With `transposed` the packed kernel is that of the input's gradient of a convolution with `channels` outputs and
-// `filters` inputs: taps in reverse, channels exchanged.
+// With `transposed` the packed kernel is that of the input's gradient of a convolution with `channels`
+// outputs and `filters` inputs: taps in reverse, channels exchanged.
 struct AmxConv {
     Window h, w;
     std::int64_t channels = 1, filters = 1;
@@ -105,9 +107,10 @@ struct AmxConv {
     float* scratch = nullptr;
 };
 
-// The same for the first layer of a network, of so few channels that a pooling window's whole footprint is one line:
-// (rows x columns x channels) of it, against which each position of the window has its own kernel. x are float32
-// samples; `patches` keeps what is read of them, bfloat16 with the padding written out, for AmxPatchGradKernel.
+// The same for the first layer of a network, of so few channels that a pooling window's whole footprint is
+// one line: (rows x columns x channels) of it, against which each position of the window has its own kernel.
+// x are float32 samples; `patches` keeps what is read of them, bfloat16 with the padding written out, for
+// AmxPatchGradKernel.
 struct AmxPatchConv {
     AmxConv conv;  // x unused
     const float* x = nullptr;
@@ -123,15 +126,16 @@ struct AmxSpread {
     AmxPool pool;
     std::int64_t height = 1, width = 1;  // of the convolution's output
     AmxImage spread;                     // or data null
-    // For AmxGradKernel: tiles [tile of 16 channels][row][tile of 32 lines] of 16 channels x 32 lines. Or null.
+    // For AmxGradKernel: tiles [tile of 16 channels][row][tile of 32 lines] of 16 channels x 32 lines. Or
+    // null.
     float* transposed = nullptr;
     float* dbias = nullptr;  // of dy's channels, or null
     bool accumulate = false;
     float* scratch = nullptr;
 };
 
-// dkernel, as (filters, taps * channels), = sum over samples and outputs of dy * x; added to what is there where
-// `accumulate`.
+// dkernel, as (filters, taps * channels), = sum over samples and outputs of dy * x; added to what is there
+// where `accumulate`.
 struct AmxGradKernel {
     Window h, w;
     std::int64_t channels = 1, filters = 1;

@@ -1,14 +1,15 @@
-// Convolution, bias, ReLU and max pooling with AMX tiles: 16 lines x 32 channels of the image times 32 channels x 16
-// filters of the kernel. Two tiles of lines and two of filters are summed at once (four loads for four products).
-// The sums of one run of pooling windows stay in L1 (8 KB for 2 x 2 windows), from where the epilogue takes them.
+// Convolution, bias, ReLU and max pooling with AMX tiles: 16 lines x 32 channels of the image times 32
+// channels x 16 filters of the kernel. Two tiles of lines and two of filters are summed at once (four loads
+// for four products). The sums of one run of pooling windows stay in L1 (8 KB for 2 x 2 windows), from where
+// the epilogue takes them.
 #include "kernels/patches.h"
 
 namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-constexpr std::int64_t kFilters = 32;          // computed together: two tiles
-constexpr std::int64_t kLinesWanted = 32;      // two tiles, where windows divide them so
+constexpr std::int64_t kFilters = 32;                    // computed together: two tiles
+constexpr std::int64_t kLinesWanted = 32;                // two tiles, where windows divide them so
 constexpr std::int64_t kKernelStep = 2 * kTileElements;  // packed kernel of 32 channels and 32 filters
 
 // Pooling windows of one row that are computed together.
@@ -69,15 +70,16 @@ struct Products {
 struct Epilogue {
     const AmxConv& a;
     std::int64_t first_filter;
-    std::int64_t window_step;                 // floats between windows
-    std::int64_t position[kAmxPositions];     // floats, of each position of a window
+    std::int64_t window_step;              // floats between windows
+    std::int64_t position[kAmxPositions];  // floats, of each position of a window
     Vec bias[kFilters / kWidth];
 
     FASTCNN_INLINE void begin(std::int64_t filters) {
         first_filter = filters;
         for (std::int64_t v = 0; v < kFilters / kWidth; ++v) {
             const std::int64_t c = filters + v * kWidth;
-            bias[v] = a.bias && c < a.filters ? load_partial(a.bias + c, at_most(kWidth, a.filters - c)) : zero();
+            bias[v] =
+                a.bias && c < a.filters ? load_partial(a.bias + c, at_most(kWidth, a.filters - c)) : zero();
         }
     }
 
@@ -94,7 +96,8 @@ struct Epilogue {
         }
     }
     template <int kPositions>
-    FASTCNN_INLINE void run_marked(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
+    FASTCNN_INLINE void run_marked(const float* sums, std::int64_t y, std::int64_t x,
+                                   std::int64_t windows) const {
         if (!a.y.data)
             a.argmax ? finish_all<kPositions, true, true>(sums, y, x, windows)
                      : finish_all<kPositions, false, true>(sums, y, x, windows);
@@ -103,10 +106,11 @@ struct Epilogue {
                      : finish_all<kPositions, false, false>(sums, y, x, windows);
     }
 
-    // Everything is read before the first store: a store of bytes might change what is read after it, as far as the
-    // compiler knows. Lines of neighbouring windows lie one after the other.
+    // Everything is read before the first store: a store of bytes might change what is read after it, as far
+    // as the compiler knows. Lines of neighbouring windows lie one after the other.
     template <int kPositions, bool kMarks, bool kSamples>
-    FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
+    FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x,
+                                   std::int64_t windows) const {
         constexpr int kVecs = kFilters / kWidth;
         const std::int64_t line = amx_channels(a.filters), samples = a.x.samples, step = window_step;
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
@@ -127,10 +131,12 @@ struct Epilogue {
 #pragma GCC unroll 4
                 for (int v = 0; v < kVecs; ++v) {
                     IVec which;
-                    best[v] = add(largest<kPositions, kMarks>(sums + v * kWidth, at, positions, which), added[v]);
+                    best[v] =
+                        add(largest<kPositions, kMarks>(sums + v * kWidth, at, positions, which), added[v]);
                     if (relu) {
                         best[v] = max(zero(), best[v]);
-                        if constexpr (kMarks) which = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which);
+                        if constexpr (kMarks)
+                            which = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which);
                     }
                     if constexpr (kMarks) istore_bytes_partial(marks + v * kWidth, which, kWidth);
                 }
@@ -151,7 +157,8 @@ struct Epilogue {
 
     // kPositions: how many a window has, 0 where only the call knows. NaN wins.
     template <int kPositions, bool kMarks>
-    FASTCNN_INLINE static Vec largest(const float* sums, const std::int64_t* at, std::int64_t positions, IVec& which) {
+    FASTCNN_INLINE static Vec largest(const float* sums, const std::int64_t* at, std::int64_t positions,
+                                      IVec& which) {
         Vec best = load(sums + at[0]);
         which = iset1(0);
         if constexpr (kPositions == 4) {
@@ -161,7 +168,8 @@ struct Epilogue {
             const Vec above = max(best, b), below = max(c, d);
             const Mask is_below = gt(below, above);
             if constexpr (kMarks)
-                which = iselect(is_below, iselect(right_below, iset1(3), iset1(2)), iselect(right, iset1(1), which));
+                which = iselect(is_below, iselect(right_below, iset1(3), iset1(2)),
+                                iselect(right, iset1(1), which));
             return select(nan, add(add(best, b), add(c, d)), max(above, below));
         }
         for (std::int64_t p = 1; p < positions; ++p) {
@@ -179,8 +187,8 @@ struct Epilogue {
     }
 };
 
-// One tap of a kernel as a matrix: element (channel, filter) at values + channel * channel_step + filter * filter_step,
-// one of the steps 1.
+// One tap of a kernel as a matrix: element (channel, filter) at values + channel * channel_step + filter *
+// filter_step, one of the steps 1.
 struct Matrix {
     const float* values;
     std::int64_t channel_step, filter_step;
@@ -197,9 +205,11 @@ FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64
     alignas(64) Bfloat16 lines[kTileElements];
     clear(lines, kTileElements);
     if (m.filter_step == 1) {
-        for (std::int64_t c = 0; c < channels; ++c) round_16(m.values + c * m.channel_step, filters, lines + c * 16);
+        for (std::int64_t c = 0; c < channels; ++c)
+            round_16(m.values + c * m.channel_step, filters, lines + c * 16);
         for (std::int64_t pair = 0; pair < 16; ++pair)
-            pair_lines(lines + 32 * pair, lines + 32 * pair + 16, reinterpret_cast<std::int32_t*>(to) + 16 * pair);
+            pair_lines(lines + 32 * pair, lines + 32 * pair + 16,
+                       reinterpret_cast<std::int32_t*>(to) + 16 * pair);
     } else {
         for (std::int64_t f = 0; f < filters; ++f)
             for (std::int64_t c = 0; c < channels; c += 16)
@@ -209,7 +219,8 @@ FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64
 }
 
 // 32 channels x 32 filters from (channel, filter) on.
-FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, std::int64_t filter, Bfloat16* to) {
+FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, std::int64_t filter,
+                              Bfloat16* to) {
     const std::int64_t channels = at_most(kTileDepth, a.channels - channel);
     for (std::int64_t tile = 0; tile < 2; ++tile, filter += 16, to += kTileElements) {
         const std::int64_t filters = at_most(16, a.filters - filter);
@@ -217,12 +228,14 @@ FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, 
             clear(to, kTileElements);
             continue;
         }
-        pack_tile({m.values + channel * m.channel_step + filter * m.filter_step, m.channel_step, m.filter_step},
-                  channels, filters, to);
+        pack_tile(
+            {m.values + channel * m.channel_step + filter * m.filter_step, m.channel_step, m.filter_step},
+            channels, filters, to);
     }
 }
 
-// --------------------------------------------------------------------------------------------- any convolution
+// --------------------------------------------------------------------------------------------- any
+// convolution
 
 std::int64_t packed(const AmxConv& a) {
     return pairs_of(a) * taps_of(a) * (amx_channels(a.channels) / kTileDepth) * kKernelStep / 2;
@@ -233,8 +246,9 @@ void pack(const AmxConv& a, const float* weights, float* to, int part, int parts
     for (std::int64_t pair = part; pair < pairs_of(a); pair += parts)
         for (std::int64_t tap = 0; tap < taps_of(a); ++tap) {
             const std::int64_t size = a.channels * a.filters;
-            const Matrix matrix = a.transposed ? Matrix{weights + (taps_of(a) - 1 - tap) * size, 1, a.channels}
-                                               : Matrix{weights + tap * size, a.filters, 1};
+            const Matrix matrix = a.transposed
+                                      ? Matrix{weights + (taps_of(a) - 1 - tap) * size, 1, a.channels}
+                                      : Matrix{weights + tap * size, a.filters, 1};
             for (std::int64_t k = 0; k < depth; ++k)
                 pack_step(a, matrix, k * kTileDepth, pair * kFilters,
                           reinterpret_cast<Bfloat16*>(to) + (pair * step + tap * depth + k) * kKernelStep);
@@ -291,7 +305,8 @@ void run(const AmxConv& a) {
     }
 }
 
-// ------------------------------------------------------------------------------------- few channels: by patches
+// ------------------------------------------------------------------------------------- few channels: by
+// patches
 
 FASTCNN_INLINE AmxPatches patches_of(const AmxConv& a) {
     return {a.h, a.w, a.channels, a.pool, a.out_height, a.out_width};
@@ -331,7 +346,8 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
             std::int32_t* words = reinterpret_cast<std::int32_t*>(to) + (pair * step + i) * kKernelStep / 2;
             for (std::int64_t tile = 0; tile < 2; ++tile)
                 for (std::int64_t k = 0; k < kTileDepth; k += 2, words += 16)
-                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16, words);
+                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16,
+                               words);
         }
 }
 
@@ -384,8 +400,7 @@ void run_patches(const AmxPatchConv& args) {
 
 }  // namespace
 
-constinit const Kernel<AmxConv> amx_conv = {
-    .run = run, .scratch = scratch, .packed = packed, .pack = pack};
+constinit const Kernel<AmxConv> amx_conv = {.run = run, .scratch = scratch, .packed = packed, .pack = pack};
 constinit const Kernel<AmxPatchConv> amx_patch_conv = {
     .run = run_patches, .scratch = patch_scratch, .packed = packed_patches, .pack = pack_patches};
 

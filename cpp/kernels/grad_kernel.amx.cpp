@@ -1,6 +1,6 @@
-// Gradients of kernels with AMX tiles: 16 filters x 32 lines of the output's gradient times 32 lines x 16 channels of
-// the input. What is summed over are lines, so the gradient is transposed (once, whatever the tap) and the input's
-// lines are paired; a tap's shift is then a shift by whole lines of pairs.
+// Gradients of kernels with AMX tiles: 16 filters x 32 lines of the output's gradient times 32 lines x 16
+// channels of the input. What is summed over are lines, so the gradient is transposed (once, whatever the
+// tap) and the input's lines are paired; a tap's shift is then a shift by whole lines of pairs.
 #include "kernels/patches.h"
 
 namespace fastcnn::FASTCNN_ISA {
@@ -61,8 +61,8 @@ FASTCNN_INLINE void add_tile(const float* sums, std::int64_t rows, std::int64_t 
 
 // ------------------------------------------------------------------------------------------- any convolution
 
-// The image's lines in pairs, line 2 p + phase and the next: with an odd number of samples, a shift by one column
-// changes which lines are pairs.
+// The image's lines in pairs, line 2 p + phase and the next: with an odd number of samples, a shift by one
+// column changes which lines are pairs.
 struct Pairs {
     std::int64_t lines, line, pairs, phases;  // line: words of a pair
     FASTCNN_INLINE explicit Pairs(const AmxImage& x) {
@@ -156,20 +156,24 @@ void run(const AmxGradKernel& a) {
                 const bool two = a.channels - c > 16;
                 std::int64_t j = 0;
                 for (; j + 3 <= a.w.size; j += 3)
-                    two ? sum_taps<3, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<3, 1>(a, tiles, pairs, f, i, j, c);
+                    two ? sum_taps<3, 2>(a, tiles, pairs, f, i, j, c)
+                        : sum_taps<3, 1>(a, tiles, pairs, f, i, j, c);
                 if (a.w.size - j == 2)
-                    two ? sum_taps<2, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<2, 1>(a, tiles, pairs, f, i, j, c);
+                    two ? sum_taps<2, 2>(a, tiles, pairs, f, i, j, c)
+                        : sum_taps<2, 1>(a, tiles, pairs, f, i, j, c);
                 if (a.w.size - j == 1)
-                    two ? sum_taps<1, 2>(a, tiles, pairs, f, i, j, c) : sum_taps<1, 1>(a, tiles, pairs, f, i, j, c);
+                    two ? sum_taps<1, 2>(a, tiles, pairs, f, i, j, c)
+                        : sum_taps<1, 1>(a, tiles, pairs, f, i, j, c);
             }
 }
 
-// ------------------------------------------------------------------------------------- few channels: by patches
+// ------------------------------------------------------------------------------------- few channels: by
+// patches
 
-// A row of pooling windows at a time: 16 numbers of their patches x 32 lines times 32 lines x 16 filters of the
-// gradients that belong to one position of the windows. Here the patches are transposed, once for all filters and
-// positions, and the gradients are paired, which costs little for each position. The sums, of whole patches, wait in
-// memory between rows.
+// A row of pooling windows at a time: 16 numbers of their patches x 32 lines times 32 lines x 16 filters of
+// the gradients that belong to one position of the windows. Here the patches are transposed, once for all
+// filters and positions, and the gradients are paired, which costs little for each position. The sums, of
+// whole patches, wait in memory between rows.
 struct PatchRow {
     AmxPatches patches;
     std::int64_t lines, chunks, line, filter_tiles, patch_tiles, positions;
@@ -306,6 +310,7 @@ void run_patches(const AmxPatchGradKernel& a) {
 }  // namespace
 
 constinit const Kernel<AmxGradKernel> amx_grad_kernel = {.run = run, .scratch = scratch};
-constinit const Kernel<AmxPatchGradKernel> amx_patch_grad_kernel = {.run = run_patches, .scratch = patch_scratch};
+constinit const Kernel<AmxPatchGradKernel> amx_patch_grad_kernel = {.run = run_patches,
+                                                                    .scratch = patch_scratch};
 
 }  // namespace fastcnn::FASTCNN_ISA

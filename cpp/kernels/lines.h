@@ -8,7 +8,9 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-FASTCNN_INLINE std::int64_t tiles_of(std::int64_t lines, std::int64_t size) { return (lines + size - 1) / size; }
+FASTCNN_INLINE std::int64_t tiles_of(std::int64_t lines, std::int64_t size) {
+    return (lines + size - 1) / size;
+}
 FASTCNN_INLINE std::int64_t at_most(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
@@ -31,7 +33,8 @@ FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) 
 
 // 16 channels of `count` <= 32 lines, `pitch` elements apart, as a tile of 16 channels x 32 lines; lines from
 // `count` on are zero.
-FASTCNN_INLINE void transpose_lines(const Bfloat16* lines, std::int64_t pitch, std::int64_t count, Bfloat16* tile) {
+FASTCNN_INLINE void transpose_lines(const Bfloat16* lines, std::int64_t pitch, std::int64_t count,
+                                    Bfloat16* tile) {
     alignas(64) std::int32_t words[256];
     alignas(64) static constexpr Bfloat16 kZeros[16] = {};
     for (std::int64_t p = 0; p < 16; ++p) {

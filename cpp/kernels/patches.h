@@ -8,8 +8,8 @@ namespace fastcnn::FASTCNN_ISA {
 namespace {
 
 // The patch of window (y, x) of sample s. Up to a vector behind it is written too.
-FASTCNN_INLINE void copy_patch(const AmxPatches& p, const Bfloat16* image, std::int64_t s, std::int64_t y, std::int64_t x,
-                               Bfloat16* to) {
+FASTCNN_INLINE void copy_patch(const AmxPatches& p, const Bfloat16* image, std::int64_t s, std::int64_t y,
+                               std::int64_t x, Bfloat16* to) {
     const std::int64_t n = p.columns() * p.channels, pitch = p.width() * p.channels, rows = p.rows();
     const Bfloat16* from = image + s * p.sample() + (y * p.pool.h * p.width() + x * p.pool.w) * p.channels;
     Bfloat16* const end = to + p.line();

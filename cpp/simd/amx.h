@@ -7,12 +7,12 @@
 //   tiles.dot<c, a, b>()           c[m][n] += sum over k < 16, i < 2 of a[m][2 k + i] * b[k][2 n + i]:
 //                                  c 16 x 16 floats; a 16 x 32 bfloat16; b 16 x 16 pairs of bfloat16
 //
-// dot() sums the products with i = 0 and those with i = 1 apart, from zero, and adds the two and then c; it rounds to
-// nearest even and takes denormal numbers for zero, whatever the thread's floating-point state
+// dot() sums the products with i = 0 and those with i = 1 apart, from zero, and adds the two and then c; it
+// rounds to nearest even and takes denormal numbers for zero, whatever the thread's floating-point state
 // (https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html#text=_tile_dpbf16ps).
 //
-// With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any float32
-// kernel, for tests where there is no AMX.
+// With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any
+// float32 kernel, for tests where there is no AMX.
 #pragma once
 
 #include "simd/bfloat16.h"
@@ -38,8 +38,7 @@ class Tiles {
     }
     template <int t>
     FASTCNN_INLINE void store(void* p, std::int64_t pitch) const {
-        for (int m = 0; m < 16; ++m)
-            std::memcpy(static_cast<unsigned char*>(p) + m * pitch, tile_[t][m], 64);
+        for (int m = 0; m < 16; ++m) std::memcpy(static_cast<unsigned char*>(p) + m * pitch, tile_[t][m], 64);
     }
     template <int c, int a, int b>
     FASTCNN_INLINE void dot() {

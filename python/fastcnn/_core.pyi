@@ -14,7 +14,8 @@ class Error(ValueError):
 # --- configuration ---------------------------------------------------------------------------------------------
 
 def build_config() -> dict[str, Any]:
-    """compiler, build_type, cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None)."""
+    """compiler, build_type, cuda (bool), isa_compiled (list), isa_detected, isa_active, isa_cap (str | None),
+    amx (the level in use, or why there is none)."""
 
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None:
@@ -23,6 +24,12 @@ def set_num_threads(n: int) -> None:
 def winograd_allowed() -> bool: ...
 def set_winograd(allowed: bool) -> None:
     """Whether choices made from now on may fall on Winograd's kernels."""
+
+def amx_active() -> bool:
+    """Whether AMX tiles are in use, the processor's or emulated ones."""
+
+def set_amx_emulated(emulated: bool) -> None:
+    """Whether plans made from now on use the kernels for AMX tiles with the tiles in memory: slow, for tests."""
 
 def thread_config() -> dict[str, Any]:
     """threads, reason (why that many, a sentence), affinity, cgroup_quota (float | None)."""

@@ -261,6 +261,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
             "found": build["isa_detected"],
             "capped by FASTCNN_MAX_ISA": build["isa_cap"] or "no",
             "compiled": ", ".join(build["isa_compiled"]),
+            "bfloat16 tiles": build["amx"],
         },
         "threads": threads,
         "build": {

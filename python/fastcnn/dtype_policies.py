@@ -1,8 +1,10 @@
 """Number formats of layers, by name. https://keras.io/api/mixed_precision/policy/
 
-Everything is computed in float32. The mixed policies are accepted: variables are float32 as in Keras, and activations,
-which Keras would round to 16 bits, keep float32, which is at least as accurate; no speed is lost by it. A message says
-so once in a process. Policies whose variables are not float32 can be made and compared, but no layer takes them.
+Variables are float32 under every policy that a layer takes. Under "mixed_bfloat16" convolution and dense layers round what
+they multiply to bfloat16 and sum in float32 where AMX tiles are in use (`FASTCNN_MAX_ISA=amx`: docs/numerics.md).
+Elsewhere, and under "mixed_float16", everything is computed in float32: activations, which Keras would round to 16 bits,
+are at least as accurate, and no speed is lost by it. A message says so once in a process. Policies whose variables are
+not float32 can be made and compared, but no layer takes them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from fastcnn import _messages
+from fastcnn import _core, _messages
 from fastcnn._lazy import nothing_called
 
 __all__ = ["DTypePolicy", "FloatDTypePolicy", "deserialize", "get", "serialize"]
@@ -59,7 +61,7 @@ class DTypePolicy:
 
     @property
     def compute_dtype(self) -> str:
-        """What Keras computes in under this policy; fastcnn computes in float32 whatever it says."""
+        """What is computed in under this policy; float32 where nothing faster is at hand, whatever it says."""
         return _MIXED.get(self._name, self._name)
 
     @property
@@ -134,7 +136,7 @@ def for_layer(operation: str, argument: str, identifier: Any) -> DTypePolicy:
     if policy.name not in _COMPUTED:
         expected = "'float32', 'mixed_bfloat16' or 'mixed_float16': variables are float32 in fastcnn"
         _messages.fail(operation, argument, expected, policy.name)
-    if policy.name in _MIXED:
+    if policy.name in _MIXED and not (policy.compute_dtype == "bfloat16" and _core.amx_active()):
         _tell(policy.name)
     return policy
 

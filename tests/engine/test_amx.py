@@ -1,0 +1,234 @@
+"""Plans with AMX tiles (emulated, and the processor's where there are any): what uses them, and what must not change."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn as keras
+from fastcnn import _core, dtype_policies, layers
+
+HAS_TILES = _core.amx_active()
+
+
+@pytest.fixture(params=["emulated", "hardware"], autouse=True)
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param == "hardware" and not HAS_TILES:
+        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
+    monkeypatch.setattr(dtype_policies, "_told", True)
+    _core.set_amx_emulated(request.param == "emulated")
+    yield
+    _core.set_amx_emulated(False)
+    keras.config.set_dtype_policy("float32")
+
+
+def make(shape: tuple[int, ...], build: Callable[[], list[Any]], policy: str = "mixed_bfloat16") -> keras.Sequential:
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    model = keras.Sequential([keras.Input(shape), *build()])
+    keras.config.set_dtype_policy("float32")
+    return model
+
+
+def small() -> list[Any]:
+    return [
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(40, 3, padding="same", activation="relu"),
+        layers.Flatten(),
+        layers.Dense(10, activation="relu"),
+        layers.Dense(1, activation="sigmoid"),
+    ]
+
+
+def images(samples: int, *shape: int) -> Any:
+    return np.random.default_rng(samples).standard_normal((samples, *shape)).astype(np.float32)
+
+
+def kernels(model: keras.Sequential, training: bool = True, batch: int = 32) -> dict[str, str]:
+    steps = model._current_network().native.explain(batch, training)[:-1]
+    return {step["layers"].split(" ")[0].rstrip("_0123456789"): step["isa"][:3] for step in steps}
+
+
+def test_the_policy_decides_layer_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(kernels(make((12, 12, 1), small)).values()) == {"amx"}
+    assert "amx" not in kernels(make((12, 12, 1), small, "float32")).values()
+    assert "amx" not in kernels(make((12, 12, 1), small, "mixed_float16")).values()
+
+    def last_in_float32() -> list[Any]:
+        return [*small()[:-1], layers.Dense(3, activation="softmax", dtype="float32")]
+
+    model = make((12, 12, 1), last_in_float32)
+    isas = [step["isa"][:3] for step in model.explain()[:-1]]
+    assert isas[:-2] == ["amx"] * (len(isas) - 2) and "amx" not in isas[-2:]
+    assert "amx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: layers.Conv2D(8, 3, strides=2), "stride"),
+        (lambda: layers.Conv2D(8, 3, groups=2), "group"),
+        (lambda: layers.DepthwiseConv2D(3), "group"),
+    ],
+)
+def test_what_tiles_do_not_do_is_computed_in_float32(layer: Callable[[], Any], reason: str) -> None:
+    model = make((9, 9, 4), lambda: [layer()])
+    step = model.explain(4)[0]
+    assert not step["isa"].startswith("amx") and reason in step["declined"]
+    x = images(4, 9, 9, 4)
+    exact = make((9, 9, 4), lambda: [layer()], "float32")
+    np.testing.assert_array_equal(model.predict(x, verbose=0), exact.predict(x, verbose=0))
+
+
+def test_wide_dense_layers_stand_between_layers_with_tiles() -> None:
+    def build() -> list[Any]:
+        return [
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(2),
+        ]
+
+    model, exact = make((18, 18, 3), build), make((18, 18, 3), build, "float32")
+    x, y = images(21, 18, 18, 3), images(21, 2)
+    used = model.explain(8)
+    assert [step["isa"][:3] == "amx" for step in used[:-1]] == [True, True, False, True]
+    for m in (model, exact):
+        m.compile(keras.optimizers.SGD(0.001), "mse")
+        m.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False)  # 8, 8, 5
+    expected = exact.predict(x, verbose=0)
+    assert np.linalg.norm(model.predict(x, verbose=0) - expected) < 0.02 * np.linalg.norm(expected)
+
+
+def test_steps_that_know_float32_only_stand_between_them() -> None:
+    def build() -> list[Any]:
+        return [
+            layers.Rescaling(0.5),
+            layers.Conv2D(16, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(24, 3, activation="tanh"),
+            layers.AveragePooling2D(),
+            layers.Dropout(0.5),
+            layers.Conv2D(8, 1, activation="relu"),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(12),
+            layers.LayerNormalization(),
+            layers.Dense(4, activation="softmax"),
+        ]
+
+    model, exact = make((16, 16, 3), build), make((16, 16, 3), build, "float32")
+    x = images(32, 16, 16, 3)
+    y = np.arange(32) % 4
+    losses = []
+    for m in (model, exact):
+        keras.utils.set_random_seed(5)
+        m.compile("adam", "sparse_categorical_crossentropy")
+        losses.append(m.fit(x, y, batch_size=16, epochs=5, verbose=0, shuffle=False).history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.02)
+    assert losses[0] != losses[1]
+
+
+def test_the_same_bits_on_any_number_of_threads() -> None:
+    x, y = images(150, 12, 12, 1), (images(150)[:, None] > 0).astype(np.float32)
+    found = []
+    for threads in (1, 2, 3, 8):
+        _core.set_num_threads(threads)
+        model = make((12, 12, 1), small)
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(x, y, batch_size=64, epochs=2, verbose=0).history
+        found.append((history, *model.get_weights(), model.predict(x, verbose=0)))
+    _core.set_num_threads(0)
+    for other in found[1:]:
+        assert other[0] == found[0][0]
+        assert all(np.array_equal(a, b) for a, b in zip(other[1:], found[0][1:]))
+
+
+def test_a_sample_s_output_does_not_depend_on_the_batch() -> None:
+    model = make((12, 12, 1), small)
+    x = images(37, 12, 12, 1)
+    whole = model.predict(x, verbose=0)
+    for batch in (1, 2, 5, 16, 36):
+        np.testing.assert_array_equal(model.predict(x, batch_size=batch, verbose=0), whole)
+    np.testing.assert_array_equal(np.concatenate([model(x[i : i + 1]) for i in range(5)]), whole[:5])
+
+
+def test_frozen_layers() -> None:
+    model = make((12, 12, 1), small)
+    model.layers[0].trainable = False
+    model.layers[4].trainable = False
+    before = model.get_weights()
+    model.compile("adam", "binary_crossentropy")
+    model.fit(images(20, 12, 12, 1), np.ones((20, 1)), batch_size=8, verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
+    assert changed == [False, False, True, True, False, False, True, True]
+
+
+def test_nan_comes_through_in_its_own_sample() -> None:
+    model = make((12, 12, 1), small)
+    x = images(5, 12, 12, 1)
+    expected = model.predict(x, verbose=0)
+    x[2, 4, 4] = np.nan
+    found = model.predict(x, verbose=0)
+    assert np.isnan(found[2]).all()
+    np.testing.assert_array_equal(np.delete(found, 2, 0), np.delete(expected, 2, 0))
+
+
+# Relative L2 error of bfloat16, whose numbers lie 1/256 apart: 0.2 % a rounding.
+ONE_LAYER = list(itertools.product([(1, 1), (3, 3), (2, 5)], ["valid", "same"], [1, 3, 8, 40], [1, 16, 33], [1, 4, 16]))
+
+
+@pytest.mark.parametrize(("size", "padding", "channels", "filters", "samples"), ONE_LAYER)
+def test_single_convolutions_and_their_gradients(
+    size: tuple[int, int], padding: str, channels: int, filters: int, samples: int
+) -> None:
+    def build() -> list[Any]:
+        # The first one lets the second have an input gradient.
+        return [
+            layers.Conv2D(channels, 1, dtype="float32"),
+            layers.Conv2D(filters, size, padding=padding),
+        ]
+
+    shape = (7, 9, channels)
+    model, exact = make(shape, build), make(shape, build, "float32")
+    # Everything has one sign: sums that cancel would show errors of what cancels.
+    for m in (model, exact):
+        m.set_weights([np.abs(w) for w in m.get_weights()])
+    x = np.abs(images(samples, *shape))
+    expected = exact.predict(x, verbose=0)
+    found = model.predict(x, verbose=0)
+    assert np.linalg.norm(found - expected) < 0.003 * np.linalg.norm(expected)
+    y = -expected * np.random.default_rng(0).random(expected.shape).astype(np.float32)
+    before = exact.get_weights()
+    for m in (model, exact):
+        m.compile(keras.optimizers.SGD(1.0), "mse")
+        m.fit(x, y, batch_size=samples, verbose=0)
+    assert model.explain(samples)[1]["isa"].startswith("amx")
+    for a, b, w in zip(model.get_weights(), exact.get_weights(), before):
+        assert np.linalg.norm(a - b) < 0.006 * np.linalg.norm(b - w)
+
+
+def test_running_allocates_nothing_native() -> None:
+    model = make((12, 12, 1), small)
+    x = images(32, 12, 12, 1)
+    model.predict(x, verbose=0)
+    before = _core.native_allocations()
+    model.predict(x, verbose=0)
+    assert _core.native_allocations() == before
+
+
+def test_saved_models_keep_the_policy(tmp_path: Any) -> None:
+    model = make((12, 12, 1), small)
+    x = images(4, 12, 12, 1)
+    for name in ("m.safetensors", "m.keras"):
+        model.save(tmp_path / name)
+        again = keras.models.load_model(tmp_path / name)
+        assert again.layers[0].compute_dtype == "bfloat16"
+        np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))

@@ -1,0 +1,151 @@
+"""mixed_bfloat16 with AMX tiles beside a double-precision computation that rounds to bfloat16 at the same places.
+
+Comparing with float32 says little: a rounding that turns one ReLU or maximum over changes gradients by per cents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastcnn as keras
+from fastcnn import _core, dtype_policies, layers
+
+torch = pytest.importorskip("torch")
+
+Array = NDArray[np.float32]
+HAS_TILES = _core.amx_active()
+
+
+@pytest.fixture(params=["emulated", "hardware"], autouse=True)
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param == "hardware" and not HAS_TILES:
+        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
+    monkeypatch.setattr(dtype_policies, "_told", True)
+    _core.set_amx_emulated(request.param == "emulated")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+    _core.set_amx_emulated(False)
+
+
+class _Rounded(torch.autograd.Function):
+    """Rounds on the way forward, backward or both; the derivative of rounding is 1."""
+
+    @staticmethod
+    def forward(ctx, x, forward, backward):
+        ctx.backward_too = backward
+        return x.float().bfloat16().double() if forward else x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return (gradient.float().bfloat16().double() if ctx.backward_too else gradient), None, None
+
+
+def rounded(x, forward=True, backward=False):
+    return _Rounded.apply(x, forward, backward)
+
+
+def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The last layer's output before its softmax or sigmoid, and the weights as PyTorch's parameters."""
+    parameters = [torch.tensor(w, dtype=torch.double, requires_grad=True) for w in weights]
+    left = list(parameters)
+    # Channels first, and rounded when a layer reads it.
+    value = torch.tensor(x, dtype=torch.double).permute(0, 3, 1, 2)
+    last = [layer for layer in model.layers if layer.weights][-1]
+    for layer in model.layers:
+        if isinstance(layer, layers.MaxPooling2D):
+            value = torch.nn.functional.max_pool2d(value, layer.pool_size)
+        elif isinstance(layer, layers.Flatten):
+            value = value.permute(0, 2, 3, 1).flatten(1)
+        else:
+            kernel, bias = left.pop(0), left.pop(0)
+            # What a layer reads is stored as bfloat16; so is its gradient, but for the network's input.
+            value = rounded(value, True, value.requires_grad)
+            if isinstance(layer, layers.Conv2D):
+                value = torch.nn.functional.conv2d(
+                    value,
+                    rounded(kernel).permute(3, 2, 0, 1),
+                    padding=layer.padding,
+                    dilation=layer.dilation_rate,
+                )
+                value = value + bias[:, None, None]
+            else:
+                value = value @ rounded(kernel) + bias
+            if layer is last:
+                value = rounded(value, False, True)
+            elif layer.activation is keras.activations.relu:
+                value = value.relu()
+    return value, parameters
+
+
+def relative(found: NDArray, expected: NDArray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+NETWORKS = {
+    "mission": (
+        (28, 28, 1),
+        lambda: [
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(1),
+        ],
+    ),
+    "same padding, three channels": (
+        (19, 17, 3),
+        lambda: [
+            layers.Conv2D(20, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(33, 3, padding="same", activation="relu"),
+            layers.Flatten(),
+            layers.Dense(5),
+        ],
+    ),
+    "dilation, odd windows, many channels": (
+        (15, 14, 37),
+        lambda: [
+            layers.Conv2D(40, (2, 3), padding="same", dilation_rate=(1, 2), activation="relu"),
+            layers.MaxPooling2D((3, 1)),
+            layers.Conv2D(16, (1, 5), activation="relu"),
+            layers.MaxPooling2D((1, 3)),
+            layers.Conv2D(7, 2),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
+    "dense alone": ((1, 1, 50), lambda: [layers.Flatten(), layers.Dense(70, activation="relu"), layers.Dense(4)]),
+}
+
+
+@pytest.mark.parametrize("samples", [1, 3, 16, 21])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_and_gradients(name: str, samples: int) -> None:
+    shape, make = NETWORKS[name]
+    keras.utils.set_random_seed(samples)
+    model = keras.Sequential([keras.Input(shape), *make()])
+    rng = np.random.default_rng(samples)
+    weights = [w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) * (w.ndim == 1) for w in model.get_weights()]
+    model.set_weights(weights)
+    x = rng.standard_normal((samples, *shape)).astype(np.float32)
+    value, parameters = reference(model, weights, x)
+    # Sums in float32 and in double may lie on two sides of a rounding, which then differs by 1/256: in few samples.
+    outputs, expected = model.predict(x, verbose=0), value.detach().numpy()
+    assert relative(outputs, expected) < 5e-3
+    assert np.median(np.abs(outputs - expected)) < 1e-5 * np.abs(expected).max()
+
+    y = rng.standard_normal(value.shape).astype(np.float32)
+    torch.nn.functional.mse_loss(value, torch.tensor(y, dtype=torch.double)).backward()
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.fit(x, y, batch_size=samples, verbose=0)
+    for variable, before, parameter in zip(model.weights, weights, parameters):
+        gradient = before.astype(np.double) - variable.numpy()
+        assert relative(gradient, parameter.grad.numpy()) < 5e-3, variable.path
