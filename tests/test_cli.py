@@ -128,7 +128,7 @@ class TestErrors:
     def test_an_unknown_instruction_set_is_refused_in_one_sentence(self) -> None:
         result = run("demo", "--epochs", "1", FASTCNN_MAX_ISA="avx9")
         assert result.returncode != 0 and result.stdout == ""
-        sentence = "FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', received 'avx9'"
+        sentence = "FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', 'amx', received 'avx9'"
         assert result.stderr.splitlines()[-1].endswith(sentence)
 
     def test_a_reader_that_goes_away_is_no_error(self) -> None:

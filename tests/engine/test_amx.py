@@ -12,7 +12,8 @@ import pytest
 import fastcnn as keras
 from fastcnn import _core, dtype_policies, layers
 
-HAS_TILES = _core.amx_active()
+HAS_TILES = _core.build_config()["amx"] == "amx"
+EMULATED_BEFORE = _core.build_config()["amx"] == "amx_emulated"
 
 
 @pytest.fixture(params=["emulated", "hardware"], autouse=True)
@@ -22,7 +23,7 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(dtype_policies, "_told", True)
     _core.set_amx_emulated(request.param == "emulated")
     yield
-    _core.set_amx_emulated(False)
+    _core.set_amx_emulated(EMULATED_BEFORE)
     keras.config.set_dtype_policy("float32")
 
 

@@ -215,4 +215,4 @@ def test_an_unknown_level_is_refused() -> None:
             print(error)
     """
     message = run_python(program, FASTCNN_MAX_ISA="sse9").strip()
-    assert message == "FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', received 'sse9'"
+    assert message == "FASTCNN_MAX_ISA: expected one of 'baseline', 'avx2', 'avx512', 'amx', received 'sse9'"

@@ -17,7 +17,8 @@ from fastcnn import _core, dtype_policies, layers
 torch = pytest.importorskip("torch")
 
 Array = NDArray[np.float32]
-HAS_TILES = _core.amx_active()
+HAS_TILES = _core.build_config()["amx"] == "amx"
+EMULATED_BEFORE = _core.build_config()["amx"] == "amx_emulated"
 
 
 @pytest.fixture(params=["emulated", "hardware"], autouse=True)
@@ -29,7 +30,7 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     keras.config.set_dtype_policy("mixed_bfloat16")
     yield
     keras.config.set_dtype_policy("float32")
-    _core.set_amx_emulated(False)
+    _core.set_amx_emulated(EMULATED_BEFORE)
 
 
 class _Rounded(torch.autograd.Function):
