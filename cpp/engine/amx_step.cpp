@@ -16,12 +16,6 @@ constexpr std::int64_t kPatchNumbers = 256, kPatchChannels = 8;
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
-// Columns that the gradient of an input reads beside the gradient of the outputs.
-std::int64_t border_before(const Window& w) { return std::max<std::int64_t>(0, w.pad); }
-
-// The window with which the gradient of `w`'s inputs slides over the gradient of its outputs.
-Window transposed(const Window& w) { return {w.size, 1, w.dilation, w.out, w.in, w.extent() - 1 - w.pad}; }
-
 class AmxStep : public Step {
   public:
     AmxStep(const StepInput& in, PlanMemory& memory)
@@ -164,10 +158,7 @@ class AmxStep : public Step {
     }
 
   private:
-    AmxImage input_image() const {
-        return {nullptr,           plan_.h.in, plan_.w.in,    border_before(plan_.w),
-                plan_.w.pad_end(), samples_,   plan_.channels};
-    }
+    AmxImage input_image() const { return amx_input(plan_.h, plan_.w, samples_, plan_.channels); }
     AmxImage dy_image() const {
         return {nullptr, plan_.out_height, plan_.out_width, 0, 0, samples_, plan_.filters};
     }
@@ -244,22 +235,20 @@ class AmxStep : public Step {
         spread_args_.height = plan_.h.out;
         spread_args_.width = plan_.w.out;
         if (slots_.dx.booked()) {
-            const Window w = transposed(plan_.w);
-            spread_args_.spread = {nullptr,     plan_.h.out, plan_.w.out,  border_before(w),
-                                   w.pad_end(), samples_,    plan_.filters};
+            spread_args_.spread =
+                amx_input(amx_transposed(plan_.h), amx_transposed(plan_.w), samples_, plan_.filters);
             spread_at_ = layout.book(spread_args_.spread.floats());
         }
         if (trains_) {
-            const std::int64_t chunks = ceil_div(plan_.w.out * samples_, 32);
-            transposed_at_ = layout.book(ceil_div(plan_.filters, 16) * plan_.h.out * chunks * 256);
+            transposed_at_ = layout.book(amx_transposed_floats(plan_.h, plan_.w, samples_, plan_.filters));
         }
     }
 
     // Returns the kernel's scratch.
     std::int64_t plan_input_gradient(PlanMemory& memory) {
         AmxConv& a = gradient_args_;
-        a.h = transposed(plan_.h);
-        a.w = transposed(plan_.w);
+        a.h = amx_transposed(plan_.h);
+        a.w = amx_transposed(plan_.w);
         a.channels = plan_.filters;
         a.filters = plan_.channels;
         a.transposed = true;

@@ -35,6 +35,17 @@ struct AmxImage {
     }
 };
 
+// What a convolution of these windows reads: the columns it reaches beside the image are there.
+FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t samples,
+                                  std::int64_t channels) {
+    return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels};
+}
+
+// The window with which the gradient of `w`'s inputs slides over the gradient of its outputs.
+FASTCNN_INLINE Window amx_transposed(const Window& w) {
+    return {w.size, 1, w.dilation, w.out, w.in, w.extent() - 1 - w.pad};
+}
+
 // Pooling windows that neither overlap nor pad.
 struct AmxPool {
     std::int64_t h = 1, w = 1;
@@ -77,12 +88,21 @@ inline constexpr std::int64_t kAmxPositions = 16;
 // Argmax of an output whose ReLU is zero: no position has its gradient.
 inline constexpr std::uint8_t kAmxNoPosition = 255;
 
-// samples: float32, (count, height, width, channels), sample s at values + s * stride -> lines; samples from
-// `count` on are zero.
+// samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), sample s at values + s
+// * stride
+// -> lines; samples from `count` on are zero.
 struct AmxRead {
     const float* values = nullptr;
     std::int64_t stride = 0, count = 0;
     AmxImage image;
+    const std::uint16_t* words = nullptr;
+};
+
+// The lines of an image -> bfloat16 samples.
+struct AmxWrite {
+    AmxImage image;
+    std::uint16_t* words = nullptr;
+    std::int64_t stride = 0, count = 0;
 };
 
 // y = max over pool of act(bias + sum_taps sum_c x[o - pad + tap * dilation][c] * kernel[tap][c]), stride 1;
@@ -109,7 +129,7 @@ struct AmxConv {
 
 // The same for the first layer of a network, of so few channels that a pooling window's whole footprint is
 // one line: (rows x columns x channels) of it, against which each position of the window has its own kernel.
-// x are float32 samples; `patches` keeps what is read of them, bfloat16 with the padding written out, for
+// x are float32 samples; `image` keeps what is read of them, bfloat16 with the padding written out, for
 // AmxPatchGradKernel.
 struct AmxPatchConv {
     AmxConv conv;  // x unused
@@ -133,6 +153,12 @@ struct AmxSpread {
     bool accumulate = false;
     float* scratch = nullptr;
 };
+
+// Floats of AmxSpread's `transposed`.
+FASTCNN_INLINE std::int64_t amx_transposed_floats(const Window& h, const Window& w, std::int64_t samples,
+                                                  std::int64_t filters) {
+    return (filters + 15) / 16 * h.out * ((w.out * samples + 31) / 32) * 256;
+}
 
 // dkernel, as (filters, taps * channels), = sum over samples and outputs of dy * x; added to what is there
 // where `accumulate`.

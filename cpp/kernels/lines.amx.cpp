@@ -1,9 +1,15 @@
-// Lines of bfloat16 from float32 samples, and the gradients of pooled outputs spread over their windows.
+// Lines of bfloat16 from and to samples, and the gradients of pooled outputs spread over their windows.
 #include "kernels/lines.h"
 
 namespace fastcnn::FASTCNN_ISA {
 
 namespace {
+
+FASTCNN_INLINE void round_line(const float* from, std::int64_t channels, Bfloat16* to) {
+    std::int64_t k = 0;
+    for (; k + kWidth <= channels; k += kWidth) store_bfloat16(to + k, load(from + k));
+    if (k < channels) store_bfloat16(to + k, load_partial(from + k, channels - k));
+}
 
 void read(const AmxRead& a) {
     const AmxImage& image = a.image;
@@ -18,13 +24,24 @@ void read(const AmxRead& a) {
                     clear(to, line);
                     continue;
                 }
-                const float* from = a.values + s * a.stride + (y * image.width + x) * c;
-                std::int64_t k = 0;
-                for (; k + kWidth <= c; k += kWidth) store_bfloat16(to + k, load(from + k));
-                if (k < c) store_bfloat16(to + k, load_partial(from + k, c - k));
-                for (k = (c + kWidth - 1) / kWidth * kWidth; k < line; k += kWidth)
-                    store_bfloat16(to + k, zero());
+                const std::int64_t at = s * a.stride + (y * image.width + x) * c;
+                if (a.words)
+                    std::memcpy(to, a.words + at, static_cast<std::size_t>(c) * sizeof(Bfloat16));
+                else
+                    round_line(a.values + at, c, to);
+                clear(to + c, line - c);
             }
+    }
+}
+
+void write(const AmxWrite& a) {
+    const AmxImage& image = a.image;
+    const std::size_t bytes = static_cast<std::size_t>(image.channels) * sizeof(Bfloat16);
+    for (std::int64_t s = 0; s < a.count; ++s) {
+        std::uint16_t* to = a.words + s * a.stride;
+        for (std::int64_t y = 0; y < image.height; ++y)
+            for (std::int64_t x = 0; x < image.width; ++x, to += image.channels)
+                std::memcpy(to, image.at(y, x) + s * image.line(), bytes);
     }
 }
 
@@ -70,6 +87,7 @@ void spread(const AmxSpread& a) {
 }  // namespace
 
 constinit const Kernel<AmxRead> amx_read = {.run = read};
+constinit const Kernel<AmxWrite> amx_write = {.run = write};
 constinit const Kernel<AmxSpread> amx_spread = {.run = spread, .scratch = spread_scratch};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -405,6 +405,34 @@ def conv2d(
 ) -> Any:
     """y, or (y, argmax uint8) where pool_size is given (max pooling)."""
 
+def amx_conv2d(
+    x: NDArray[np.uint16],
+    kernel: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    padding: str,
+    dilation_rate: tuple[int, int],
+    relu: bool,
+) -> NDArray[np.uint16]:
+    """conv2d of bfloat16 words with AMX tiles, stride 1 and one group; shapes are checked by the caller."""
+
+def amx_conv2d_grad_input(
+    dy: NDArray[np.uint16],
+    kernel: NDArray[np.float32],
+    size: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+) -> NDArray[np.uint16]:
+    """conv2d_grad_input likewise; `size` is the images' height and width."""
+
+def amx_conv2d_grad_kernel(
+    x: NDArray[np.uint16],
+    dy: NDArray[np.uint16],
+    kernel_size: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The kernel's gradient as (filters, height * width * channels), and the bias's, both float32."""
+
 def conv2d_grad_input(
     dy: NDArray[Any],
     kernel: NDArray[Any],

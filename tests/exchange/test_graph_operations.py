@@ -65,7 +65,11 @@ def everything() -> list[dict[str, Any]]:
 
 
 def test_every_kind_of_operation_is_described_and_known(project_root: Path) -> None:
-    methods = {name for name in dir(_core.Graph) if not name.startswith("_")} - {"operations", "output_shape", "bfloat16"}
+    methods = {name for name in dir(_core.Graph) if not name.startswith("_")} - {
+        "operations",
+        "output_shape",
+        "bfloat16",
+    }
     known = set(operations.KINDS) | operations.TRAINING_ONLY | {operations.HOST}
     for method in methods - APPEND.keys():  # a new one fails here until it is in the list above
         pytest.fail(f"Graph.{method} is not in this test's list")

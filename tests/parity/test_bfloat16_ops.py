@@ -1,13 +1,14 @@
-"""bfloat16 arrays in and out of fastcnn.ops: float32 arithmetic, results rounded once."""
+"""bfloat16 arrays in and out of fastcnn.ops: float32 arithmetic, results rounded once; convolution with (emulated) AMX tiles."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastcnn import ops
+from fastcnn import _core, ops
 
 bfloat16 = pytest.importorskip("ml_dtypes", reason="needs ml_dtypes, which .[parity] installs").bfloat16
 
@@ -46,3 +47,109 @@ def test_out_of_another_type_is_refused(images: Any) -> None:
     with pytest.raises(ValueError, match="max_pool: out: expected a bfloat16 array of shape"):
         ops.max_pool(images, 2, out=out)
     assert not out.any()
+
+
+@pytest.fixture(params=["emulated", "hardware"])
+def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "hardware" and _core.build_config()["amx"] != "amx":
+        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
+    before = _core.build_config()["amx"] == "amx_emulated"
+    _core.set_amx_emulated(request.param == "emulated")
+    yield
+    _core.set_amx_emulated(before)
+
+
+def near(found: Any, expected: Any) -> bool:
+    """Rounded once after sums in another order: most are equal, the rest a step (1/256) apart, few of them."""
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    differs = np.abs(found - expected) > 1e-6 * np.abs(expected).max()
+    return bool(
+        differs.mean() < 0.01
+        and np.all(np.abs(found - expected) <= np.abs(expected) / 127 + 1e-5 * np.abs(expected).max())
+    )
+
+
+SHAPES = [
+    # batch, height, width, channels, filters, kernel, dilation
+    (1, 1, 1, 1, 1, (1, 1), 1),
+    (2, 6, 5, 3, 4, (3, 3), 1),
+    (5, 7, 7, 64, 32, (3, 3), 1),
+    (3, 20, 33, 33, 17, (2, 5), 1),
+    (9, 9, 2, 32, 48, (3, 1), 1),
+    (2, 12, 12, 40, 8, (3, 3), 2),
+    (17, 4, 4, 16, 100, (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("batch", "height", "width", "channels", "filters", "size", "dilation"), SHAPES)
+def test_convolution_with_tiles(
+    tiles: None,
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    filters: int,
+    size: Any,
+    dilation: int,
+    padding: str,
+) -> None:
+    rng = np.random.default_rng(batch)
+    kinds = {"padding": padding, "dilation_rate": dilation}
+    x = rng.standard_normal((batch, height, width, channels)).astype(bfloat16)
+    kernel = rng.standard_normal((*size, channels, filters)).astype(bfloat16)
+    bias = rng.standard_normal(filters).astype(bfloat16)
+    if padding == "valid" and any((k - 1) * dilation >= n for k, n in zip(size, (height, width))):
+        with pytest.raises(ValueError, match=r"conv2d: kernel_size: expected a window of at most"):
+            ops.conv2d(x, kernel, **kinds)
+        return
+    exact = [a.astype(np.float32) for a in (x, kernel, bias)]
+    y = ops.conv2d(x, kernel, bias, activation="relu", **kinds)
+    assert y.dtype == bfloat16
+    assert near(y, ops.conv2d(*exact, activation="relu", **kinds).astype(bfloat16))
+    dy = rng.standard_normal(y.shape).astype(bfloat16)
+    dx = ops.conv2d_grad_input(dy, kernel, x.shape, **kinds)
+    assert near(dx, ops.conv2d_grad_input(dy.astype(np.float32), exact[1], x.shape, **kinds).astype(bfloat16))
+    expected = ops.conv2d_grad_kernel(exact[0], dy.astype(np.float32), size, **kinds)
+    for found, one in zip(ops.conv2d_grad_kernel(x, dy, size, **kinds), expected):
+        assert found.dtype == bfloat16 and found.flags.c_contiguous and near(found, one.astype(bfloat16))
+
+
+def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((21, 9, 9, 32)).astype(bfloat16)
+    dy = rng.standard_normal((21, 9, 9, 48)).astype(bfloat16)
+    kernel = rng.standard_normal((3, 3, 32, 48)).astype(bfloat16)
+    found = []
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        found.append(
+            [
+                ops.conv2d(x, kernel, padding="same"),
+                ops.conv2d_grad_input(dy, kernel, x.shape, padding="same"),
+                *ops.conv2d_grad_kernel(x, dy, 3, padding="same"),
+            ]
+        )
+    _core.set_num_threads(0)
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(other, found[0]))
+
+
+def test_what_tiles_do_not_compute_is_computed_in_float32(tiles: None, images: Any) -> None:
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 6)).astype(bfloat16)
+    exact = images.astype(np.float32), kernel.astype(np.float32)
+    for kinds in ({"strides": 2}, {"activation": "tanh"}, {"padding": "SAME"}):
+        np.testing.assert_array_equal(ops.conv2d(images, kernel, **kinds), ops.conv2d(*exact, **kinds).astype(bfloat16))
+    np.testing.assert_array_equal(
+        ops.conv2d(images, kernel[:, :, :1], groups=3),
+        ops.conv2d(exact[0], exact[1][:, :, :1], groups=3).astype(bfloat16),
+    )
+    with pytest.raises(ValueError, match=r"conv2d: kernel: expected 3 input channels"):
+        ops.conv2d(images, kernel[:, :, :2])
+    with pytest.raises(ValueError, match=r"conv2d: bias"):
+        ops.conv2d(images, kernel, np.ones(5))
+    with pytest.raises(TypeError):
+        ops.conv2d(images)
+    out = np.zeros((2, 4, 3, 6), bfloat16)
+    assert ops.conv2d(images[:, ::1], kernel, out=out) is out and out.any()
+    np.testing.assert_array_equal(ops.conv2d(images[::-1], kernel), out[::-1])

@@ -3,7 +3,8 @@
 Images are (batch, height, width, channels), convolution kernels (height, width, channels / groups, filters), as in
 Keras. Arrays of bool, integer, float16, float64 or bfloat16 elements are converted to float32, in which everything is
 computed and returned; C-contiguous float32 arrays are read in place. Where the first array is bfloat16 (`ml_dtypes`), the
-results are rounded to bfloat16. Where a function has `out=`, the result is written
+results are rounded to bfloat16; where AMX tiles are in use, convolutions of stride 1 and one group multiply them as they are
+(docs/numerics.md). Where a function has `out=`, the result is written
 there: a C-contiguous, writeable float32 array of the result's shape that shares no memory with the inputs.
 
 Functions that `keras.ops` has keep their Keras signature; `conv2d`, `dense` and the gradients are fastcnn's own.

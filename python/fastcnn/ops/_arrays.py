@@ -21,28 +21,50 @@ Result = TypeVar("Result")
 IMAGES = "(batch, height, width, channels)"
 
 
-def keeps_bfloat16(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Where the first array is bfloat16 (the `ml_dtypes` type), so are the results; the arithmetic stays float32."""
+def keeps_bfloat16(
+    tiles: Callable[[dict[str, Any]], Any] | None = None,
+) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Where the first array is bfloat16 (the `ml_dtypes` type), so are the results.
 
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Result:
-        first: Any = args[0] if args else next(iter(kwargs.values()), None)
-        dtype = getattr(first, "dtype", None)
-        if getattr(dtype, "name", "") != "bfloat16":
+    Args:
+        tiles: the operation on bfloat16 arrays, by its arguments; None from it, or no such function: the arithmetic is
+            that of float32, and its results are rounded.
+    """
+
+    def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
+        def computed(*args: Any, **kwargs: Any) -> Any:
+            if tiles is not None:
+                import inspect
+
+                try:
+                    bound = inspect.signature(function).bind(*args, **kwargs)
+                except TypeError:
+                    return function(*args, **kwargs)  # which says what is wrong
+                bound.apply_defaults()
+                if (result := tiles(bound.arguments)) is not None:
+                    return result
             return function(*args, **kwargs)
-        out: Any = kwargs.pop("out", None)
-        result: Any = function(*args, **kwargs)
-        if out is not None:
-            main = result[0] if isinstance(result, tuple) else result
-            if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != main.shape:
-                _messages.fail(function.__name__, "out", f"a bfloat16 array of shape {main.shape}", out)
-            out[...] = main
-            return cast(Result, (out, *(a.astype(dtype) for a in result[1:])) if isinstance(result, tuple) else out)
-        if isinstance(result, tuple):
-            return cast(Result, tuple(a.astype(dtype) for a in result))
-        return cast(Result, result.astype(dtype))
 
-    return wrapped
+        @functools.wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> Result:
+            first: Any = args[0] if args else next(iter(kwargs.values()), None)
+            dtype = getattr(first, "dtype", None)
+            if getattr(dtype, "name", "") != "bfloat16":
+                return function(*args, **kwargs)
+            out: Any = kwargs.pop("out", None)
+            result: Any = computed(*args, **kwargs)
+            arrays = result if isinstance(result, tuple) else (result,)
+            arrays = tuple(array.astype(dtype, copy=False) for array in arrays)
+            if out is not None:
+                if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != arrays[0].shape:
+                    _messages.fail(function.__name__, "out", f"a bfloat16 array of shape {arrays[0].shape}", out)
+                out[...] = arrays[0]
+                arrays = (out, *arrays[1:])
+            return cast(Result, arrays if isinstance(result, tuple) else arrays[0])
+
+        return wrapped
+
+    return decorated
 
 
 def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from fastcnn import _core, _messages
+from fastcnn.ops import _tiles
 from fastcnn.ops._arrays import (
     IMAGES,
     Floats,
@@ -23,7 +24,7 @@ from fastcnn.ops.nn import apply_activation, is_relu
 _KERNEL = "(height, width, channels / groups, filters)"
 
 
-@keeps_bfloat16
+@keeps_bfloat16(_tiles.conv2d)
 def conv2d(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -81,7 +82,7 @@ def conv2d(
     return result
 
 
-@keeps_bfloat16
+@keeps_bfloat16(_tiles.conv2d_grad_input)
 def conv2d_grad_input(
     dy: ArrayLike,
     kernel: ArrayLike,
@@ -132,7 +133,7 @@ def conv2d_grad_input(
     )
 
 
-@keeps_bfloat16
+@keeps_bfloat16(_tiles.conv2d_grad_kernel)
 def conv2d_grad_kernel(
     x: ArrayLike,
     dy: ArrayLike,
@@ -186,7 +187,7 @@ def conv2d_grad_kernel(
     )
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def conv(
     inputs: ArrayLike,
     kernel: ArrayLike,

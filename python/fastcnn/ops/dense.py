@@ -29,7 +29,7 @@ def _out_rows(operation: str, out: Floats | None, shape: tuple[int, ...]) -> Flo
     return out.reshape(-1, shape[-1])
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def dense(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -74,7 +74,7 @@ def dense(
     return result if out is None else out
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def dense_grad_input(dy: ArrayLike, kernel: ArrayLike, *, out: Floats | None = None) -> Floats:
     """Gradient of a dense layer with respect to its input: dy times the transposed kernel.
 
@@ -102,7 +102,7 @@ def dense_grad_input(dy: ArrayLike, kernel: ArrayLike, *, out: Floats | None = N
     return dx.reshape(shape) if out is None else out
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def dense_grad_kernel(x: ArrayLike, dy: ArrayLike, *, out: Floats | None = None) -> tuple[Floats, Floats]:
     """Gradients of a dense layer with respect to its kernel and bias, summed over all axes but the last.
 

@@ -32,7 +32,7 @@ def apply_activation(y: Floats, activation: str | None) -> Floats:
     return y if kind == "linear" else _core.activation(y, kind, out=y)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def relu(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     """max(x, 0), element by element; NaN stays NaN.
 
@@ -54,7 +54,7 @@ def relu(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     return _core.activation(floats("relu", "x", x), "relu", out=out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def sigmoid(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     """1 / (1 + exp(-x)), element by element.
 
@@ -76,7 +76,7 @@ def sigmoid(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     return _core.activation(floats("sigmoid", "x", x), "sigmoid", out=out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def tanh(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     """Hyperbolic tangent, element by element.
 
@@ -98,7 +98,7 @@ def tanh(x: ArrayLike, *, out: Floats | None = None) -> Floats:
     return _core.activation(floats("tanh", "x", x), "tanh", out=out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def softmax(x: ArrayLike, axis: int = -1, *, out: Floats | None = None) -> Floats:
     """exp(x) / sum(exp(x)) along an axis.
 
@@ -127,7 +127,7 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: Floats | None = None) -> Float
     return y if out is None else _core.activation(y, "linear", out=out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def binary_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: bool = False) -> Floats:
     """-(target log(output) + (1 - target) log(1 - output)), element by element.
 
@@ -154,7 +154,7 @@ def binary_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: bool 
     return losses.reshape(predictions.shape)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def categorical_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: bool = False, axis: int = -1) -> Floats:
     """-sum(target log(output)) along an axis of classes.
 
@@ -183,7 +183,7 @@ def categorical_crossentropy(target: ArrayLike, output: ArrayLike, from_logits: 
     return losses.reshape(np.delete(predictions.shape, axis))
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def sparse_categorical_crossentropy(
     target: ArrayLike, output: ArrayLike, from_logits: bool = False, axis: int = -1
 ) -> Floats:
@@ -229,7 +229,7 @@ def _class_numbers(name: str, labels: NDArray[Any], classes: int) -> NDArray[np.
     return np.ascontiguousarray(labels.reshape(-1), np.int32)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def batch_normalization(
     x: ArrayLike,
     mean: ArrayLike,

@@ -63,7 +63,7 @@ def _pool_grad(
     )
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def max_pool(
     inputs: ArrayLike,
     pool_size: IntOrPair,
@@ -101,7 +101,7 @@ def max_pool(
     return _pool("max_pool", "max", inputs, pool_size, strides, padding, out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def average_pool(
     inputs: ArrayLike,
     pool_size: IntOrPair,
@@ -138,7 +138,7 @@ def average_pool(
     return _pool("average_pool", "average", inputs, pool_size, strides, padding, out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def max_pool_grad(
     x: ArrayLike,
     dy: ArrayLike,
@@ -176,7 +176,7 @@ def max_pool_grad(
     return _pool_grad(name, "max", floats(name, "x", x, 4, IMAGES), dy, pool_size, strides, padding, out)
 
 
-@keeps_bfloat16
+@keeps_bfloat16()
 def average_pool_grad(
     dy: ArrayLike,
     input_shape: Sequence[int],
