@@ -62,9 +62,9 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         return None
     if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != kernel.shape[3]):
         return None
-    y: Array = _core.amx_conv2d(words, kernel, bias, arguments["padding"], dilation, activation == "relu")
-    y = y.view(arguments["x"].dtype)
-    return y
+    y = _core.amx_conv2d(words, kernel, bias, arguments["padding"], dilation, activation == "relu")
+    result: Array = y.view(arguments["x"].dtype)
+    return result
 
 
 def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
@@ -83,9 +83,9 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         return None
     if words.shape != (shape[0], *_outputs(shape, kernel.shape, padding, dilation), kernel.shape[3]):
         return None
-    dx: Array = _core.amx_conv2d_grad_input(words, kernel, (shape[1], shape[2]), padding, dilation)
-    dx = dx.view(arguments["dy"].dtype)
-    return dx
+    dx = _core.amx_conv2d_grad_input(words, kernel, (shape[1], shape[2]), padding, dilation)
+    result: Array = dx.view(arguments["dy"].dtype)
+    return result
 
 
 def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
