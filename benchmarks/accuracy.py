@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --task shirts --seeds 2 --epochs 1 --frameworks fastcnn
+    python benchmarks/accuracy.py --frameworks fastcnn --policies float32 mixed_bfloat16 --output mixed.json
 
 The program is the README's: its network, Adam, batch 32, the first 80 % of the training images (what
 `validation_split=0.2` leaves), tested on all test images. Tasks, both on Fashion-MNIST: `classes` (class >= 5 against
@@ -69,23 +70,26 @@ def framework_module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def train_and_test(keras: Any, train: Pair, test: Pair, epochs: int, seed: int) -> float:
+def train_and_test(keras: Any, policy: str, train: Pair, test: Pair, epochs: int, seed: int) -> float:
     """Test accuracy after training with this seed."""
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(policy)
     model = network.keras_model(keras)
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
     model.fit(*train, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
     return float(model.evaluate(*test, verbose=0)[1])
 
 
-def compare(task: str, modules: dict[str, Any], epochs: int, seeds: list[int], limit: int | None) -> dict[str, Any]:
+def compare(
+    task: str, modules: dict[str, tuple[Any, str]], epochs: int, seeds: list[int], limit: int | None
+) -> dict[str, Any]:
     """All seeds of one task; prints each and the means."""
     train, test = task_data(task, limit)
     print(f"{task}: {TASKS[task]}; {len(train[0])} training and {len(test[0])} test images, {epochs} epochs")
     accuracies: dict[str, list[float]] = {name: [] for name in modules}
     for seed in seeds:
-        for name, module in modules.items():
-            accuracies[name].append(train_and_test(module, train, test, epochs, seed))
+        for name, (module, policy) in modules.items():
+            accuracies[name].append(train_and_test(module, policy, train, test, epochs, seed))
         latest = ", ".join(f"{name} {values[-1]:.4f}" for name, values in accuracies.items())
         print(f"  seed {seed}: {latest}", flush=True)
     means = {name: statistics.fmean(values) for name, values in accuracies.items()}
@@ -120,6 +124,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", action="append", choices=TASKS, help="may be given twice (default: both)")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS))
+    parser.add_argument("--policies", nargs="+", default=["float32"], help="dtype policies (default: float32)")
     parser.add_argument("--seeds", type=int, default=5, help="how many (default: 5)")
     parser.add_argument("--epochs", type=int, help=f"default: {DEFAULT_EPOCHS}")
     parser.add_argument("--limit", type=int, help="at most so many training images, to try the script out")
@@ -135,12 +140,17 @@ def main() -> None:
     if "keras" in modules:
         backend = modules["keras"].backend.backend()
         versions[f"{backend} (backend of keras)"] = str(importlib.import_module(backend).__version__)
+    named = {
+        name if policy == "float32" else f"{name} {policy}": (module, policy)
+        for name, module in modules.items()
+        for policy in options.policies
+    }
     report = {
         "date": datetime.date.today().isoformat(),
         "machine": machine.describe(),
         "versions": versions,
         "tasks": [
-            compare(task, modules, options.epochs or DEFAULT_EPOCHS[task], list(range(options.seeds)), options.limit)
+            compare(task, named, options.epochs or DEFAULT_EPOCHS[task], list(range(options.seeds)), options.limit)
             for task in dict.fromkeys(options.task or TASKS)
         ],
     }

@@ -16,8 +16,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   check_cxx_compiler_flag(-mavx512bf16 FASTCNN_KNOWS_AVX512BF16)
   if(FASTCNN_ASSEMBLES_AMX AND FASTCNN_KNOWS_AVX512BF16)
     set(FASTCNN_AMX_LEVELS amx amx_emulated)
-    set(FASTCNN_FLAGS_amx ${FASTCNN_FLAGS_avx512} -mavx512bf16)
-    set(FASTCNN_FLAGS_amx_emulated ${FASTCNN_FLAGS_avx2})
+    # Tiles are given back in a destructor: with exceptions it would be called while unwinding, through a symbol that
+    # other code shares. Kernels throw nothing.
+    set(FASTCNN_FLAGS_amx ${FASTCNN_FLAGS_avx512} -mavx512bf16 -fno-exceptions)
+    set(FASTCNN_FLAGS_amx_emulated ${FASTCNN_FLAGS_avx2} -fno-exceptions)
     set(FASTCNN_DEFINITIONS_amx_emulated FASTCNN_EMULATE_TILES)
   endif()
 else()
