@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sidebyside import machine, network
+from sidebyside import machine, networks
 
 RESULTS = Path(__file__).resolve().parent / "results" / "accuracy.json"
 TASKS = {"classes": "class >= 5 against the rest", "shirts": "T-shirt (0) against shirt (6)"}
@@ -38,7 +38,7 @@ Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 def task_data(task: str, limit: int | None) -> tuple[Pair, Pair]:
     """Images (n, 28, 28, 1) from 0 to 1 and labels (n,) of 0 and 1, for training and for the test."""
-    loaded = network.fashion_mnist()
+    loaded = networks.fashion_mnist()
     if loaded is None:
         sys.exit(
             "accuracy: Fashion-MNIST is not on this machine: run 'apt-get install dataset-fashion-mnist', or load it once with "
@@ -74,7 +74,7 @@ def train_and_test(keras: Any, policy: str, train: Pair, test: Pair, epochs: int
     """Test accuracy after training with this seed."""
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(policy)
-    model = network.keras_model(keras)
+    model = networks.keras_model(keras, networks.NETWORKS["mission"])
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
     model.fit(*train, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
     return float(model.evaluate(*test, verbose=0)[1])

@@ -1,4 +1,4 @@
-"""The examples that need no download run from start to end."""
+"""The examples that need no download run from start to end, and the benchmarks' programs start."""
 
 import subprocess
 import sys
@@ -25,3 +25,11 @@ def test_example(project_root, name, needs, shown):
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, encoding="utf-8")
     assert result.returncode == 0, result.stderr
     assert shown in result.stdout
+
+
+@pytest.mark.parametrize("name", ["accuracy", "render", "targets"])
+def test_benchmark_programs_start(project_root, name):
+    command = [sys.executable, str(project_root / "benchmarks" / f"{name}.py"), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: {name}.py")
