@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,18 @@ def full_fashion_mnist() -> tuple[Pair, Pair]:
     if _places.find("fashion_mnist", "fashion-mnist", list(fashion_mnist._SHA256)) is None:
         pytest.skip("Fashion-MNIST is not on this machine: apt-get install dataset-fashion-mnist")
     return fashion_mnist.load_data()
+
+
+@pytest.fixture(params=["emulated", "hardware"])
+def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AMX tiles in use: emulated ones, and the processor's own where FASTCNN_MAX_ISA asks for them and it has them."""
+    from fastcnn import _core, config, dtype_policies
+
+    before = _core.build_config()["amx"]
+    if request.param == "hardware" and before != "amx":
+        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
+    monkeypatch.setattr(dtype_policies, "_told", True)
+    _core.set_amx_emulated(request.param == "emulated")
+    yield
+    config.set_dtype_policy("float32")
+    _core.set_amx_emulated(before == "amx_emulated")

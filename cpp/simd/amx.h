@@ -8,7 +8,7 @@
 //                                  c 16 x 16 floats; a 16 x 32 bfloat16; b 16 x 16 pairs of bfloat16
 //
 // dot() sums the products with i = 0 and those with i = 1 apart, from zero, and adds the two and then c; it
-// rounds to nearest even and takes denormal numbers for zero, whatever the thread's floating-point state
+// rounds to nearest even and takes denormal numbers for zero
 // (https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html#text=_tile_dpbf16ps).
 //
 // With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any

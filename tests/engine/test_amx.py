@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastcnn as keras
-from fastcnn import _core, dtype_policies, layers
+from fastcnn import _core, layers
 
-HAS_TILES = _core.build_config()["amx"] == "amx"
-EMULATED_BEFORE = _core.build_config()["amx"] == "amx_emulated"
-
-
-@pytest.fixture(params=["emulated", "hardware"], autouse=True)
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if request.param == "hardware" and not HAS_TILES:
-        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
-    monkeypatch.setattr(dtype_policies, "_told", True)
-    _core.set_amx_emulated(request.param == "emulated")
-    yield
-    _core.set_amx_emulated(EMULATED_BEFORE)
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("tiles")
 
 
 def make(shape: tuple[int, ...], build: Callable[[], list[Any]], policy: str = "mixed_bfloat16") -> keras.Sequential:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,16 +46,6 @@ def test_out_of_another_type_is_refused(images: Any) -> None:
     with pytest.raises(ValueError, match="max_pool: out: expected a bfloat16 array of shape"):
         ops.max_pool(images, 2, out=out)
     assert not out.any()
-
-
-@pytest.fixture(params=["emulated", "hardware"])
-def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "hardware" and _core.build_config()["amx"] != "amx":
-        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
-    before = _core.build_config()["amx"] == "amx_emulated"
-    _core.set_amx_emulated(request.param == "emulated")
-    yield
-    _core.set_amx_emulated(before)
 
 
 def near(found: Any, expected: Any) -> bool:

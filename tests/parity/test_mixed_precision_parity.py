@@ -5,32 +5,21 @@ Comparing with float32 says little: a rounding that turns one ReLU or maximum ov
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import fastcnn as keras
-from fastcnn import _core, dtype_policies, layers
+from fastcnn import layers
 
 torch = pytest.importorskip("torch")
 
 Array = NDArray[np.float32]
-HAS_TILES = _core.build_config()["amx"] == "amx"
-EMULATED_BEFORE = _core.build_config()["amx"] == "amx_emulated"
 
 
-@pytest.fixture(params=["emulated", "hardware"], autouse=True)
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if request.param == "hardware" and not HAS_TILES:
-        pytest.skip("no AMX tiles, or FASTCNN_MAX_ISA is not 'amx'")
-    monkeypatch.setattr(dtype_policies, "_told", True)
-    _core.set_amx_emulated(request.param == "emulated")
+@pytest.fixture(autouse=True)
+def mixed_bfloat16(tiles: None) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
-    _core.set_amx_emulated(EMULATED_BEFORE)
 
 
 class _Rounded(torch.autograd.Function):
