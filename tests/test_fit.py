@@ -508,3 +508,16 @@ def test_zero_epochs_change_nothing():
         warnings.simplefilter("error")
         history = model.fit(*data(), epochs=0, verbose=0)
     assert history.history == {} and model.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize(("inputs", "units"), [(784, 400), (5280, 64)])
+def test_a_network_that_begins_with_a_dense_layer_of_many_weights(inputs, units):
+    model = keras.Sequential([keras.Input((inputs,)), layers.Dense(units)])
+    kernel, bias = model.get_weights()
+    x, y = np.random.default_rng(0).normal(size=(2, 16, inputs)).astype(np.float32)
+    y = y[:, :units]
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.fit(x, y, batch_size=16, verbose=0)
+    dy = 2 * (x.astype(np.float64) @ kernel + bias - y) / y.size
+    np.testing.assert_allclose(model.get_weights()[0], kernel - x.T @ dy, atol=1e-5)
+    np.testing.assert_allclose(model.get_weights()[1], bias - dy.sum(0), atol=1e-5)

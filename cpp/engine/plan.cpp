@@ -103,7 +103,10 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     }
     blocks_per_lane_ = ceil_div(blocks, lane_count_);
     lane_count_ = ceil_div(blocks, blocks_per_lane_);
-    packs_by_thread_ = options_.mode == Mode::train && memory_.packed.size() <= kPackedByThread;
+    // Wide steps are every thread's together, and so are their weights.
+    const bool shares =
+        std::any_of(steps_.begin(), steps_.end(), [](const auto& step) { return step->wide(); });
+    packs_by_thread_ = options_.mode == Mode::train && !shares && memory_.packed.size() <= kPackedByThread;
     if (!packs_by_thread_) packed_ = Buffer(memory_.packed.size());
 }
 

@@ -24,12 +24,11 @@ FASTCNN_INLINE void read_image(const AmxPatches& p, const float* x, std::int64_t
     clear(image, samples * p.sample());
     for (std::int64_t s = 0; s < count; ++s)
         for (std::int64_t y = 0; y < p.height(); ++y) {
-            const std::int64_t from = y - p.h.pad, first = p.w.pad < 0 ? -p.w.pad : 0;
+            const std::int64_t from = y - p.h.pad;
             if (from < 0 || from >= p.h.in) continue;
-            const std::int64_t left = p.w.pad > 0 ? p.w.pad : 0;
-            const std::int64_t n = at_most(p.w.in - first, p.width() - left) * p.channels;
-            const float* values = x + s * stride + (from * p.w.in + first) * p.channels;
-            Bfloat16* to = image + s * p.sample() + (y * p.width() + left) * p.channels;
+            const std::int64_t n = at_most(p.w.in, p.width() - p.w.pad) * p.channels;
+            const float* values = x + s * stride + from * p.w.in * p.channels;
+            Bfloat16* to = image + s * p.sample() + (y * p.width() + p.w.pad) * p.channels;
             std::int64_t k = 0;
             for (; k + kWidth <= n; k += kWidth) store_bfloat16(to + k, load(values + k));
             for (; k < n; ++k) to[k] = to_bfloat16(values[k]);

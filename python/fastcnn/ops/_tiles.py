@@ -23,6 +23,10 @@ def _pair(value: Any) -> tuple[int, int] | None:
     return int(pair[0]), int(pair[1])
 
 
+def _lower(name: Any) -> str:
+    return name.lower() if isinstance(name, str) else ""
+
+
 def _fits(
     x: Any, kernel: tuple[int, ...], padding: Any, dilation: tuple[int, int] | None, strides: Any, groups: Any
 ) -> bool:
@@ -55,14 +59,14 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         _weights(arguments["kernel"], 4),
         _pair(arguments["dilation_rate"]),
     )
-    activation, bias = arguments["activation"], arguments["bias"]
+    activation, bias, padding = arguments["activation"], arguments["bias"], _lower(arguments["padding"])
     if words is None or kernel is None or dilation is None or activation not in (None, "linear", "relu"):
         return None
-    if not _fits(words.shape, kernel.shape, arguments["padding"], dilation, arguments["strides"], arguments["groups"]):
+    if not _fits(words.shape, kernel.shape, padding, dilation, arguments["strides"], arguments["groups"]):
         return None
     if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != kernel.shape[3]):
         return None
-    y = _core.amx_conv2d(words, kernel, bias, arguments["padding"], dilation, activation == "relu")
+    y = _core.amx_conv2d(words, kernel, bias, padding, dilation, activation == "relu")
     result: Array = y.view(arguments["x"].dtype)
     return result
 
@@ -74,7 +78,7 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         _weights(arguments["kernel"], 4),
         _pair(arguments["dilation_rate"]),
     )
-    shape, padding = arguments["input_shape"], arguments["padding"]
+    shape, padding = arguments["input_shape"], _lower(arguments["padding"])
     if words is None or kernel is None or dilation is None or not isinstance(shape, list | tuple):
         return None
     if not all(_messages.is_integer(size) and size > 0 for size in shape):
@@ -91,7 +95,7 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
 def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     """`ops.conv2d_grad_kernel`."""
     words, dy, dilation = _words(arguments["x"]), _words(arguments["dy"]), _pair(arguments["dilation_rate"])
-    size, padding = _pair(arguments["kernel_size"]), arguments["padding"]
+    size, padding = _pair(arguments["kernel_size"]), _lower(arguments["padding"])
     if words is None or dy is None or dilation is None or size is None or words.ndim != 4 or dy.ndim != 4:
         return None
     kernel = (*size, words.shape[3], dy.shape[3])
