@@ -23,11 +23,11 @@ struct Argument {
 // One axis of an expected shape: a size, or any size under a name that says what the axis is.
 struct Axis {
     Axis(std::int64_t fixed) : size(fixed) {}       // NOLINT: meant to be implicit
-    Axis(const char* any) : size(-1), name(any) {}  // NOLINT
+    Axis(const char* any) : size(-1), name(any) {}  // NOLINT; lives as long as the program
     std::string text() const { return size < 0 ? name : std::to_string(size); }
 
     std::int64_t size;
-    std::string name;
+    const char* name = "";
 };
 
 using Pattern = std::vector<Axis>;
@@ -50,10 +50,10 @@ inline std::string describe(const py::array& array) {
     return text;
 }
 
-inline bool matches(const Shape& shape, const Pattern& pattern) {
-    if (shape.size() != pattern.size()) return false;
-    for (std::size_t i = 0; i < shape.size(); ++i)
-        if (pattern[i].size < 0 ? shape[i] < 1 : shape[i] != pattern[i].size) return false;
+inline bool matches(const py::array& array, const Pattern& pattern) {
+    if (static_cast<std::size_t>(array.ndim()) != pattern.size()) return false;
+    for (std::size_t i = 0; i < pattern.size(); ++i)
+        if (pattern[i].size < 0 ? array.shape(i) < 1 : array.shape(i) != pattern[i].size) return false;
     return true;
 }
 
@@ -69,18 +69,18 @@ inline bool has_dtype(const py::array& array, const py::dtype& dtype) {
 
 // Throws unless `array` has this dtype (of this machine's byte order), is C-contiguous and aligned.
 inline void require_dtype(const Argument& argument, const py::array& array, const py::dtype& dtype) {
-    require(has_dtype(array, dtype) && readable_in_place(array), argument.operation, ": ", argument.name,
-            ": expected a C-contiguous ", py::str(dtype).cast<std::string>(), " array, received ",
-            describe(array));
+    if (has_dtype(array, dtype) && readable_in_place(array)) return;
+    fail(argument.operation, ": ", argument.name, ": expected a C-contiguous ",
+         py::str(dtype).cast<std::string>(), " array, received ", describe(array));
 }
 
 // The same, and the shape fits; an axis of any size holds at least one element.
 inline void require_array(const Argument& argument, const py::array& array, const py::dtype& dtype,
                           const Pattern& pattern) {
-    require(has_dtype(array, dtype) && readable_in_place(array) && matches(shape_of(array), pattern),
-            argument.operation, ": ", argument.name, ": expected a C-contiguous ",
-            py::str(dtype).cast<std::string>(), " array of shape ", to_string(pattern), ", received ",
-            describe(array));
+    if (has_dtype(array, dtype) && readable_in_place(array) && matches(array, pattern)) return;
+    fail(argument.operation, ": ", argument.name, ": expected a C-contiguous ",
+         py::str(dtype).cast<std::string>(), " array of shape ", to_string(pattern), ", received ",
+         describe(array));
 }
 
 // An array for a result. NumPy aligns at 16 bytes, where each store of a 64-byte vector touches two cache

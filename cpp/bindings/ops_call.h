@@ -258,11 +258,10 @@ class Call {
 template <class Value>
 Value named(const Call& call, const char* argument, const std::string& name,
             std::initializer_list<std::pair<const char*, Value>> table) {
-    std::string names;
-    for (const auto& [known, value] : table) {
+    for (const auto& [known, value] : table)
         if (name == known) return value;
-        names += (names.empty() ? "'" : ", '") + std::string(known) + "'";
-    }
+    std::string names;
+    for (const auto& [known, value] : table) names += (names.empty() ? "'" : ", '") + std::string(known) + "'";
     fail(call.operation(), ": ", argument, ": expected one of ", names, ", received '", name, "'");
 }
 

@@ -101,9 +101,9 @@ Operand kernel_input(const Call& call, const py::array& kernel) {
 
 void require_channels(const Call& call, const Operand& kernel, std::int64_t in_channels,
                       std::int64_t groups) {
-    require(kernel[2] * groups == in_channels, call.operation(), ": kernel: expected ", in_channels,
-            " input channels / ", groups, " groups on its third axis, received shape ",
-            fastcnn::to_string(kernel.shape()));
+    if (kernel[2] * groups == in_channels) return;
+    fail(call.operation(), ": kernel: expected ", in_channels, " input channels / ", groups,
+         " groups on its third axis, received shape ", fastcnn::to_string(kernel.shape()));
 }
 
 // A sample's work as dense operations: with one or two input channels a group there is nothing to reuse, and
@@ -206,9 +206,9 @@ py::array conv2d_grad_input(const py::array& dy_, const py::array& kernel_,
                             const OptionalArray& out, const std::string& isa, const std::string& algorithm) {
     const Call call("conv2d_grad_input", isa, algorithm);
     const auto [batch, height, width, channels] = input_shape;
-    require(batch > 0 && height > 0 && width > 0 && channels > 0, call.operation(),
-            ": input_shape: expected positive (batch, height, width, channels), received ",
-            fastcnn::to_string(Shape(input_shape.begin(), input_shape.end())));
+    if (batch <= 0 || height <= 0 || width <= 0 || channels <= 0)
+        fail(call.operation(), ": input_shape: expected positive (batch, height, width, channels), received ",
+             fastcnn::to_string(Shape(input_shape.begin(), input_shape.end())));
     const Operand kernel = kernel_input(call, kernel_);
     const Conv2dShape shape = conv_shape(call, {height, width}, channels, {kernel[0], kernel[1]}, kernel[3],
                                          groups, {strides, padding, dilation_rate});

@@ -138,11 +138,11 @@ class ConvStep : public Step {
         info.operation = forward_args_.pooled ? "conv2d + max_pool2d" : "conv2d";
         info.kernel = std::string(forward_.row->algorithm);
         if (backward_planned_) info.kernel += ", backward " + backward_kernels();
-        info.declined = forward_.declined;
-        for (const std::string* more :
-             {&grad_kernel_.declined, &grad_input_.declined, &pooled_input_.declined,
-              &pooled_kernel_.declined, &without_lists_.declined})
-            if (!more->empty()) info.declined += (info.declined.empty() ? "" : "; backward ") + *more;
+        info.declined = forward_.declined();
+        for (const std::string& more :
+             {grad_kernel_.declined(), grad_input_.declined(), pooled_input_.declined(),
+              pooled_kernel_.declined(), without_lists_.declined()})
+            if (!more.empty()) info.declined += (info.declined.empty() ? "" : "; backward ") + more;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
         info.flops = flops_of(computed());

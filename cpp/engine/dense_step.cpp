@@ -177,8 +177,9 @@ class DenseStep : public Step {
         info.operation = wide_ ? "dense, whole batch" : "dense";
         info.kernel = forward_.row->algorithm;
         if (grad_input_) info.kernel += std::string(", backward ") + grad_input_.row->algorithm;
-        info.declined =
-            forward_.declined + (grad_input_.declined.empty() ? "" : "; backward " + grad_input_.declined);
+        info.declined = forward_.declined();
+        if (const std::string more = grad_input_.declined(); !more.empty())
+            info.declined += "; backward " + more;
         info.isa = forward_.row->isa;
         info.output_shape = out_;
         info.flops = 2 * rows_ * op_.inputs * op_.units;

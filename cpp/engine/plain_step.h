@@ -21,7 +21,7 @@ class PlainStep : public Step {
         info_.operation = operation;
         info_.kernel = choice.row->algorithm;
         info_.isa = choice.row->isa;
-        info_.declined = choice.declined;
+        info_.declined = choice.declined();
     }
 
     StepSlots slots_;

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iomanip>
+#include <sstream>
 
 #include "base/check.h"
 
@@ -68,9 +69,18 @@ void set_winograd(bool allowed) { winograd_switch().store(allowed, std::memory_o
 
 bool is_winograd(const char* algorithm) { return !std::strncmp(algorithm, "winograd", 8); }
 
-std::string times_as_long(double ratio) {
-    char text[64];
-    std::snprintf(text, sizeof text, "estimated %.1f times the time", ratio);
+std::string PassedOver::text(double least) const {
+    std::string text;
+    for (const Entry& row : rows_) {
+        std::ostringstream entry;
+        entry << row.algorithm << ": ";
+        if (row.reason)
+            entry << row.reason;
+        else
+            entry << "estimated " << std::fixed << std::setprecision(1) << row.cycles / least << " times the time";
+        // Levels decline for the same reasons.
+        if (text.find(entry.str()) == std::string::npos) text += (text.empty() ? "" : "; ") + entry.str();
+    }
     return text;
 }
 

@@ -54,14 +54,33 @@ std::vector<RowName> row_names();
 [[noreturn]] void fail_no_row(const std::string& operation, Isa isa, const std::string& algorithm,
                               const std::string& declined);
 
-// "estimated 1.3 times the time"
-std::string times_as_long(double ratio);
 bool is_winograd(const char* algorithm);
+
+// Rows that were not chosen, and why. Put into words only where somebody reads them: choosing is part of
+// every call of an operation on arrays.
+class PassedOver {
+  public:
+    void declined(const char* algorithm, const char* reason) { rows_.push_back({algorithm, reason, 0}); }
+    // Estimated to take so many cycles.
+    void slower(const char* algorithm, double cycles) { rows_.push_back({algorithm, nullptr, cycles}); }
+    // "winograd: stride is not 1; direct: estimated 1.3 times the time", the times those of `least` cycles.
+    std::string text(double least) const;
+
+  private:
+    struct Entry {
+        const char *algorithm, *reason;
+        double cycles;
+    };
+    std::vector<Entry> rows_;
+};
 
 template <class Args>
 struct Choice {
     const Row<Args>* row = nullptr;
-    std::string declined;  // why better rows were passed over: "winograd: stride is not 1; ..."
+    double cycles = 0;  // its estimate, 0: there is none
+    PassedOver passed_over;
+
+    std::string declined() const { return passed_over.text(cycles); }
 
     explicit operator bool() const { return row != nullptr; }
     void operator()(const Args& args) const { row->kernel->run(args); }
@@ -109,23 +128,16 @@ template <class Args>
 Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
                            bool exact = false, Packing packing = {}) {
     Choice<Args> choice;
-    std::vector<std::pair<const Row<Args>*, double>> passed;  // rows with an estimate
-    const auto note = [&choice](const Row<Args>& row, const std::string& reason) {
-        const std::string said = std::string(row.algorithm) + ": " + reason;
-        if (choice.declined.find(said) == std::string::npos)
-            choice.declined += (choice.declined.empty() ? "" : "; ") + said;
-    };
-    double least = 0;
     for (const Row<Args>& row : rows<Args>()) {
         if (row.isa > isa || (exact && row.isa != isa)) continue;
         if (!algorithm.empty() && algorithm != row.algorithm) continue;
         if (choice.row && row.isa != choice.row->isa) break;
         if (const char* reason = row.kernel->declines ? row.kernel->declines(args) : nullptr) {
-            note(row, reason);
+            choice.passed_over.declined(row.algorithm, reason);
             continue;
         }
         if (algorithm.empty() && !winograd_allowed() && is_winograd(row.algorithm)) {
-            note(row, "switched off");
+            choice.passed_over.declined(row.algorithm, "switched off");
             continue;
         }
         if (!row.kernel->cost) {
@@ -136,13 +148,13 @@ Choice<Args> choose_if_any(const Args& args, Isa isa = active_isa(), const std::
         const double packed = packs ? static_cast<double>(row.kernel->packed(args)) : 0;
         const bool in_parts = packing.in_parts && row.kernel->divides_weights;
         const double cycles = row.kernel->cost(args) + packing.per_run * pack_cycles(packed, in_parts);
-        passed.emplace_back(&row, cycles);
-        if (choice.row && cycles >= least) continue;
+        const bool best = !choice.row || cycles < choice.cycles;
+        if (choice.row)
+            choice.passed_over.slower((best ? *choice.row : row).algorithm, best ? choice.cycles : cycles);
+        if (!best) continue;
         choice.row = &row;
-        least = cycles;
+        choice.cycles = cycles;
     }
-    for (const auto& [row, cycles] : passed)
-        if (row != choice.row) note(*row, times_as_long(cycles / least));
     return choice;
 }
 
@@ -151,7 +163,7 @@ template <class Args>
 Choice<Args> choose(const Args& args, Isa isa = active_isa(), const std::string& algorithm = "",
                     bool exact = false, Packing packing = {}) {
     const Choice<Args> choice = choose_if_any(args, isa, algorithm, exact, packing);
-    if (!choice) fail_no_row(rows<Args>().front().operation, isa, algorithm, choice.declined);
+    if (!choice) fail_no_row(rows<Args>().front().operation, isa, algorithm, choice.declined());
     return choice;
 }
 

@@ -49,7 +49,7 @@ def no_file(operation: str, argument: str, expected: str, path: object) -> NoRet
 
 def is_integer(value: object) -> bool:
     """True for Python and NumPy integers; bool is not a number here."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
 
 
 def integer(operation: str, argument: str, value: Any, minimum: int = 1) -> int:

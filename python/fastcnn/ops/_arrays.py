@@ -18,6 +18,7 @@ Padding: TypeAlias = Literal["valid", "same"]
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
+_FLOAT32 = np.dtype(np.float32)
 IMAGES = "(batch, height, width, channels)"
 
 
@@ -49,7 +50,8 @@ def keeps_bfloat16(
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> Result:
             first: Any = args[0] if args else next(iter(kwargs.values()), None)
             dtype = getattr(first, "dtype", None)
-            if getattr(dtype, "name", "") != "bfloat16":
+            # ml_dtypes' types are of NumPy's kind "V". (`name` is a function of some microseconds.)
+            if getattr(dtype, "kind", "") != "V" or dtype.name != "bfloat16":
                 return function(*args, **kwargs)
             out: Any = kwargs.pop("out", None)
             result: Any = computed(*args, **kwargs)
@@ -73,12 +75,14 @@ def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = N
     `axes` names the axes of an array of rank `rank`, for the message.
     """
     array = _array(operation, argument, value)
-    if array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
+    if array.dtype is not _FLOAT32 and array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
         _messages.fail(operation, argument, "an array of numbers", f"dtype {array.dtype}")
     if rank is not None and array.ndim != rank:
         raise ValueError(f"{operation}: {argument}: expected an array of shape {axes}, received shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{operation}: {argument}: expected at least one element, received shape {array.shape}")
+    if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
+        return array
     return np.require(array, dtype=np.float32, requirements=["C", "A"])
 
 
