@@ -261,7 +261,8 @@ Value named(const Call& call, const char* argument, const std::string& name,
     for (const auto& [known, value] : table)
         if (name == known) return value;
     std::string names;
-    for (const auto& [known, value] : table) names += (names.empty() ? "'" : ", '") + std::string(known) + "'";
+    for (const auto& [known, value] : table)
+        names += (names.empty() ? "'" : ", '") + std::string(known) + "'";
     fail(call.operation(), ": ", argument, ": expected one of ", names, ", received '", name, "'");
 }
 

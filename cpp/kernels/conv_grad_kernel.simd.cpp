@@ -29,6 +29,10 @@ namespace {
 constexpr std::int64_t kStripPositions =
     (kWidth < 16 ? 27 : 40) * 1024 / (static_cast<std::int64_t>(sizeof(float)) * (kBlockWidth + kTileRows));
 
+// dy's rows of a strip and of the next one share L2 with the gradient: 512 KB, 1 MB or more where there is
+// AVX-512.
+constexpr std::int64_t kStripFloats = (kWidth < 16 ? 52 : 104) * 1024;
+
 constexpr std::int64_t kPartFloats = 160 * 1024;
 
 // One axis as the tiles see it. A window of one position skips stride - 1 of every `stride` inputs: those are
@@ -62,13 +66,16 @@ struct Layout {
           tiles(group_in, max_tile_rows(blocks.widest())),
           part_tiles(max_of(1, kPartFloats / (c.h.size * c.w.size * tiles.rows(0) * group_out))),
           rows(c.h.out),
-          samples(max_of(1, kStripPositions / (c.h.out * c.w.out))) {
-        const std::int64_t most = max_of(1, kStripPositions / c.w.out);
+          samples(max_of(1, most_positions(c) / (c.h.out * c.w.out))) {
+        const std::int64_t most = max_of(1, most_positions(c) / c.w.out);
         if (most < rows) rows = ceil_div(rows, ceil_div(rows, most));
         if (part_tiles < tiles.tiles)
             part_tiles = ceil_div(tiles.tiles, ceil_div(tiles.tiles, part_tiles));
         else
             part_tiles = tiles.tiles;
+    }
+    FASTCNN_INLINE static std::int64_t most_positions(const Conv2dShape& c) {
+        return min_of(kStripPositions, kStripFloats / c.out_channels);
     }
     // Most input rows that a strip reads.
     FASTCNN_INLINE std::int64_t input_rows() const {
@@ -112,7 +119,16 @@ FASTCNN_INLINE void copy_input(const Conv2dGradKernel& g, const Layout& l, const
         for (std::int64_t t = part.first; t < part.last; ++t) {
             const std::int64_t width = l.tiles.rows(t);
             float* to = tile + (y - strip.input_first) * row * width;
-            for (std::int64_t i = 0; i < l.w.w.in; ++i)
+            // Whole vectors: the next positions overwrite what is too much. The last ones have none behind
+            // them.
+            const std::int64_t vectors = ceil_div(width, kWidth) * kWidth;
+            const std::int64_t whole = max_of(0, l.w.w.in - ceil_div(vectors, width) + 1);
+            std::int64_t i = 0;
+            for (; i < whole; ++i)
+                for (std::int64_t s = 0; s < strip.samples; ++s, to += width)
+                    for (std::int64_t v = 0; v < width; v += kWidth)
+                        store(to + v, load(x + s * g.x_stride + i * step + v));
+            for (; i < l.w.w.in; ++i)
                 for (std::int64_t s = 0; s < strip.samples; ++s, to += width)
                     for (std::int64_t v = 0; v < width; v += kWidth)
                         store_partial(to + v, load_partial(x + s * g.x_stride + i * step + v, width - v),
@@ -138,7 +154,6 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
 #pragma GCC unroll 4
             for (int v = 0; v < Vecs; ++v) {
                 const Vec d = load_partial(dy + v * kWidth, lanes - v * kWidth);
-                __builtin_prefetch(dy + (Vecs + v) * kWidth, 0, 2);  // of the next block
                 sum[v] = add(sum[v], d);
                 store(out + v * kWidth, d);
             }
@@ -151,6 +166,36 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
         store_partial(bias, accumulate ? add(load_partial(bias, n), sum[v]) : sum[v], n);
     }
 }
+
+// Brings what the next strip reads into L2 while this one is computed, a few lines with each tile, in the
+// order of memory: the copies, which read both arrays by columns, then find it there.
+class Ahead {
+  public:
+    FASTCNN_INLINE explicit Ahead(std::int64_t calls) : calls_(calls) {}
+    FASTCNN_INLINE void add(const float* begin, const float* end) {
+        ranges_[count_++] = {begin, (end - begin) / kLine};
+        lines_ += (end - begin) / kLine;
+    }
+    FASTCNN_INLINE void fetch() {
+        ++call_;
+        while (fetched_ < lines_ * call_ / calls_) {
+            std::int64_t line = fetched_++;
+            const Range* range = ranges_;
+            while (line >= range->lines) line -= (range++)->lines;
+            __builtin_prefetch(range->begin + line * kLine, 0, 2);
+        }
+    }
+
+  private:
+    static constexpr std::int64_t kLine = 16;
+    struct Range {
+        const float* begin;
+        std::int64_t lines;
+    };
+    Range ranges_[2];
+    int count_ = 0;
+    std::int64_t calls_, call_ = 0, lines_ = 0, fetched_ = 0;
+};
 
 // Splits the columns and samples of a row into lines and positions: one line where the columns that are read
 // are neighbours, lines of samples otherwise.
@@ -167,7 +212,7 @@ FASTCNN_INLINE void set_row(OuterTile& t, std::int64_t columns, std::int64_t str
 
 // All taps of one block of columns over one strip. t: b, columns, accumulate and c_step are set.
 FASTCNN_INLINE void add_taps(const Layout& l, const Part& part, const Strip& strip, OuterTile t, int vecs,
-                             const float* x, float* dkernel) {
+                             const float* x, float* dkernel, Ahead& ahead) {
     const std::int64_t row = l.w.w.in, width = vecs * kWidth;
     const float* const block = t.b;
     t.b_plane = l.w.w.out * strip.samples * width;
@@ -187,6 +232,7 @@ FASTCNN_INLINE void add_taps(const Layout& l, const Part& part, const Strip& str
                 t.a = tile + at * strip.samples * m;
                 t.a_plane = l.h.w.stride * row * strip.samples * m;
                 set_row(t, columns.count(), l.w.w.stride, strip.samples, m, width);
+                ahead.fetch();
                 outer_function(m, vecs, true)(t);
                 tile += strip.input_rows() * row * strip.samples * m;
                 t.c += m * t.c_step;
@@ -196,7 +242,7 @@ FASTCNN_INLINE void add_taps(const Layout& l, const Part& part, const Strip& str
 }
 
 FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const Part& part,
-                              const Strip& strip, bool accumulate) {
+                              const Strip& strip, const Strip& next, bool accumulate) {
     float* const gradient = g.scratch;
     float* const x = g.scratch + l.block_floats(g.batch);
     copy_input(g, l, part, strip, x);
@@ -204,6 +250,16 @@ FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const 
     t.accumulate = accumulate;
     t.c_step = g.shape.out_channels;
     t.b = gradient;
+    Ahead ahead(l.blocks.count * l.h.w.size * l.w.w.size * (part.last - part.first));
+    if (next.samples) {
+        const std::int64_t row = l.w.w.out * g.shape.out_channels;
+        const float* dy = g.dy + next.sample * g.dy_stride;
+        ahead.add(dy + next.first * row, dy + (next.samples - 1) * g.dy_stride + next.last * row);
+        const std::int64_t input_row = l.h.step * g.shape.w.in * g.shape.in_channels;
+        const float* input = g.x + next.sample * g.x_stride;
+        ahead.add(input + next.input_first * input_row,
+                  input + (next.samples - 1) * g.x_stride + next.input_last * input_row);
+    }
     float* const dbias = part.first == 0 ? g.dbias : nullptr;  // once for all parts
     for (std::int64_t block = 0; block < l.blocks.count; ++block) {
         const std::int64_t channel = part.group * l.group_out + block * kBlockWidth;
@@ -213,23 +269,32 @@ FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const 
                           : vecs == kTileVecs ? copy_gradient<kTileVecs>
                                               : copy_gradient<kWideVecs>;
         copy(g, strip, channel, t.columns, dbias, accumulate, gradient);
-        add_taps(l, part, strip, t, vecs, x, g.dkernel + channel);
+        add_taps(l, part, strip, t, vecs, x, g.dkernel + channel, ahead);
     }
 }
 
-FASTCNN_INLINE void add_part(const Conv2dGradKernel& g, const Layout& l, const Part& part) {
+// The strip that begins at row `first` of `sample`; of no samples where there is none.
+FASTCNN_INLINE Strip strip_at(const Conv2dGradKernel& g, const Layout& l, std::int64_t sample,
+                              std::int64_t first) {
     const Window& h = l.h.w;
+    const std::int64_t last = min_of(h.out, first + l.rows);
+    const std::int64_t input_first = min_of(h.in, max_of(0, h.begin(first)));
+    const std::int64_t input_last = max_of(input_first, min_of(h.in, h.begin(last - 1) + h.extent()));
+    return {sample, min_of(l.samples, g.batch - sample), first, last, input_first, input_last};
+}
+
+FASTCNN_INLINE Strip strip_after(const Conv2dGradKernel& g, const Layout& l, const Strip& s) {
+    return s.last < l.h.w.out ? strip_at(g, l, s.sample, s.last) : strip_at(g, l, s.sample + s.samples, 0);
+}
+
+FASTCNN_INLINE void add_part(const Conv2dGradKernel& g, const Layout& l, const Part& part) {
     bool accumulate = g.accumulate;
-    for (std::int64_t sample = 0; sample < g.batch; sample += l.samples)
-        for (std::int64_t first = 0; first < h.out; first += l.rows) {
-            const std::int64_t last = min_of(h.out, first + l.rows);
-            const std::int64_t input_first = min_of(h.in, max_of(0, h.begin(first)));
-            const std::int64_t input_last = max_of(input_first, min_of(h.in, h.begin(last - 1) + h.extent()));
-            add_strip(g, l, part,
-                      {sample, min_of(l.samples, g.batch - sample), first, last, input_first, input_last},
-                      accumulate);
-            accumulate = true;
-        }
+    for (Strip strip = strip_at(g, l, 0, 0); strip.samples > 0;) {
+        const Strip next = strip_after(g, l, strip);
+        add_strip(g, l, part, strip, next, accumulate);
+        strip = next;
+        accumulate = true;
+    }
 }
 
 void grad_kernel_run(const Conv2dGradKernel& g) {

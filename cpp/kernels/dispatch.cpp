@@ -77,7 +77,8 @@ std::string PassedOver::text(double least) const {
         if (row.reason)
             entry << row.reason;
         else
-            entry << "estimated " << std::fixed << std::setprecision(1) << row.cycles / least << " times the time";
+            entry << "estimated " << std::fixed << std::setprecision(1) << row.cycles / least
+                  << " times the time";
         // Levels decline for the same reasons.
         if (text.find(entry.str()) == std::string::npos) text += (text.empty() ? "" : "; ") + entry.str();
     }
