@@ -51,7 +51,7 @@ def keeps_bfloat16(
             first: Any = args[0] if args else next(iter(kwargs.values()), None)
             dtype = getattr(first, "dtype", None)
             # ml_dtypes' types are of NumPy's kind "V". (`name` is a function of some microseconds.)
-            if getattr(dtype, "kind", "") != "V" or dtype.name != "bfloat16":
+            if getattr(dtype, "kind", "") != "V" or getattr(dtype, "name", "") != "bfloat16":
                 return function(*args, **kwargs)
             out: Any = kwargs.pop("out", None)
             result: Any = computed(*args, **kwargs)
