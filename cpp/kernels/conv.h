@@ -45,7 +45,7 @@ FASTCNN_INLINE bool is_pointwise(const Conv2dShape& c) {
 // (there 24 -> 72 rows: a tenth faster).
 FASTCNN_INLINE std::int64_t pointwise_rows(std::int64_t channels, std::int64_t depth) {
     constexpr std::int64_t kFloats = 6 * 1024, kOperand = 4608;
-    const std::int64_t least = depth >= 512 ? 4 : 2;  // tiles: long weights come from L3, more rows use them
+    const std::int64_t least = channels * depth > 128 * 1024 ? 4 : 2;  // tiles: large weights come from L3
     return max_of(least, max_of(kFloats / channels, kOperand / depth) / kTileRows) * kTileRows;
 }
 

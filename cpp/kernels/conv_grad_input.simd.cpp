@@ -181,10 +181,13 @@ FASTCNN_INLINE void grad_input_pointwise(const Conv2dGradInput& g, std::int64_t 
         const std::int64_t rows = min_of(fit, last - p);
         const float* const a = pointwise_operand(g.dy + sample * g.dy_stride + p * c.out_channels, rows,
                                                  c.out_channels, g.scratch);
+        Ahead ahead(max_of(1, RowSplit(rows).tiles * pack.blocks.count * c.groups / g.weight_part.parts));
+        const float* const next = g.dy + sample * g.dy_stride + (p + rows) * c.out_channels;
+        ahead.add(next, next + min_of(fit, last - p - rows) * c.out_channels);
         for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {
             t.a = a + group * pack.group_out;
             t.c = g.dx + sample * g.dx_stride + p * c.in_channels + channel;
-            run_rows(t, rows, vecs);
+            run_rows(t, rows, vecs, &ahead);
         });
     }
 }

@@ -17,6 +17,7 @@
 //
 // The gradient itself must stay in L2, to which every strip returns: of a large one, a part (some tiles of
 // input channels, all taps and output channels) is finished before the next is begun.
+#include "kernels/ahead.h"
 #include "kernels/conv.h"
 #include "kernels/rows.h"
 
@@ -166,36 +167,6 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
         store_partial(bias, accumulate ? add(load_partial(bias, n), sum[v]) : sum[v], n);
     }
 }
-
-// Brings what the next strip reads into L2 while this one is computed, a few lines with each tile, in the
-// order of memory: the copies, which read both arrays by columns, then find it there.
-class Ahead {
-  public:
-    FASTCNN_INLINE explicit Ahead(std::int64_t calls) : calls_(calls) {}
-    FASTCNN_INLINE void add(const float* begin, const float* end) {
-        ranges_[count_++] = {begin, (end - begin) / kLine};
-        lines_ += (end - begin) / kLine;
-    }
-    FASTCNN_INLINE void fetch() {
-        ++call_;
-        while (fetched_ < lines_ * call_ / calls_) {
-            std::int64_t line = fetched_++;
-            const Range* range = ranges_;
-            while (line >= range->lines) line -= (range++)->lines;
-            __builtin_prefetch(range->begin + line * kLine, 0, 2);
-        }
-    }
-
-  private:
-    static constexpr std::int64_t kLine = 16;
-    struct Range {
-        const float* begin;
-        std::int64_t lines;
-    };
-    Range ranges_[2];
-    int count_ = 0;
-    std::int64_t calls_, call_ = 0, lines_ = 0, fetched_ = 0;
-};
 
 // Splits the columns and samples of a row into lines and positions: one line where the columns that are read
 // are neighbours, lines of samples otherwise.
