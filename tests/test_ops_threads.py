@@ -27,6 +27,11 @@ CONVOLUTIONS = [
     (2, 50, 50, 16, 32, 5, 1, "same", 1, 4),
     (40, 7, 7, 32, 48, 3, 1, "same", 1, 1),
     (2, 9, 9, 160, 256, 3, 1, "same", 1, 1),
+    # Weights beyond L2, which are divided instead: of one group and of two, odd numbers of channels, rows of samples.
+    (3, 7, 7, 320, 264, 3, 1, "same", 1, 1),
+    (2, 6, 9, 500, 530, 3, 1, "valid", 1, 2),
+    (9, 3, 3, 520, 250, 3, 2, "same", 1, 1),
+    (5, 8, 7, 1040, 528, 1, 1, "valid", 1, 1),
 ]
 
 

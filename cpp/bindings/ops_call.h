@@ -66,6 +66,7 @@ class DividedCall final : public Job {
           scratch_floats_(scratch),
           brief_(division.brief),
           weight_parts_(division.weight_parts),
+          part_floats_(packed / division.threads),
           packing_(weights && choice.row->kernel->pack && weight_parts_ == 0) {
         // Always in several parts: the tests call every row this way.
         if (packing_) parts_ = packed > kLeastFloats ? std::max<std::int64_t>(3, 4 * division.threads) : 3;
@@ -93,8 +94,10 @@ class DividedCall final : public Job {
         if constexpr (requires { copy.weight_part; })
             if (weight_parts_) {
                 const int part = static_cast<int>(item), parts = static_cast<int>(weight_parts_);
-                choice_.row->kernel->pack(args_, weights_, packed_, part, parts);
-                copy.weight_part = {part, parts};
+                float* const own = packed_ + thread * part_floats_;
+                copy.weight_part = {part, parts, true};
+                copy.kernel = own;
+                choice_.row->kernel->pack(copy, weights_, own, part, parts);
                 choice_(copy);
                 return;
             }
@@ -110,7 +113,7 @@ class DividedCall final : public Job {
     float *packed_, *scratch_;
     std::int64_t scratch_floats_;
     const bool brief_;
-    const std::int64_t weight_parts_;
+    const std::int64_t weight_parts_, part_floats_;
     bool packing_, packs_now_ = false;
 };
 
@@ -205,12 +208,28 @@ class Call {
     void run_divided(const Choice<Args>& choice, const Args& args, const float* weights,
                      const Threads& division, const Visit& visit) const {
         const py::gil_scoped_release release;
-        const std::int64_t packed = weights ? Layout::round_up(choice.packed(args)) : 0;
+        const std::int64_t packed = weights ? packed_floats(choice, args, division) : 0;
         const std::int64_t scratch =
             Layout::stride(division.scratch < 0 ? choice.scratch(args) : division.scratch);
         const Lent memory(packed + division.threads * scratch, exact_);
         DividedCall<Args, Visit> job{choice, args, weights, division, visit, memory.data(), packed, scratch};
         run_team(division.threads, job, Denormals::keep);
+    }
+
+    // Of a call divided by its weights, each thread's part is packed where its last one was: the memory stays
+    // in its cache.
+    template <class Args>
+    static std::int64_t packed_floats(const Choice<Args>& choice, const Args& args, const Threads& division) {
+        if constexpr (requires { args.weight_part; }) {
+            Args part = args;
+            std::int64_t most = 0;
+            for (int i = 0; i < division.weight_parts; ++i) {
+                part.weight_part = {i, static_cast<int>(division.weight_parts), true};
+                most = std::max(most, choice.packed(part));
+            }
+            if (most) return division.threads * Layout::stride(most);
+        }
+        return Layout::round_up(choice.packed(args));
     }
 
     // The same kernel `count` times: visit(args, i, run) completes a copy of `args` for call i and runs it.

@@ -9,9 +9,10 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Brings what the next strip reads into L2 while this one is computed: a few lines with each of `calls` tiles, in
-// the order of memory, also where the strip will be read by columns. A strip's own first reads would wait for
-// memory with nothing to compute (gradient of a kernel 64 to 256, 1x1, on 56x56, AVX2: 55 -> 70 GFLOP/s).
+// Brings what the next strip reads into L2 while this one is computed: a few lines with each of `calls`
+// tiles, in the order of memory, also where the strip will be read by columns. A strip's own first reads
+// would wait for memory with nothing to compute (gradient of a kernel 64 to 256, 1x1, on 56x56, AVX2: 55 ->
+// 70 GFLOP/s).
 class Ahead {
   public:
     FASTCNN_INLINE explicit Ahead(std::int64_t calls) : calls_(calls) {}

@@ -47,6 +47,7 @@ struct Kernel {
 // The results of one part of the packed weights, as pack() divides them, and no others.
 struct WeightPart {
     int part = 0, parts = 1;
+    bool alone = false;  // packed weights are those of this part only, which pack() writes and args.kernel is
 };
 
 // ---------------------------------------------------------------------------------------------- convolution

@@ -143,14 +143,34 @@ struct StripSize {
     }
 };
 
-// Calls visit(group, block) for each block of columns of each group that belongs to the part.
-template <class Visit>
-FASTCNN_INLINE void for_each_block(const ColumnBlocks& blocks, std::int64_t groups, int part, int parts,
-                                   const Visit& visit) {
-    const std::int64_t all = blocks.count * groups;
-    for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i)
-        visit(i / blocks.count, i % blocks.count);
-}
+// A convolution's weights in the order that its tiles read them: [group][block of columns][depth][columns of
+// the block]. Parts are whole blocks.
+struct PackedBlocks {
+    std::int64_t columns, depth, groups;  // of each group the first two
+    ColumnBlocks blocks;
+    FASTCNN_INLINE PackedBlocks(std::int64_t columns_, std::int64_t depth_, std::int64_t groups_)
+        : columns(columns_), depth(depth_), groups(groups_), blocks(columns_) {}
+
+    FASTCNN_INLINE std::int64_t floats(const WeightPart& part) const {
+        return part.alone ? begin(part.part + 1, part.parts) - begin(part.part, part.parts) : begin(1, 1);
+    }
+    // Calls visit(group, block, where its weights are) for each block of the part.
+    template <class Visit>
+    FASTCNN_INLINE void for_each(const WeightPart& part, const Visit& visit) const {
+        const std::int64_t all = blocks.count * groups;
+        const std::int64_t start = part.alone ? begin(part.part, part.parts) : 0;
+        for (std::int64_t i = all * part.part / part.parts; i < all * (part.part + 1) / part.parts; ++i)
+            visit(i / blocks.count, i % blocks.count, at(i) - start);
+    }
+
+  private:
+    FASTCNN_INLINE std::int64_t at(std::int64_t i) const {
+        return depth * (i / blocks.count * packed_columns(columns) + i % blocks.count * kBlockWidth);
+    }
+    FASTCNN_INLINE std::int64_t begin(std::int64_t part, std::int64_t parts) const {
+        return at(blocks.count * groups * part / parts);
+    }
+};
 
 // A strip's input: `row` floats from row to row, the first of them is row `first_row` of the image.
 struct Source {

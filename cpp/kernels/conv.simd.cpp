@@ -12,35 +12,37 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Packed kernel: [group][block of output channels][kernel row][kernel column][input channel][columns of the
-// block].
-struct ForwardPack {
-    std::int64_t group_in, group_out, taps, group_size;
-    ColumnBlocks blocks;
+// Depth: [kernel row][kernel column][input channel].
+struct ForwardPack : PackedBlocks {
+    std::int64_t group_in, group_out;
     FASTCNN_INLINE explicit ForwardPack(const Conv2dShape& c)
-        : group_in(c.in_channels / c.groups),
-          group_out(c.out_channels / c.groups),
-          taps(c.h.size * c.w.size),
-          group_size(packed_columns(group_out) * taps * group_in),
-          blocks(group_out) {}
+        : PackedBlocks(c.out_channels / c.groups, c.h.size * c.w.size * c.in_channels / c.groups, c.groups),
+          group_in(c.in_channels / c.groups),
+          group_out(columns) {}
 };
 
-std::int64_t forward_packed(const Conv2dForward& f) {
-    return ForwardPack(f.shape).group_size * f.shape.groups;
-}
+std::int64_t forward_packed(const Conv2dForward& f) { return ForwardPack(f.shape).floats(f.weight_part); }
 
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
-    const Conv2dShape& c = f.shape;
-    const ForwardPack p(c);
-    const std::int64_t rows = p.taps * p.group_in;
-    for_each_block(p.blocks, c.groups, part, parts, [&](std::int64_t group, std::int64_t block) {
-        const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
-        const float* from = weights + group * p.group_out + first;
-        float* to = packed + group * p.group_size + first * rows;
-        for (std::int64_t r = 0; r < rows; ++r, from += c.out_channels, to += width)
-            for (std::int64_t v = 0; v < width; v += kWidth)
-                store(to + v, load_partial(from + v, p.group_out - first - v));
-    });
+    const ForwardPack p(f.shape);
+    // A few rows of all blocks before the next rows, which are fetched meanwhile: a block's rows lie so far
+    // apart that the processor foresees none of them (512 channels: 2.4 -> 10 GB/s), and more of them at a
+    // time would drive each other out of the few sets of L1 that they share.
+    constexpr std::int64_t kTogether = 8;
+    for (std::int64_t begin = 0; begin < p.depth; begin += kTogether)
+        p.for_each({part, parts, f.weight_part.alone},
+                   [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+                       const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
+                       const std::int64_t lanes = p.group_out - first, channels = f.shape.out_channels;
+                       const float* from = weights + group * p.group_out + first + begin * channels;
+                       float* to = packed + at + begin * width;
+                       const std::int64_t rows = min_of(p.depth - begin, kTogether);
+                       for (std::int64_t r = 0; r < rows; ++r, from += channels, to += width)
+                           for (std::int64_t v = 0; v < width; v += kWidth) {
+                               __builtin_prefetch(from + v + kTogether * channels);
+                               store(to + v, load_partial(from + v, lanes - v));
+                           }
+                   });
 }
 
 FASTCNN_INLINE bool forward_by_samples(const Conv2dForward& f) {
@@ -270,17 +272,16 @@ FASTCNN_INLINE void pointwise_strip(const Conv2dForward& f, const float* x, std:
     for (std::int64_t p = 0; p < positions; p += fit) {
         const std::int64_t rows = min_of(fit, positions - p);
         const float* const a = pointwise_operand(x + p * c.in_channels, rows, c.in_channels, f.scratch);
-        for_each_block(pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
-                       [&](std::int64_t group, std::int64_t block) {
-                           const std::int64_t first = block * kBlockWidth;
-                           const std::int64_t channel = group * pack.group_out + first;
-                           t.a = a + group * pack.group_in;
-                           t.b = f.kernel + group * pack.group_size + first * pack.group_in;
-                           t.bias = f.bias ? f.bias + channel : nullptr;
-                           t.columns = pack.blocks.lanes(block);
-                           t.c = y + p * c.out_channels + channel;
-                           run_rows(t, rows, pack.blocks.vecs(block));
-                       });
+        pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+            const std::int64_t first = block * kBlockWidth;
+            const std::int64_t channel = group * pack.group_out + first;
+            t.a = a + group * pack.group_in;
+            t.b = f.kernel + at;
+            t.bias = f.bias ? f.bias + channel : nullptr;
+            t.columns = pack.blocks.lanes(block);
+            t.c = y + p * c.out_channels + channel;
+            run_rows(t, rows, pack.blocks.vecs(block));
+        });
     }
 }
 
@@ -302,24 +303,21 @@ FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& st
     t.depth = rows_are_runs(c) ? c.w.size * c.in_channels : pack.group_in;
     t.relu = f.relu;
     t.stream = f.stream && !f.pooled;
-    for_each_block(
-        pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
-        [&](std::int64_t group, std::int64_t block) {
-            const std::int64_t first = block * kBlockWidth, channel = group * pack.group_out + first;
-            t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
-            t.columns = pack.blocks.lanes(block);
-            // In the band the tile is as wide as the block: a bias row that ends early must not be read
-            // beyond.
-            alignas(64) float bias[kWideVecs * kWidth] = {};
-            if (f.bias)
-                std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
-            t.bias = f.bias ? bias : nullptr;
-            for (std::int64_t s = 0; s < samples; ++s) {
-                t.a = source.x + s * source.stride + group * pack.group_in;
-                forward_block(f, strip, t, source, channel, pack.blocks.vecs(block),
-                              f.y + (sample + s) * f.y_stride, (sample + s) * f.argmax_stride);
-            }
-        });
+    pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+        const std::int64_t first = block * kBlockWidth, channel = group * pack.group_out + first;
+        t.b = f.kernel + at;
+        t.columns = pack.blocks.lanes(block);
+        // In the band the tile is as wide as the block: a bias row that ends early must not be read
+        // beyond.
+        alignas(64) float bias[kWideVecs * kWidth] = {};
+        if (f.bias) std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
+        t.bias = f.bias ? bias : nullptr;
+        for (std::int64_t s = 0; s < samples; ++s) {
+            t.a = source.x + s * source.stride + group * pack.group_in;
+            forward_block(f, strip, t, source, channel, pack.blocks.vecs(block),
+                          f.y + (sample + s) * f.y_stride, (sample + s) * f.argmax_stride);
+        }
+    });
 }
 
 void forward_run_columns(const Conv2dForward& f) {
@@ -357,32 +355,30 @@ void forward_run_samples(const Conv2dForward& f) {
     t.c_step = f.y_stride;
     t.relu = f.relu;
     t.taps = taps;
-    for_each_block(pack.blocks, c.groups, f.weight_part.part, f.weight_part.parts,
-                   [&](std::int64_t group, std::int64_t block) {
-                       const int vecs = pack.blocks.vecs(block);
-                       const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
-                       const std::int64_t channel = group * pack.group_out + first;
-                       t.b = f.kernel + group * pack.group_size + first * pack.taps * pack.group_in;
-                       t.columns = pack.blocks.lanes(block);
-                       t.bias = f.bias ? f.bias + channel : nullptr;
-                       for (std::int64_t oy = 0; oy < c.h.out; ++oy)
-                           for (std::int64_t ox = 0; ox < c.w.out; ++ox) {
-                               const TapRange ys(c.h, oy), xs(c.w, ox);
-                               t.tap_count = 0;
-                               t.depth = rows_are_runs(c) ? xs.count() * c.in_channels : pack.group_in;
-                               for (std::int64_t ky = ys.first; ky < ys.last; ++ky)
-                                   for (std::int64_t kx = xs.first; kx < xs.last; ++kx) {
-                                       taps[t.tap_count++] = {
-                                           (c.h.begin(oy) + ky * c.h.dilation) * row +
-                                               (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
-                                           (ky * c.w.size + kx) * pack.group_in * width};
-                                       if (rows_are_runs(c)) break;
-                                   }
-                               t.a = f.x + group * pack.group_in;
-                               t.c = f.y + (oy * c.w.out + ox) * c.out_channels + channel;
-                               run_rows(t, f.batch, vecs);
-                           }
-                   });
+    pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+        const int vecs = pack.blocks.vecs(block);
+        const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
+        const std::int64_t channel = group * pack.group_out + first;
+        t.b = f.kernel + at;
+        t.columns = pack.blocks.lanes(block);
+        t.bias = f.bias ? f.bias + channel : nullptr;
+        for (std::int64_t oy = 0; oy < c.h.out; ++oy)
+            for (std::int64_t ox = 0; ox < c.w.out; ++ox) {
+                const TapRange ys(c.h, oy), xs(c.w, ox);
+                t.tap_count = 0;
+                t.depth = rows_are_runs(c) ? xs.count() * c.in_channels : pack.group_in;
+                for (std::int64_t ky = ys.first; ky < ys.last; ++ky)
+                    for (std::int64_t kx = xs.first; kx < xs.last; ++kx) {
+                        taps[t.tap_count++] = {(c.h.begin(oy) + ky * c.h.dilation) * row +
+                                                   (c.w.begin(ox) + kx * c.w.dilation) * c.in_channels,
+                                               (ky * c.w.size + kx) * pack.group_in * width};
+                        if (rows_are_runs(c)) break;
+                    }
+                t.a = f.x + group * pack.group_in;
+                t.c = f.y + (oy * c.w.out + ox) * c.out_channels + channel;
+                run_rows(t, f.batch, vecs);
+            }
+    });
 }
 
 void forward_run(const Conv2dForward& f) {

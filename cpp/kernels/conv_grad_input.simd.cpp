@@ -10,44 +10,41 @@ namespace {
 // Fewer samples than this make tiles that wait for their weights.
 constexpr std::int64_t kFewSamples = kTileRows / 2;
 
-// Packed kernel: [group][block of input channels][kernel row][kernel column][output channel][columns of the
-// block].
-struct GradInputPack {
-    std::int64_t group_in, group_out, taps, group_size;
-    ColumnBlocks blocks;
+// Depth: [kernel row][kernel column][output channel].
+struct GradInputPack : PackedBlocks {
+    std::int64_t group_in, group_out, taps;
     FASTCNN_INLINE explicit GradInputPack(const Conv2dShape& c)
-        : group_in(c.in_channels / c.groups),
+        : PackedBlocks(c.in_channels / c.groups, c.h.size * c.w.size * c.out_channels / c.groups, c.groups),
+          group_in(columns),
           group_out(c.out_channels / c.groups),
-          taps(c.h.size * c.w.size),
-          group_size(packed_columns(group_in) * taps * group_out),
-          blocks(group_in) {}
+          taps(c.h.size * c.w.size) {}
 };
 
 std::int64_t grad_input_packed(const Conv2dGradInput& g) {
-    return GradInputPack(g.shape).group_size * g.shape.groups;
+    return GradInputPack(g.shape).floats(g.weight_part);
 }
 
 void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* packed, int part, int parts) {
-    const Conv2dShape& c = g.shape;
-    const GradInputPack p(c);
-    for_each_block(p.blocks, c.groups, part, parts, [&](std::int64_t group, std::int64_t block) {
-        const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
-        float* to = packed + group * p.group_size + first * p.taps * p.group_out;
-        for (std::int64_t tap = 0; tap < p.taps; ++tap, to += p.group_out * width) {
-            const float* from = weights + (tap * p.group_in + first) * c.out_channels + group * p.group_out;
-            for (std::int64_t v = 0; v < width; v += kWidth) {
-                const std::int64_t lanes = p.group_in - first - v;
-                std::int64_t o = 0;
-                if (lanes >= kWidth)
-                    for (; o + kWidth <= p.group_out; o += kWidth)
-                        transpose(from + v * c.out_channels + o, c.out_channels, to + o * width + v, width);
-                for (; o < p.group_out; ++o)
-                    for (std::int64_t lane = 0; lane < kWidth; ++lane)
-                        to[o * width + v + lane] =
-                            lane < lanes ? from[(v + lane) * c.out_channels + o] : 0.0f;
+    const std::int64_t channels = g.shape.out_channels;
+    const GradInputPack p(g.shape);
+    p.for_each(
+        {part, parts, g.weight_part.alone}, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+            const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
+            float* to = packed + at;
+            for (std::int64_t tap = 0; tap < p.taps; ++tap, to += p.group_out * width) {
+                const float* from = weights + (tap * p.group_in + first) * channels + group * p.group_out;
+                for (std::int64_t v = 0; v < width; v += kWidth) {
+                    const std::int64_t lanes = p.group_in - first - v;
+                    std::int64_t o = 0;
+                    if (lanes >= kWidth)
+                        for (; o + kWidth <= p.group_out; o += kWidth)
+                            transpose(from + v * channels + o, channels, to + o * width + v, width);
+                    for (; o < p.group_out; ++o)
+                        for (std::int64_t lane = 0; lane < kWidth; ++lane)
+                            to[o * width + v + lane] = lane < lanes ? from[(v + lane) * channels + o] : 0.0f;
+                }
             }
-        }
-    });
+        });
 }
 
 // Columns compute each tap for each input column, also where it reads none of the outputs: on 13 columns
@@ -106,13 +103,12 @@ template <class Visit>
 FASTCNN_INLINE void for_each_input_block(const Conv2dGradInput& g, Tile& t, const Visit& visit) {
     const GradInputPack pack(g.shape);
     t.depth = pack.group_out;
-    for_each_block(pack.blocks, g.shape.groups, g.weight_part.part, g.weight_part.parts,
-                   [&](std::int64_t group, std::int64_t block) {
-                       const std::int64_t first = block * kBlockWidth;
-                       t.b = g.kernel + group * pack.group_size + first * pack.taps * pack.group_out;
-                       t.columns = pack.blocks.lanes(block);
-                       visit(group, group * pack.group_in + first, pack.blocks.vecs(block));
-                   });
+    pack.for_each(g.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
+        const std::int64_t first = block * kBlockWidth;
+        t.b = g.kernel + at;
+        t.columns = pack.blocks.lanes(block);
+        visit(group, group * pack.group_in + first, pack.blocks.vecs(block));
+    });
 }
 
 void grad_input_run_samples(const Conv2dGradInput& g) {
