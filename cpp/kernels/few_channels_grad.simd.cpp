@@ -23,17 +23,20 @@ struct TapTile {
     std::int64_t rows = 0, positions = 0;
     float* dkernel = nullptr;
     std::int64_t line_out = 0;
+    float* dbias = nullptr;  // of a tile that sums dy as well
     // Part of the next rows, fetched into L2 meanwhile: of those that do not come from there, the first taps
     // would wait.
     const float* ahead = nullptr;
     std::int64_t ahead_step = 0;
 };
 
-template <int Lines, int Columns, int Vecs>
+template <int Lines, int Columns, int Vecs, bool Bias>
 void sum_taps(const TapTile& t) {
     constexpr int last = (Vecs - 1) * kWidth;
     const std::int64_t lanes = t.lanes - last;
-    Vec acc[Lines][Columns][Vecs];
+    Vec acc[Lines][Columns][Vecs], bias[Vecs];
+    if (Bias && Vecs > 1) bias[0] = load(t.dbias);
+    if (Bias) bias[Vecs - 1] = load_partial(t.dbias + last, lanes);
 #pragma GCC unroll 4
     for (int l = 0; l < Lines; ++l) {
 #pragma GCC unroll 16
@@ -53,6 +56,9 @@ void sum_taps(const TapTile& t) {
             Vec g[Vecs];
             if (Vecs > 1) g[0] = load(dy);
             g[Vecs - 1] = load_partial(dy + last, lanes);
+#pragma GCC unroll 2
+            for (int n = 0; n < Vecs; ++n)
+                if (Bias) bias[n] = add(bias[n], g[n]);
 #pragma GCC unroll 4
             for (int l = 0; l < Lines; ++l) {
 #pragma GCC unroll 16
@@ -73,6 +79,8 @@ void sum_taps(const TapTile& t) {
             store_partial(to + last, acc[l][i][Vecs - 1], lanes);
         }
     }
+    if (Bias && Vecs > 1) store(t.dbias, bias[0]);
+    if (Bias) store_partial(t.dbias + last, bias[Vecs - 1], lanes);
 }
 
 using TapFunction = void (*)(const TapTile&);
@@ -80,42 +88,21 @@ using TapFunction = void (*)(const TapTile&);
 // kTileRows taps x 2 vectors are what the registers hold beside a position's gradient and one broadcast.
 constexpr int kMaxLines = 3;
 
-template <int Lines, int Columns = kTileRows>
+template <bool Bias, int Lines, int Columns = kTileRows>
 TapFunction columns_function(std::int64_t columns, int vecs) {
     if constexpr (Columns > 1)
-        if (columns < Columns) return columns_function<Lines, Columns - 1>(columns, vecs);
+        if (columns < Columns) return columns_function<Bias, Lines, Columns - 1>(columns, vecs);
     if constexpr (Lines * Columns <= kTileRows)
-        return vecs == 1 ? sum_taps<Lines, Columns, 1> : sum_taps<Lines, Columns, 2>;
+        return vecs == 1 ? sum_taps<Lines, Columns, 1, Bias> : sum_taps<Lines, Columns, 2, Bias>;
     else
         return nullptr;  // taps_run() does not ask for it
 }
 
+template <bool Bias>
 TapFunction tap_function(std::int64_t lines, std::int64_t columns, int vecs) {
-    return lines == 1   ? columns_function<1>(columns, vecs)
-           : lines == 2 ? columns_function<2>(columns, vecs)
-                        : columns_function<3>(columns, vecs);
-}
-
-// sum[c] += dy[0][c] + dy[1][c] + ..., in eight sums to hide the adder's latency.
-FASTCNN_INLINE void add_positions(const float* dy, std::int64_t positions, std::int64_t channels,
-                                  float* sum) {
-    for (std::int64_t c = 0; c < channels; c += kWidth) {
-        const std::int64_t lanes = channels - c;
-        const float* p = dy + c;
-        Vec part[8];
-#pragma GCC unroll 8
-        for (int k = 0; k < 8; ++k) part[k] = zero();
-        std::int64_t i = 0;
-        for (; i + 8 <= positions; i += 8, p += 8 * channels) {
-#pragma GCC unroll 8
-            for (int k = 0; k < 8; ++k) part[k] = add(part[k], load_partial(p + k * channels, lanes));
-        }
-        for (; i < positions; ++i, p += channels) part[0] = add(part[0], load_partial(p, lanes));
-#pragma GCC unroll 3
-        for (int half = 4; half > 0; half /= 2)
-            for (int k = 0; k < half; ++k) part[k] = add(part[k], part[k + half]);
-        store_partial(sum + c, add(load_partial(sum + c, lanes), part[0]), lanes);
-    }
+    return lines == 1   ? columns_function<Bias, 1>(columns, vecs)
+           : lines == 2 ? columns_function<Bias, 2>(columns, vecs)
+                        : columns_function<Bias, 3>(columns, vecs);
 }
 
 const char* taps_declines(const Conv2dGradKernel& g) { return not_few_channels(g.shape); }
@@ -146,9 +133,12 @@ FASTCNN_INLINE void add_taps(const Conv2dGradKernel& g, TapTile t) {
                 const std::int64_t lines = min_of(min_of(kMaxLines, kTileRows / columns), c.h.size - line);
                 t.x = x + line * t.line_step + first;
                 t.dkernel = g.dkernel + (line * run + first) * c.out_channels + channel;
-                tap_function(lines, columns, vecs)(t);
-                t.ahead += t.rows * t.positions * t.ahead_step;
                 line += lines;
+                // The last tile, which tends to be the smallest, sums dy as well.
+                const bool sums = g.dbias && part + 1 == parts && line == c.h.size;
+                if (sums) t.dbias = g.dbias + channel;
+                (sums ? tap_function<true> : tap_function<false>)(lines, columns, vecs)(t);
+                t.ahead += t.rows * t.positions * t.ahead_step;
             }
         }
     }
@@ -181,7 +171,6 @@ void taps_run(const Conv2dGradKernel& g) {
             t.x = x + oy * t.x_row;
             t.dy = g.dy + s * g.dy_stride + oy * out_row;
             add_taps(g, t);
-            if (g.dbias) add_positions(t.dy, t.rows * c.w.out, c.out_channels, g.dbias);
         }
     }
 }
