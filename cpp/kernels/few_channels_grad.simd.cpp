@@ -35,8 +35,8 @@ void sum_taps(const TapTile& t) {
     constexpr int last = (Vecs - 1) * kWidth;
     const std::int64_t lanes = t.lanes - last;
     Vec acc[Lines][Columns][Vecs], bias[Vecs];
-    if (Bias && Vecs > 1) bias[0] = load(t.dbias);
-    if (Bias) bias[Vecs - 1] = load_partial(t.dbias + last, lanes);
+#pragma GCC unroll 2
+    for (int n = 0; n < Vecs; ++n) bias[n] = zero();
 #pragma GCC unroll 4
     for (int l = 0; l < Lines; ++l) {
 #pragma GCC unroll 16
@@ -79,8 +79,9 @@ void sum_taps(const TapTile& t) {
             store_partial(to + last, acc[l][i][Vecs - 1], lanes);
         }
     }
-    if (Bias && Vecs > 1) store(t.dbias, bias[0]);
-    if (Bias) store_partial(t.dbias + last, bias[Vecs - 1], lanes);
+    // What is there is added last: a long sum cut into parts rounds less than one run through all its terms.
+    if (Bias && Vecs > 1) store(t.dbias, add(load(t.dbias), bias[0]));
+    if (Bias) store_partial(t.dbias + last, add(load_partial(t.dbias + last, lanes), bias[Vecs - 1]), lanes);
 }
 
 using TapFunction = void (*)(const TapTile&);
