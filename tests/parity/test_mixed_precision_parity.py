@@ -5,6 +5,8 @@ Comparing with float32 says little: a rounding that turns one ReLU or maximum ov
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -139,3 +141,55 @@ def test_outputs_and_gradients(name: str, samples: int) -> None:
     for variable, before, parameter in zip(model.weights, weights, parameters):
         gradient = before.astype(np.double) - variable.numpy()
         assert relative(gradient, parameter.grad.numpy()) < 5e-3, variable.path
+
+
+STEPS, BATCH = 200, 32
+
+
+def loss_curve(package: Any, policy: str, start: list[Array] | None, x: Array, y: Array) -> tuple[list[Array], Array]:
+    """The initial weights and each step's loss."""
+    package.config.set_dtype_policy(policy)
+    model = package.Sequential(
+        [
+            package.Input(x.shape[1:]),
+            package.layers.Conv2D(32, 3, activation="relu"),
+            package.layers.MaxPooling2D(),
+            package.layers.Conv2D(64, 3, activation="relu"),
+            package.layers.MaxPooling2D(),
+            package.layers.Conv2D(64, 3, activation="relu"),
+            package.layers.Flatten(),
+            package.layers.Dense(64, activation="relu"),
+            package.layers.Dense(1, activation="sigmoid", dtype="float32"),
+        ]
+    )
+    package.config.set_dtype_policy("float32")
+    if start is not None:
+        model.set_weights(start)
+    start = model.get_weights()
+    model.compile("adam", "binary_crossentropy")
+    losses = []
+    for step in range(STEPS):
+        batch = slice(step * BATCH, (step + 1) * BATCH)
+        model.reset_metrics()
+        losses.append(float(np.asarray(model.train_on_batch(x[batch], y[batch])).ravel()[0]))
+    return start, np.array(losses, np.float32)
+
+
+def test_loss_curve_beside_keras() -> None:
+    """Two hundred steps of Adam. How far rounding alone moves a curve is what lies between Keras's own two policies."""
+    theirs = pytest.importorskip("keras")
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    images = np.kron(digits.images / 16, np.ones((3, 3)))[..., None].astype(np.float32)
+    rng = np.random.default_rng(0)
+    order = np.concatenate([rng.permutation(len(images)) for _ in range(4)])[: STEPS * BATCH]
+    x, y = images[order], (digits.target >= 5).astype(np.float32)[order]
+    keras.utils.set_random_seed(1)
+    start, found = loss_curve(keras, "mixed_bfloat16", None, x, y)
+    _, expected = loss_curve(theirs, "mixed_bfloat16", start, x, y)
+    _, in_float32 = loss_curve(theirs, "float32", start, x, y)
+    noise = np.abs(expected - in_float32).mean()
+    assert 0 < noise < 0.03
+    assert np.abs(found - expected).mean() < 1.5 * noise
+    windows = np.abs((found - expected).reshape(4, -1).mean(axis=1))
+    assert windows.max() < 0.015, windows
+    assert expected[-50:].mean() < 0.25 * expected[:5].mean()  # it learns
