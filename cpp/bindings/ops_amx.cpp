@@ -33,6 +33,18 @@ struct Groups {
     std::int64_t in(std::int64_t group) const { return std::min(samples, batch - first(group)); }
 };
 
+// How a window slides, as Python gives it.
+struct Windows {
+    Window h, w;
+    Windows(Pair size, Pair kernel, Pair strides, Pair dilation, const std::string& padding) {
+        const Padding pad = padding == "same" ? Padding::same : Padding::valid;
+        h = window(size.first, kernel.first, strides.first, dilation.first, pad);
+        w = window(size.second, kernel.second, strides.second, dilation.second, pad);
+    }
+};
+Pair size_of_images(const Words& x) { return {x.shape(1), x.shape(2)}; }
+Pair size_of_kernel(const Floats& kernel) { return {kernel.shape(0), kernel.shape(1)}; }
+
 AmxRead reading(const Words& from, const Groups& groups, std::int64_t group, AmxImage to) {
     AmxRead r;
     r.stride = size_of_sample(from);
@@ -42,10 +54,6 @@ AmxRead reading(const Words& from, const Groups& groups, std::int64_t group, Amx
     return r;
 }
 
-Window window_of(std::int64_t in, std::int64_t size, std::int64_t dilation, const std::string& padding) {
-    return window(in, size, 1, dilation, padding == "same" ? Padding::same : Padding::valid);
-}
-
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
 const AmxRows& rows_in_use() {
@@ -53,8 +61,9 @@ const AmxRows& rows_in_use() {
     return *amx_level().rows;
 }
 
-// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient.
-Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bias) {
+// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient, of which `steps` are
+// the convolution's strides.
+Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bias, Pair steps = {1, 1}) {
     const AmxRows& rows = rows_in_use();
     const Groups groups(x.shape(0), a.out_width);
     a.x = amx_input(a.h, a.w, groups.samples, a.channels);
@@ -85,18 +94,22 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
         of.kernel = memory;
         of.scratch = own + scratch_at;
         of.count = groups.in(group);
-        rows.amx_read->run(reading(x, groups, group, of.x));
+        AmxRead read = reading(x, groups, group, of.x);
+        read.row_step = steps.first;
+        read.column_step = steps.second;
+        rows.amx_read->run(read);
         rows.amx_conv->run(of);
         rows.amx_write->run({of.y, to + groups.first(group) * y_stride, y_stride, of.count});
     });
     return y;
 }
 
-Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Floats>& bias,
+Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Floats>& bias, Pair strides,
                  const std::string& padding, Pair dilation, bool relu) {
+    const Windows windows(size_of_images(x), size_of_kernel(kernel), strides, dilation, padding);
     AmxConv a;
-    a.h = window_of(x.shape(1), kernel.shape(0), dilation.first, padding);
-    a.w = window_of(x.shape(2), kernel.shape(1), dilation.second, padding);
+    a.h = windows.h;
+    a.w = windows.w;
     a.channels = kernel.shape(2);
     a.filters = kernel.shape(3);
     a.relu = relu;
@@ -105,27 +118,29 @@ Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Float
     return convolve(a, x, kernel, bias ? &*bias : nullptr);
 }
 
-Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, const std::string& padding,
-                            Pair dilation) {
+Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, Pair strides,
+                            const std::string& padding, Pair dilation) {
+    const Windows windows(size, size_of_kernel(kernel), strides, dilation, padding);
     AmxConv a;
-    a.h = amx_transposed(window_of(size.first, kernel.shape(0), dilation.first, padding));
-    a.w = amx_transposed(window_of(size.second, kernel.shape(1), dilation.second, padding));
+    a.h = amx_transposed(windows.h);
+    a.w = amx_transposed(windows.w);
     a.channels = kernel.shape(3);
     a.filters = kernel.shape(2);
     a.transposed = true;
     a.out_height = a.h.out;
     a.out_width = a.w.out;
-    return convolve(a, dy, kernel, nullptr);
+    return convolve(a, dy, kernel, nullptr, strides);
 }
 
 // The kernel's gradient as (filters, height * width * channels), and the bias's: float32. Lanes are runs of
 // groups, summed in order, whatever the number of threads.
-py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_size,
+py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_size, Pair strides,
                                  const std::string& padding, Pair dilation) {
     const AmxRows& rows = rows_in_use();
+    const Windows windows(size_of_images(x), kernel_size, strides, dilation, padding);
     AmxGradKernel g;
-    g.h = window_of(x.shape(1), kernel_size.first, dilation.first, padding);
-    g.w = window_of(x.shape(2), kernel_size.second, dilation.second, padding);
+    g.h = windows.h;
+    g.w = windows.w;
     g.channels = x.shape(3);
     g.filters = dy.shape(3);
     const Groups groups(x.shape(0), g.w.out);
@@ -189,12 +204,12 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
 
 void bind_amx_ops(py::module_& module) {
     using py::arg;
-    module.def("amx_conv2d", amx_conv2d, arg("x"), arg("kernel"), arg("bias").none(true), arg("padding"),
-               arg("dilation_rate"), arg("relu"));
+    module.def("amx_conv2d", amx_conv2d, arg("x"), arg("kernel"), arg("bias").none(true), arg("strides"),
+               arg("padding"), arg("dilation_rate"), arg("relu"));
     module.def("amx_conv2d_grad_input", amx_conv2d_grad_input, arg("dy"), arg("kernel"), arg("size"),
-               arg("padding"), arg("dilation_rate"));
+               arg("strides"), arg("padding"), arg("dilation_rate"));
     module.def("amx_conv2d_grad_kernel", amx_conv2d_grad_kernel, arg("x"), arg("dy"), arg("kernel_size"),
-               arg("padding"), arg("dilation_rate"));
+               arg("strides"), arg("padding"), arg("dilation_rate"));
 }
 
 }  // namespace fastcnn::bindings

@@ -16,7 +16,6 @@ const char* declines(const FusedOp& op, bool at_once) {
     const auto* conv = std::get_if<Conv2dOp>(&op.op);
     if (!conv) return nullptr;
     if (conv->groups != 1) return "more than one group";
-    if (conv->h.stride != 1 || conv->w.stride != 1) return "stride is not 1";
     if (!op.pool) return nullptr;
     const auto disjoint = [](const Window& w) { return w.stride == w.size && !w.pad && !w.pad_end(); };
     if (!disjoint(op.pool->h) || !disjoint(op.pool->w)) return "pooling windows overlap or pad";
@@ -47,7 +46,9 @@ bool link(const FusedOp& op, FusedOp& next) {
     AmxPlan& to = *next.amx;
     if (!plain(op.activation) || op.gradient_above) return false;
     if (std::holds_alternative<Conv2dOp>(next.op))
-        return to.h.in == from.out_height && to.w.in == from.out_width && to.channels == from.filters;
+        // Under a stride columns are kept in another order than they are written in.
+        return to.w.stride == 1 && to.h.in == from.out_height && to.w.in == from.out_width &&
+               to.channels == from.filters;
     const auto& dense = std::get<DenseOp>(next.op);
     if (size_of(next.in) != dense.inputs || dense.inputs != from.out_height * from.out_width * from.filters)
         return false;

@@ -234,6 +234,8 @@ class AmxStep : public Step {
         spread_args_.pool = plan_.pool;
         spread_args_.height = plan_.h.out;
         spread_args_.width = plan_.w.out;
+        spread_args_.row_step = plan_.h.stride;
+        spread_args_.column_step = plan_.w.stride;
         if (slots_.dx.booked()) {
             spread_args_.spread =
                 amx_input(amx_transposed(plan_.h), amx_transposed(plan_.w), samples_, plan_.filters);

@@ -4,7 +4,9 @@
 // A block of samples is one array of lines: [row][column][sample][channel], the channels of a sample at one
 // position being a line. Sixteen lines, one after the other, are the rows of a tile: with 16 samples those of
 // one position, with one sample 16 positions in a row. So no operand is gathered, and a convolution's tap is
-// an address. A dense layer is a convolution whose kernel covers the whole image.
+// an address. A dense layer is a convolution whose kernel covers the whole image. Under a stride the columns
+// that one tap reads are `stride` apart: they are kept together, so that again 16 of their lines are a tile's
+// rows.
 #pragma once
 
 #include <cstdint>
@@ -24,26 +26,35 @@ FASTCNN_INLINE constexpr std::int64_t amx_channels(std::int64_t channels) {
 struct AmxImage {
     std::uint16_t* data = nullptr;
     std::int64_t height = 1, width = 1, left = 0, right = 0, samples = 1, channels = 1;
+    std::int64_t stride = 1;  // a row holds its columns 0, stride, 2 stride, ..., then 1, stride + 1, ...
 
     FASTCNN_INLINE std::int64_t line() const { return amx_channels(channels); }
     FASTCNN_INLINE std::int64_t pixel() const { return samples * line(); }
-    FASTCNN_INLINE std::int64_t row() const { return (left + width + right) * pixel(); }
+    FASTCNN_INLINE std::int64_t run() const { return (left + width + right + stride - 1) / stride; }
+    FASTCNN_INLINE std::int64_t columns() const { return stride * run(); }
+    FASTCNN_INLINE std::int64_t row() const { return columns() * pixel(); }
     // Room needed, in floats.
     FASTCNN_INLINE std::int64_t floats() const { return (height * row() + 48 * line()) / 2; }
+    // Number of a pixel in memory.
+    FASTCNN_INLINE std::int64_t index(std::int64_t y, std::int64_t x) const {
+        const std::int64_t column = left + x;
+        return y * columns() + (stride == 1 ? column : column % stride * run() + column / stride);
+    }
     FASTCNN_INLINE std::uint16_t* at(std::int64_t y, std::int64_t x) const {
-        return data + y * row() + (left + x) * pixel();
+        return data + index(y, x) * pixel();
     }
 };
 
 // What a convolution of these windows reads: the columns it reaches beside the image are there.
 FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t samples,
                                   std::int64_t channels) {
-    return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels};
+    return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels, w.stride};
 }
 
-// The window with which the gradient of `w`'s inputs slides over the gradient of its outputs.
+// The window with which the gradient of `w`'s inputs slides over the gradient of its outputs, between two of
+// which lie stride - 1 zeros.
 FASTCNN_INLINE Window amx_transposed(const Window& w) {
-    return {w.size, 1, w.dilation, w.out, w.in, w.extent() - 1 - w.pad};
+    return {w.size, 1, w.dilation, (w.out - 1) * w.stride + 1, w.in, w.extent() - 1 - w.pad};
 }
 
 // Pooling windows that neither overlap nor pad.
@@ -59,23 +70,26 @@ struct AmxPatches {
     AmxPool pool;
     std::int64_t out_height = 1, out_width = 1;  // after pooling
 
-    FASTCNN_INLINE std::int64_t rows() const { return pool.h - 1 + h.extent(); }
-    FASTCNN_INLINE std::int64_t columns() const { return pool.w - 1 + w.extent(); }
+    FASTCNN_INLINE std::int64_t rows() const { return (pool.h - 1) * h.stride + h.extent(); }
+    FASTCNN_INLINE std::int64_t columns() const { return (pool.w - 1) * w.stride + w.extent(); }
+    // Between neighbouring windows.
+    FASTCNN_INLINE std::int64_t row_step() const { return pool.h * h.stride; }
+    FASTCNN_INLINE std::int64_t column_step() const { return pool.w * w.stride; }
     FASTCNN_INLINE std::int64_t size() const { return rows() * columns() * channels; }
     FASTCNN_INLINE std::int64_t line() const { return amx_channels(size()); }
 
     // The image as far as windows reach, padding written out; behind each sample room for a vector. Bfloat16
     // numbers.
-    FASTCNN_INLINE std::int64_t height() const { return (out_height - 1) * pool.h + rows(); }
-    FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * pool.w + columns(); }
+    FASTCNN_INLINE std::int64_t height() const { return (out_height - 1) * row_step() + rows(); }
+    FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * column_step() + columns(); }
     FASTCNN_INLINE std::int64_t sample() const { return (height() * width() * channels + 63) / 32 * 32; }
 
     // Number of the weight (of one filter, in the kernel's order) by which element k of a patch counts for
     // position `position` of its window, or -1.
     FASTCNN_INLINE std::int64_t weight(std::int64_t k, std::int64_t position) const {
         if (k >= size()) return -1;
-        const std::int64_t y = k / channels / columns() - position / pool.w;
-        const std::int64_t x = k / channels % columns() - position % pool.w;
+        const std::int64_t y = k / channels / columns() - position / pool.w * h.stride;
+        const std::int64_t x = k / channels % columns() - position % pool.w * w.stride;
         if (y < 0 || x < 0 || y % h.dilation || x % w.dilation) return -1;
         const std::int64_t i = y / h.dilation, j = x / w.dilation;
         return i < h.size && j < w.size ? (i * w.size + j) * channels + k % channels : -1;
@@ -90,12 +104,14 @@ inline constexpr std::uint8_t kAmxNoPosition = 255;
 
 // samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), sample s at values + s
 // * stride
-// -> lines; samples from `count` on are zero.
+// -> lines; samples from `count` on are zero. Pixel (y, x) goes to (y * row_step, x * column_step) of the
+// image, between them are zeros.
 struct AmxRead {
     const float* values = nullptr;
     std::int64_t stride = 0, count = 0;
     AmxImage image;
     const std::uint16_t* words = nullptr;
+    std::int64_t row_step = 1, column_step = 1;
 };
 
 // The lines of an image -> bfloat16 samples.
@@ -105,7 +121,7 @@ struct AmxWrite {
     std::int64_t stride = 0, count = 0;
 };
 
-// y = max over pool of act(bias + sum_taps sum_c x[o - pad + tap * dilation][c] * kernel[tap][c]), stride 1;
+// y = max over pool of act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c]);
 // x and kernel rounded to bfloat16, sums in float32, y rounded to bfloat16 or, where y.data is null, written
 // as float32 samples (y_values). act is ReLU or the identity.
 //
@@ -144,8 +160,9 @@ struct AmxSpread {
     AmxImage dy;                           // after pooling
     const std::uint8_t* argmax = nullptr;  // or null
     AmxPool pool;
-    std::int64_t height = 1, width = 1;  // of the convolution's output
-    AmxImage spread;                     // or data null
+    std::int64_t height = 1, width = 1;          // of the convolution's output
+    std::int64_t row_step = 1, column_step = 1;  // as in AmxRead, of `spread`
+    AmxImage spread;                             // or data null
     // For AmxGradKernel: tiles [tile of 16 channels][row][tile of 32 lines] of 16 channels x 32 lines. Or
     // null.
     float* transposed = nullptr;

@@ -269,9 +269,8 @@ FASTCNN_INLINE void convolve(const AmxConv& a, Tiles& tiles, const Bfloat16* ker
     for (std::int64_t i = 0; i < a.h.size; ++i) {
         const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
         if (from < 0 || from >= a.x.height) continue;
-        const Bfloat16* row = a.x.at(from, a.w.begin(x)) + tile * kTileLines * line;
         for (std::int64_t j = 0; j < a.w.size; ++j)
-            products.add(row + j * a.w.dilation * a.x.pixel(),
+            products.add(a.x.at(from, a.w.begin(x) + j * a.w.dilation) + tile * kTileLines * line,
                          kernel + (i * a.w.size + j) * depth * kKernelStep, depth);
     }
     products.end(sums + tile * kTileLines * kFilters);

@@ -67,7 +67,7 @@ struct Pairs {
     std::int64_t lines, line, pairs, phases;  // line: words of a pair
     FASTCNN_INLINE explicit Pairs(const AmxImage& x) {
         line = x.line();
-        lines = x.height * (x.left + x.width + x.right) * x.samples;
+        lines = x.height * x.columns() * x.samples;
         pairs = (lines + 1) / 2 + kTileDepth / 2;  // a tile's depth may reach behind the last line
         phases = x.samples % 2 ? 2 : 1;
     }
@@ -97,19 +97,17 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
                              std::int64_t i, std::int64_t j, std::int64_t c) {
     constexpr int kCount = kTaps * kTilesOfChannels;
     const std::int64_t chunks = tiles_of(a.w.out * a.x.samples, kTileDepth), pitch = 4 * pairs.line;
-    const std::int64_t lines_of_row = (a.x.left + a.x.width + a.x.right) * a.x.samples;
     zero_tiles<kCount>(t);
     for (std::int64_t y = 0; y < a.h.out; ++y) {
         const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
         if (from < 0 || from >= a.x.height) continue;
         const Bfloat16* dy = reinterpret_cast<const Bfloat16*>(a.transposed) +
                              (filter_tile * a.h.out + y) * chunks * kTileElements;
-        const std::int64_t column = a.x.left + a.w.begin(0) + j * a.w.dilation;
-        const std::int64_t line = from * lines_of_row + column * a.x.samples;
+        std::int64_t line[kTaps];
+        for (int tap = 0; tap < kTaps; ++tap)
+            line[tap] = a.x.index(from, a.w.begin(0) + (j + tap) * a.w.dilation) * a.x.samples;
         for (std::int64_t k = 0; k < chunks; ++k) {
-            const auto x = [&](std::int64_t tap) {
-                return pairs.at(a.scratch, line + k * kTileDepth + tap * a.w.dilation * a.x.samples) + c;
-            };
+            const auto x = [&](int tap) { return pairs.at(a.scratch, line[tap] + k * kTileDepth) + c; };
             t.load<6>(dy + k * kTileElements, 64);
             t.load<7>(x(0), pitch);
             t.dot<0, 6, 7>();

@@ -11,7 +11,8 @@ namespace {
 FASTCNN_INLINE void copy_patch(const AmxPatches& p, const Bfloat16* image, std::int64_t s, std::int64_t y,
                                std::int64_t x, Bfloat16* to) {
     const std::int64_t n = p.columns() * p.channels, pitch = p.width() * p.channels, rows = p.rows();
-    const Bfloat16* from = image + s * p.sample() + (y * p.pool.h * p.width() + x * p.pool.w) * p.channels;
+    const Bfloat16* from =
+        image + s * p.sample() + (y * p.row_step() * p.width() + x * p.column_step()) * p.channels;
     Bfloat16* const end = to + p.line();
     for (std::int64_t i = 0; i < rows; ++i, from += pitch, to += n)
         for (std::int64_t k = 0; k < n; k += kWidth) istore_words(to + k, iload_words(from + k));

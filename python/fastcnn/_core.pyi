@@ -409,16 +409,18 @@ def amx_conv2d(
     x: NDArray[np.uint16],
     kernel: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
+    strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
     relu: bool,
 ) -> NDArray[np.uint16]:
-    """conv2d of bfloat16 words with AMX tiles, stride 1 and one group; shapes are checked by the caller."""
+    """conv2d of bfloat16 words with AMX tiles, one group; shapes are checked by the caller."""
 
 def amx_conv2d_grad_input(
     dy: NDArray[np.uint16],
     kernel: NDArray[np.float32],
     size: tuple[int, int],
+    strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
 ) -> NDArray[np.uint16]:
@@ -428,6 +430,7 @@ def amx_conv2d_grad_kernel(
     x: NDArray[np.uint16],
     dy: NDArray[np.uint16],
     kernel_size: tuple[int, int],
+    strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -60,7 +60,6 @@ def test_the_policy_decides_layer_by_layer(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (lambda: layers.Conv2D(8, 3, strides=2), "stride"),
         (lambda: layers.Conv2D(8, 3, groups=2), "group"),
         (lambda: layers.DepthwiseConv2D(3), "group"),
     ],

@@ -59,19 +59,25 @@ def near(found: Any, expected: Any) -> bool:
 
 
 SHAPES = [
-    # batch, height, width, channels, filters, kernel, dilation
-    (1, 1, 1, 1, 1, (1, 1), 1),
-    (2, 6, 5, 3, 4, (3, 3), 1),
-    (5, 7, 7, 64, 32, (3, 3), 1),
-    (3, 20, 33, 33, 17, (2, 5), 1),
-    (9, 9, 2, 32, 48, (3, 1), 1),
-    (2, 12, 12, 40, 8, (3, 3), 2),
-    (17, 4, 4, 16, 100, (1, 1), 1),
+    # batch, height, width, channels, filters, kernel, dilation, strides
+    (1, 1, 1, 1, 1, (1, 1), 1, 1),
+    (2, 6, 5, 3, 4, (3, 3), 1, 1),
+    (5, 7, 7, 64, 32, (3, 3), 1, 1),
+    (3, 20, 33, 33, 17, (2, 5), 1, 1),
+    (9, 9, 2, 32, 48, (3, 1), 1, 1),
+    (2, 12, 12, 40, 8, (3, 3), 2, 1),
+    (17, 4, 4, 16, 100, (1, 1), 1, 1),
+    (2, 13, 14, 35, 20, (3, 3), 1, 2),
+    (1, 23, 41, 3, 18, (7, 7), 1, 2),
+    (7, 9, 10, 8, 33, (1, 1), 1, 2),
+    (3, 11, 40, 20, 16, (3, 2), 1, (1, 3)),
+    (3, 17, 16, 16, 17, (3, 3), 2, (3, 2)),
+    (4, 12, 12, 5, 5, (2, 2), 1, 5),
 ]
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize(("batch", "height", "width", "channels", "filters", "size", "dilation"), SHAPES)
+@pytest.mark.parametrize(("batch", "height", "width", "channels", "filters", "size", "dilation", "strides"), SHAPES)
 def test_convolution_with_tiles(
     tiles: None,
     batch: int,
@@ -81,10 +87,11 @@ def test_convolution_with_tiles(
     filters: int,
     size: Any,
     dilation: int,
+    strides: Any,
     padding: str,
 ) -> None:
     rng = np.random.default_rng(batch)
-    kinds = {"padding": padding, "dilation_rate": dilation}
+    kinds: Any = {"padding": padding, "dilation_rate": dilation, "strides": strides}
     x = rng.standard_normal((batch, height, width, channels)).astype(bfloat16)
     kernel = rng.standard_normal((*size, channels, filters)).astype(bfloat16)
     bias = rng.standard_normal(filters).astype(bfloat16)
@@ -127,7 +134,7 @@ def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
 def test_what_tiles_do_not_compute_is_computed_in_float32(tiles: None, images: Any) -> None:
     kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 6)).astype(bfloat16)
     exact = images.astype(np.float32), kernel.astype(np.float32)
-    for kinds in ({"strides": 2}, {"activation": "tanh"}):
+    for kinds in ({"strides": 2, "activation": "tanh"}, {"activation": "sigmoid"}):
         np.testing.assert_array_equal(ops.conv2d(images, kernel, **kinds), ops.conv2d(*exact, **kinds).astype(bfloat16))
     np.testing.assert_array_equal(
         ops.conv2d(images, kernel[:, :, :1], groups=3),

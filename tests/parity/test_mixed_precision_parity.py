@@ -58,11 +58,10 @@ def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[
             # What a layer reads is stored as bfloat16; so is its gradient, but for the network's input.
             value = rounded(value, True, value.requires_grad)
             if isinstance(layer, layers.Conv2D):
+                if layer.padding == "same":
+                    value = padded_as_same(value, layer)
                 value = torch.nn.functional.conv2d(
-                    value,
-                    rounded(kernel).permute(3, 2, 0, 1),
-                    padding=layer.padding,
-                    dilation=layer.dilation_rate,
+                    value, rounded(kernel).permute(3, 2, 0, 1), stride=layer.strides, dilation=layer.dilation_rate
                 )
                 value = value + bias[:, None, None]
             else:
@@ -72,6 +71,16 @@ def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[
             elif layer.activation is keras.activations.relu:
                 value = value.relu()
     return value, parameters
+
+
+def padded_as_same(value: torch.Tensor, layer: layers.Conv2D) -> torch.Tensor:
+    pads: list[int] = []
+    for axis in (1, 0):  # the last one first
+        size, stride = value.shape[2 + axis], layer.strides[axis]
+        extent = (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1
+        total = max(0, (-(-size // stride) - 1) * stride + extent - size)
+        pads += [total // 2, total - total // 2]
+    return torch.nn.functional.pad(value, pads)
 
 
 def relative(found: NDArray, expected: NDArray) -> float:
@@ -112,6 +121,28 @@ NETWORKS = {
             layers.Conv2D(7, 2),
             layers.Flatten(),
             layers.Dense(3),
+        ],
+    ),
+    "strides": (
+        (21, 26, 3),
+        lambda: [
+            layers.Conv2D(24, 7, strides=2, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(36, 3, strides=(2, 1), padding="same", activation="relu"),
+            layers.Conv2D(40, 3, strides=2, padding="same", activation="relu"),
+            layers.Conv2D(10, (2, 1), strides=(1, 3), activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
+    "strides below a pool, few channels twice": (
+        (31, 29, 20),
+        lambda: [
+            layers.Conv2D(17, 3, strides=2, activation="relu"),
+            layers.MaxPooling2D((2, 3)),
+            layers.Conv2D(35, (1, 2), strides=3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(2),
         ],
     ),
     "dense alone": ((1, 1, 50), lambda: [layers.Flatten(), layers.Dense(70, activation="relu"), layers.Dense(4)]),

@@ -28,10 +28,15 @@ def _lower(name: Any) -> str:
 
 
 def _fits(
-    x: Any, kernel: tuple[int, ...], padding: Any, dilation: tuple[int, int] | None, strides: Any, groups: Any
+    x: Any,
+    kernel: tuple[int, ...],
+    padding: Any,
+    dilation: tuple[int, int] | None,
+    strides: tuple[int, int] | None,
+    groups: Any,
 ) -> bool:
     """Whether tiles slide a kernel of this shape over images of x's shape."""
-    if not _core.amx_active() or _pair(strides) != (1, 1) or groups != 1 or dilation is None:
+    if not _core.amx_active() or strides is None or groups != 1 or dilation is None:
         return False
     if len(x) != 4 or len(kernel) != 4 or 0 in (*x, *kernel) or kernel[2] != x[3] or padding not in ("valid", "same"):
         return False
@@ -60,13 +65,16 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         _pair(arguments["dilation_rate"]),
     )
     activation, bias, padding = arguments["activation"], arguments["bias"], _lower(arguments["padding"])
-    if words is None or kernel is None or dilation is None or activation not in (None, "linear", "relu"):
+    strides = _pair(arguments["strides"])
+    if words is None or kernel is None or dilation is None or strides is None:
         return None
-    if not _fits(words.shape, kernel.shape, padding, dilation, arguments["strides"], arguments["groups"]):
+    if activation not in (None, "linear", "relu"):
+        return None
+    if not _fits(words.shape, kernel.shape, padding, dilation, strides, arguments["groups"]):
         return None
     if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != kernel.shape[3]):
         return None
-    y = _core.amx_conv2d(words, kernel, bias, padding, dilation, activation == "relu")
+    y = _core.amx_conv2d(words, kernel, bias, strides, padding, dilation, activation == "relu")
     result: Array = y.view(arguments["x"].dtype)
     return result
 
@@ -78,16 +86,16 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         _weights(arguments["kernel"], 4),
         _pair(arguments["dilation_rate"]),
     )
-    shape, padding = arguments["input_shape"], _lower(arguments["padding"])
-    if words is None or kernel is None or dilation is None or not isinstance(shape, list | tuple):
+    shape, padding, strides = arguments["input_shape"], _lower(arguments["padding"]), _pair(arguments["strides"])
+    if words is None or kernel is None or dilation is None or strides is None or not isinstance(shape, list | tuple):
         return None
     if not all(_messages.is_integer(size) and size > 0 for size in shape):
         return None
-    if not _fits(tuple(shape), kernel.shape, padding, dilation, arguments["strides"], arguments["groups"]):
+    if not _fits(tuple(shape), kernel.shape, padding, dilation, strides, arguments["groups"]):
         return None
-    if words.shape != (shape[0], *_outputs(shape, kernel.shape, padding, dilation), kernel.shape[3]):
+    if words.shape != (shape[0], *_outputs(shape, kernel.shape, padding, dilation, strides), kernel.shape[3]):
         return None
-    dx = _core.amx_conv2d_grad_input(words, kernel, (shape[1], shape[2]), padding, dilation)
+    dx = _core.amx_conv2d_grad_input(words, kernel, (shape[1], shape[2]), strides, padding, dilation)
     result: Array = dx.view(arguments["dy"].dtype)
     return result
 
@@ -95,20 +103,24 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
 def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     """`ops.conv2d_grad_kernel`."""
     words, dy, dilation = _words(arguments["x"]), _words(arguments["dy"]), _pair(arguments["dilation_rate"])
-    size, padding = _pair(arguments["kernel_size"]), _lower(arguments["padding"])
-    if words is None or dy is None or dilation is None or size is None or words.ndim != 4 or dy.ndim != 4:
+    size, padding, strides = _pair(arguments["kernel_size"]), _lower(arguments["padding"]), _pair(arguments["strides"])
+    if words is None or dy is None or dilation is None or strides is None or size is None:
+        return None
+    if words.ndim != 4 or dy.ndim != 4:
         return None
     kernel = (*size, words.shape[3], dy.shape[3])
-    if not _fits(words.shape, kernel, padding, dilation, arguments["strides"], arguments["groups"]):
+    if not _fits(words.shape, kernel, padding, dilation, strides, arguments["groups"]):
         return None
-    if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation)):
+    if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation, strides)):
         return None
-    dkernel, dbias = _core.amx_conv2d_grad_kernel(words, dy, size, padding, dilation)
+    dkernel, dbias = _core.amx_conv2d_grad_kernel(words, dy, size, strides, padding, dilation)
     dtype = arguments["x"].dtype
     return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
 
 
-def _outputs(x: Any, kernel: tuple[int, ...], padding: str, dilation: tuple[int, int]) -> tuple[int, int]:
-    if padding == "same":
-        return x[1], x[2]
-    return x[1] - (kernel[0] - 1) * dilation[0], x[2] - (kernel[1] - 1) * dilation[1]
+def _outputs(
+    x: Any, kernel: tuple[int, ...], padding: str, dilation: tuple[int, int], strides: tuple[int, int]
+) -> tuple[int, int]:
+    reach = [0 if padding == "same" else (size - 1) * step for size, step in zip(kernel, dilation)]
+    height, width = ((x[i + 1] - reach[i] - 1) // strides[i] + 1 for i in (0, 1))
+    return height, width
