@@ -48,7 +48,7 @@ class AmxStep : public Step {
         args_.y = image_of(plan_, samples_);
         patches_ = {plan_.h, plan_.w, plan_.channels, plan_.pool, plan_.out_height, plan_.out_width};
         by_patches_ = !plan_.x_is_image && !slots_.dx.booked() && plan_.channels <= kPatchChannels &&
-                      patches_.size() <= kPatchNumbers;
+                      patches_.size() <= kPatchNumbers && patches_.all_count();
         packed_forward_ = memory.packed.book(by_patches_ ? rows_.amx_patch_conv->packed({args_})
                                                          : rows_.amx_conv->packed(args_));
         plan_forward(memory);

@@ -84,6 +84,10 @@ struct AmxPatches {
     FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * column_step() + columns(); }
     FASTCNN_INLINE std::int64_t sample() const { return (height() * width() * channels + 63) / 32 * 32; }
 
+    // Whether each number counts for some position. One that does not would be multiplied by zeros, and a NaN
+    // there come through where no window reads it.
+    FASTCNN_INLINE bool all_count() const { return axis_counts(h, pool.h) && axis_counts(w, pool.w); }
+
     // Number of the weight (of one filter, in the kernel's order) by which element k of a patch counts for
     // position `position` of its window, or -1.
     FASTCNN_INLINE std::int64_t weight(std::int64_t k, std::int64_t position) const {
@@ -93,6 +97,19 @@ struct AmxPatches {
         if (y < 0 || x < 0 || y % h.dilation || x % w.dilation) return -1;
         const std::int64_t i = y / h.dilation, j = x / w.dilation;
         return i < h.size && j < w.size ? (i * w.size + j) * channels + k % channels : -1;
+    }
+
+  private:
+    FASTCNN_INLINE static bool axis_counts(const Window& window, std::int64_t positions) {
+        for (std::int64_t i = 0; i < (positions - 1) * window.stride + window.extent(); ++i) {
+            bool counts = false;
+            for (std::int64_t p = 0; p < positions && !counts; ++p) {
+                const std::int64_t tap = i - p * window.stride;
+                counts = tap >= 0 && tap < window.extent() && tap % window.dilation == 0;
+            }
+            if (!counts) return false;
+        }
+        return true;
     }
 };
 

@@ -169,6 +169,21 @@ def test_nan_comes_through_in_its_own_sample() -> None:
     np.testing.assert_array_equal(np.delete(found, 2, 0), np.delete(expected, 2, 0))
 
 
+@pytest.mark.parametrize("pool", [[], [layers.MaxPooling2D]])
+@pytest.mark.parametrize("kinds", [{"strides": 3, "kernel_size": 2}, {"dilation_rate": 2, "kernel_size": 2}])
+def test_nan_that_no_window_reads(kinds: dict[str, Any], pool: list[Any]) -> None:
+    """Also in a first layer, which takes whole footprints of pooling windows."""
+
+    def build() -> list[Any]:
+        return [layers.Conv2D(8, **kinds), *(kind() for kind in pool)]
+
+    model, exact = make((11, 11, 1), build), make((11, 11, 1), build, "float32")
+    for place in ((0, 0), (2, 2), (3, 1), (5, 2), (1, 8)):
+        x = images(2, 11, 11, 1)
+        x[0][place] = np.nan
+        np.testing.assert_array_equal(np.isnan(model.predict(x, verbose=0)), np.isnan(exact.predict(x, verbose=0)))
+
+
 # Relative L2 error of bfloat16, whose numbers lie 1/256 apart: 0.2 % a rounding.
 ONE_LAYER = list(itertools.product([(1, 1), (3, 3), (2, 5)], ["valid", "same"], [1, 3, 8, 40], [1, 16, 33], [1, 4, 16]))
 
