@@ -1,8 +1,6 @@
 // Memory fetched while something else is computed.
 #pragma once
 
-#include <utility>
-
 #include "simd/vec.h"
 
 namespace fastcnn::FASTCNN_ISA {
@@ -23,7 +21,10 @@ class Ahead {
     }
     FASTCNN_INLINE void fetch() {
         for (due_ += lines_; due_ >= calls_; due_ -= calls_) {
-            if (now_.lines == 0) now_ = std::exchange(later_, Range());
+            if (now_.lines == 0) {
+                now_ = later_;
+                later_ = Range();
+            }
             if (now_.lines == 0) return;
             --now_.lines;
             __builtin_prefetch(now_.begin, 0, 2);
