@@ -16,6 +16,8 @@ from fastcnn import layers
 
 torch = pytest.importorskip("torch")
 
+from torch_images import pad_images  # noqa: E402: it imports PyTorch
+
 Array = NDArray[np.float32]
 
 
@@ -58,8 +60,7 @@ def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[
             # What a layer reads is stored as bfloat16; so is its gradient, but for the network's input.
             value = rounded(value, True, value.requires_grad)
             if isinstance(layer, layers.Conv2D):
-                if layer.padding == "same":
-                    value = padded_as_same(value, layer)
+                value = pad_images(value, layer.padding, layer.kernel_size, layer.strides, layer.dilation_rate)
                 value = torch.nn.functional.conv2d(
                     value, rounded(kernel).permute(3, 2, 0, 1), stride=layer.strides, dilation=layer.dilation_rate
                 )
@@ -71,16 +72,6 @@ def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[
             elif layer.activation is keras.activations.relu:
                 value = value.relu()
     return value, parameters
-
-
-def padded_as_same(value: torch.Tensor, layer: layers.Conv2D) -> torch.Tensor:
-    pads: list[int] = []
-    for axis in (1, 0):  # the last one first
-        size, stride = value.shape[2 + axis], layer.strides[axis]
-        extent = (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1
-        total = max(0, (-(-size // stride) - 1) * stride + extent - size)
-        pads += [total // 2, total - total // 2]
-    return torch.nn.functional.pad(value, pads)
 
 
 def relative(found: NDArray, expected: NDArray) -> float:

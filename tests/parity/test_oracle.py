@@ -12,6 +12,8 @@ from fastcnn import _core
 torch = pytest.importorskip("torch", reason='torch not installed: pip install ".[parity]"')
 F = torch.nn.functional
 
+from torch_images import pad_images  # noqa: E402: it imports PyTorch
+
 REFERENCE = "reference"
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -27,19 +29,6 @@ def tensor(x: Any, grad: bool = True) -> Any:
 
 def channels_first(x: Any) -> Any:
     return x.permute(0, 3, 1, 2)
-
-
-def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """TensorFlow's "same": what is missing, the odd pixel at the end."""
-    total = max(0, (-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size)
-    return total // 2, total - total // 2
-
-
-def pad_images(x: Any, padding: str, window: Any, strides: Any, dilation: Any = (1, 1), value: float = 0.0) -> Any:
-    if padding == "valid":
-        return x
-    pads = [same_padding(x.shape[2 + i], window[i], strides[i], dilation[i]) for i in (1, 0)]
-    return F.pad(x, [*pads[0], *pads[1]], value=value)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

@@ -13,6 +13,8 @@ import fastcnn
 torch = pytest.importorskip("torch", reason="needs PyTorch, which .[parity] installs")
 keras = pytest.importorskip("keras", reason="needs Keras, which .[parity] installs")
 
+from torch_images import pad_images  # noqa: E402: it imports PyTorch
+
 # Relative distance (L2) of a float32 gradient from PyTorch's in float64.
 GRADIENT_TOLERANCE = 2e-5
 # Of the way the weights have gone in ten float32 steps, from Keras's in float32.
@@ -38,15 +40,6 @@ def data(samples: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return rng.standard_normal((samples, 17, 15, 3)).astype(np.float32), rng.integers(0, 6, samples)
 
 
-def same_padding(h: Any, strides: int) -> Any:
-    """Keras's padding "same" for a 3x3 kernel."""
-    pads: list[int] = []
-    for size in (h.shape[3], h.shape[2]):
-        total = max(0, (-(-size // strides) - 1) * strides + 3 - size)
-        pads += [total // 2, total - total // 2]
-    return torch.nn.functional.pad(h, pads)
-
-
 def torch_gradients(
     model: Any, x: Any, y: Any, norm: bool, pool: str | None, padding: str, strides: int
 ) -> list[NDArray[np.float64] | None]:
@@ -57,7 +50,7 @@ def torch_gradients(
     h = torch.tensor(x, dtype=torch.float64).permute(0, 3, 1, 2)
     for step in (1, strides):
         kernel, bias = next(left), next(left)
-        h = functional.conv2d(same_padding(h, step) if padding == "same" else h, kernel.permute(3, 2, 0, 1), bias, step)
+        h = functional.conv2d(pad_images(h, padding, (3, 3), (step, step)), kernel.permute(3, 2, 0, 1), bias, step)
         if norm:
             gamma, beta, _, _ = (next(left) for _ in range(4))
             h = functional.batch_norm(h, None, None, gamma, beta, True, 0.0, 1e-3)
