@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch_images import pad_images
 
 import fastcnn as keras
 from fastcnn import layers
 
 torch = pytest.importorskip("torch")
-
-from torch_images import pad_images  # noqa: E402: it imports PyTorch
 
 Array = NDArray[np.float32]
 

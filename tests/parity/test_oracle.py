@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch_images import pad_images
 
 from fastcnn import _core
 
 torch = pytest.importorskip("torch", reason='torch not installed: pip install ".[parity]"')
 F = torch.nn.functional
-
-from torch_images import pad_images  # noqa: E402: it imports PyTorch
 
 REFERENCE = "reference"
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}

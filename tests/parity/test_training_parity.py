@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch_images import pad_images
 
 import fastcnn
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, which .[parity] installs")
 keras = pytest.importorskip("keras", reason="needs Keras, which .[parity] installs")
-
-from torch_images import pad_images  # noqa: E402: it imports PyTorch
 
 # Relative distance (L2) of a float32 gradient from PyTorch's in float64.
 GRADIENT_TOLERANCE = 2e-5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 
 def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """TensorFlow's "same": what is missing, the odd pixel at the end."""
@@ -14,6 +12,8 @@ def same_padding(size: int, window: int, stride: int, dilation: int = 1) -> tupl
 
 
 def pad_images(x: Any, padding: str, window: Any, strides: Any, dilation: Any = (1, 1), value: float = 0.0) -> Any:
+    import torch  # here: tests skip where it is not installed
+
     if padding == "valid":
         return x
     pads = [same_padding(x.shape[2 + i], window[i], strides[i], dilation[i]) for i in (1, 0)]
