@@ -28,6 +28,7 @@ void bind_ops(pybind11::module_& module) {
     module.def("rows", kernel_rows);
     module.def("philox", philox, pybind11::arg("seed"), pybind11::arg("counter"));
     bindings::bind_conv_ops(module);
+    bindings::bind_pool_ops(module);
     bindings::bind_amx_ops(module);
     bindings::bind_layer_ops(module);
     bindings::bind_sample_kernels(module);

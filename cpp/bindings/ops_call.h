@@ -287,6 +287,7 @@ Value named(const Call& call, const char* argument, const std::string& name,
 
 // The parts of bind_ops().
 void bind_conv_ops(py::module_& module);
+void bind_pool_ops(py::module_& module);
 void bind_amx_ops(py::module_& module);
 void bind_layer_ops(py::module_& module);
 void bind_sample_kernels(py::module_& module);

@@ -1,16 +1,12 @@
 // Batch normalisation on arrays.
 #include <vector>
 
-#include "bindings/ops_call.h"
+#include "bindings/ops_windows.h"
 #include "kernels/reference.h"
 
 namespace fastcnn::bindings {
 
 namespace {
-
-using Pair = std::pair<std::int64_t, std::int64_t>;
-
-const Pattern kImages = {"batch", "height", "width", "channels"};
 
 // (batch, ..., channels) as the kernels see it.
 struct Channels {
@@ -78,34 +74,18 @@ py::array batch_norm(const py::array& x_, const py::array& mean_, const py::arra
     return y.array();
 }
 
-// Windows over images: what a pool reads, or (with channels of its own) a convolution.
-std::pair<Window, Window> windows_of(const Call& call, const Operand& x, const char* name, Pair size,
-                                     Pair strides, Padding padding, Pair dilation) {
-    for (const Pair& pair : {size, strides, dilation})
-        require(pair.first > 0 && pair.second > 0, call.operation(), ": ", name,
-                ": expected positive sizes, strides and dilation rates, received (", pair.first, ", ",
-                pair.second, ")");
-    const Window h = window(x[1], size.first, strides.first, dilation.first, padding);
-    const Window w = window(x[2], size.second, strides.second, dilation.second, padding);
-    require(h.out > 0 && w.out > 0, call.operation(), ": ", name, ": expected a window of at most ", x[1],
-            " x ", x[2], ", received ", h.extent(), " x ", w.extent());
-    return {h, w};
-}
-
 PoolShape pool_of(const Call& call, const Operand& x, Pair pool_size, Pair strides) {
-    const auto [h, w] = windows_of(call, x, "pool_size", pool_size, strides, Padding::valid, {1, 1});
-    return {h, w, x[3]};
+    return pool_shape(call, {x[1], x[2]}, x[3], pool_size, {strides, "valid"});
 }
 
 py::tuple patch_moments(const py::array& x_, Pair kernel_size, Pair strides, const std::string& padding,
                         Pair dilation_rate, const std::string& isa, const std::string& algorithm) {
     const Call call("patch_moments", isa, algorithm);
     const Operand x = call.input("x", x_, kImages);
-    const Padding pads =
-        named<Padding>(call, "padding", padding, {{"valid", Padding::valid}, {"same", Padding::same}});
     PatchMoments args;
     std::tie(args.shape.h, args.shape.w) =
-        windows_of(call, x, "kernel_size", kernel_size, strides, pads, dilation_rate);
+        windows_of(call, {x[1], x[2]}, "kernel_size", kernel_size, "strides", "padding",
+                   {strides, padding, dilation_rate});
     args.shape.in_channels = x[3];
     args.batch = x[0];
     const std::int64_t taps = kernel_size.first * kernel_size.second * x[3];
