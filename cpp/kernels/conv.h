@@ -46,7 +46,8 @@ FASTCNN_INLINE bool is_pointwise(const Conv2dShape& c) {
 FASTCNN_INLINE std::int64_t pointwise_rows(std::int64_t channels, std::int64_t depth) {
     constexpr std::int64_t kFloats = 6 * 1024, kOperand = 4608;
     const std::int64_t least = channels * depth > 128 * 1024 ? 4 : 2;  // tiles: large weights come from L3
-    return max_of(least, max_of(kFloats / channels, kOperand / depth) / kTileRows) * kTileRows;
+    const std::int64_t rows = max_tile_rows(ColumnBlocks(channels).widest());
+    return max_of(least, max_of(kFloats / channels, kOperand / depth) / rows) * rows;
 }
 
 // Rows of the operand that lie a multiple of 2 KB apart share few of L1's sets: a tile's rows, read side by
@@ -144,12 +145,16 @@ struct StripSize {
 };
 
 // A convolution's weights in the order that its tiles read them: [group][block of columns][depth][columns of
-// the block]. Parts are whole blocks.
+// the block]. Parts are whole blocks. A block's weights, read once a row of the image, stay in L2 (7x7x512).
 struct PackedBlocks {
+    static constexpr std::int64_t kFloats = 160 * 1024;
     std::int64_t columns, depth, groups;  // of each group the first two
     ColumnBlocks blocks;
     FASTCNN_INLINE PackedBlocks(std::int64_t columns_, std::int64_t depth_, std::int64_t groups_)
-        : columns(columns_), depth(depth_), groups(groups_), blocks(columns_) {}
+        : columns(columns_),
+          depth(depth_),
+          groups(groups_),
+          blocks(columns_, depth_ * kTileVecs * kWidth > kFloats) {}
 
     FASTCNN_INLINE std::int64_t floats(const WeightPart& part) const {
         return part.alone ? begin(part.part + 1, part.parts) - begin(part.part, part.parts) : begin(1, 1);
@@ -165,7 +170,7 @@ struct PackedBlocks {
 
   private:
     FASTCNN_INLINE std::int64_t at(std::int64_t i) const {
-        return depth * (i / blocks.count * packed_columns(columns) + i % blocks.count * kBlockWidth);
+        return depth * (i / blocks.count * packed_columns(columns) + blocks.first(i % blocks.count));
     }
     FASTCNN_INLINE std::int64_t begin(std::int64_t part, std::int64_t parts) const {
         return at(blocks.count * groups * part / parts);

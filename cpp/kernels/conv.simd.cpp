@@ -32,7 +32,7 @@ void forward_pack(const Conv2dForward& f, const float* weights, float* packed, i
     for (std::int64_t begin = 0; begin < p.depth; begin += kTogether)
         p.for_each({part, parts, f.weight_part.alone},
                    [&](std::int64_t group, std::int64_t block, std::int64_t at) {
-                       const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
+                       const std::int64_t width = p.blocks.width(block), first = p.blocks.first(block);
                        const std::int64_t lanes = p.group_out - first, channels = f.shape.out_channels;
                        const float* from = weights + group * p.group_out + first + begin * channels;
                        float* to = packed + at + begin * width;
@@ -46,7 +46,7 @@ void forward_pack(const Conv2dForward& f, const float* weights, float* packed, i
 }
 
 FASTCNN_INLINE bool forward_by_samples(const Conv2dForward& f) {
-    return !f.pooled && f.shape.w.out < kTileRows && f.batch > f.shape.w.out &&
+    return !f.pooled && f.shape.w.out < kMostRows && f.batch > f.shape.w.out &&
            f.shape.h.size * f.shape.w.size <= kMaxTaps &&
            f.shape.h.in * f.shape.w.in * f.shape.in_channels * f.batch <= kSamplesInCache;
 }
@@ -61,7 +61,7 @@ const char* forward_declines(const Conv2dForward& f) {
 // Ring of the convolution's output rows that the current row of pooling windows needs, one block of channels
 // wide.
 FASTCNN_INLINE std::int64_t band_floats(const Conv2dForward& f) {
-    return f.pooled ? f.pool.h.size * f.shape.w.out * kWideVecs * kWidth : 0;
+    return f.pooled ? f.pool.h.size * f.shape.w.out * kMostVecs * kWidth : 0;
 }
 
 // Rows of y, and of the convolution's output below the pool.
@@ -273,7 +273,7 @@ FASTCNN_INLINE void pointwise_strip(const Conv2dForward& f, const float* x, std:
         const std::int64_t rows = min_of(fit, positions - p);
         const float* const a = pointwise_operand(x + p * c.in_channels, rows, c.in_channels, f.scratch);
         pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
-            const std::int64_t first = block * kBlockWidth;
+            const std::int64_t first = pack.blocks.first(block);
             const std::int64_t channel = group * pack.group_out + first;
             t.a = a + group * pack.group_in;
             t.b = f.kernel + at;
@@ -304,12 +304,12 @@ FASTCNN_INLINE void forward_strip(const Conv2dForward& f, const ForwardStrip& st
     t.relu = f.relu;
     t.stream = f.stream && !f.pooled;
     pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
-        const std::int64_t first = block * kBlockWidth, channel = group * pack.group_out + first;
+        const std::int64_t first = pack.blocks.first(block), channel = group * pack.group_out + first;
         t.b = f.kernel + at;
         t.columns = pack.blocks.lanes(block);
         // In the band the tile is as wide as the block: a bias row that ends early must not be read
         // beyond.
-        alignas(64) float bias[kWideVecs * kWidth] = {};
+        alignas(64) float bias[kMostVecs * kWidth] = {};
         if (f.bias) std::memcpy(bias, f.bias + channel, static_cast<std::size_t>(t.columns) * sizeof(float));
         t.bias = f.bias ? bias : nullptr;
         for (std::int64_t s = 0; s < samples; ++s) {
@@ -357,7 +357,7 @@ void forward_run_samples(const Conv2dForward& f) {
     t.taps = taps;
     pack.for_each(f.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
         const int vecs = pack.blocks.vecs(block);
-        const std::int64_t width = vecs * kWidth, first = block * kBlockWidth;
+        const std::int64_t width = vecs * kWidth, first = pack.blocks.first(block);
         const std::int64_t channel = group * pack.group_out + first;
         t.b = f.kernel + at;
         t.columns = pack.blocks.lanes(block);

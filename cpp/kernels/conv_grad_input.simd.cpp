@@ -8,7 +8,7 @@ namespace fastcnn::FASTCNN_ISA {
 namespace {
 
 // Fewer samples than this make tiles that wait for their weights.
-constexpr std::int64_t kFewSamples = kTileRows / 2;
+constexpr std::int64_t kFewSamples = kMostRows / 2;
 
 // Depth: [kernel row][kernel column][output channel].
 struct GradInputPack : PackedBlocks {
@@ -29,7 +29,7 @@ void grad_input_pack(const Conv2dGradInput& g, const float* weights, float* pack
     const GradInputPack p(g.shape);
     p.for_each(
         {part, parts, g.weight_part.alone}, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
-            const std::int64_t width = p.blocks.vecs(block) * kWidth, first = block * kBlockWidth;
+            const std::int64_t width = p.blocks.width(block), first = p.blocks.first(block);
             float* to = packed + at;
             for (std::int64_t tap = 0; tap < p.taps; ++tap, to += p.group_out * width) {
                 const float* from = weights + (tap * p.group_in + first) * channels + group * p.group_out;
@@ -57,7 +57,7 @@ FASTCNN_INLINE bool columns_waste(const Window& w) {
 
 FASTCNN_INLINE bool grad_input_by_samples(const Conv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
-    const bool narrow = c.w.in < kTileRows && g.batch > c.w.in / c.w.stride;
+    const bool narrow = c.w.in < kMostRows && g.batch > c.w.in / c.w.stride;
     return (narrow || (g.batch >= kFewSamples && columns_waste(c.w))) &&
            c.h.out * c.w.out * c.out_channels * g.batch <= kSamplesInCache;
 }
@@ -104,7 +104,7 @@ FASTCNN_INLINE void for_each_input_block(const Conv2dGradInput& g, Tile& t, cons
     const GradInputPack pack(g.shape);
     t.depth = pack.group_out;
     pack.for_each(g.weight_part, [&](std::int64_t group, std::int64_t block, std::int64_t at) {
-        const std::int64_t first = block * kBlockWidth;
+        const std::int64_t first = pack.blocks.first(block);
         t.b = g.kernel + at;
         t.columns = pack.blocks.lanes(block);
         visit(group, group * pack.group_in + first, pack.blocks.vecs(block));
@@ -177,7 +177,8 @@ FASTCNN_INLINE void grad_input_pointwise(const Conv2dGradInput& g, std::int64_t 
         const std::int64_t rows = min_of(fit, last - p);
         const float* const a = pointwise_operand(g.dy + sample * g.dy_stride + p * c.out_channels, rows,
                                                  c.out_channels, g.scratch);
-        Ahead ahead(max_of(1, RowSplit(rows).tiles * pack.blocks.count * c.groups / g.weight_part.parts));
+        const RowSplit split(rows, max_tile_rows(pack.blocks.widest()));
+        Ahead ahead(max_of(1, split.tiles * pack.blocks.count * c.groups / g.weight_part.parts));
         const float* const next = g.dy + sample * g.dy_stride + (p + rows) * c.out_channels;
         ahead.add(next, next + min_of(fit, last - p - rows) * c.out_channels);
         for_each_input_block(g, t, [&](std::int64_t group, std::int64_t channel, int vecs) {

@@ -27,8 +27,7 @@ namespace {
 
 // A block of dy and a tile's part of x leave some of L1 for what else passes by: of the usual 48 KB where
 // there is AVX-512, of 32 KB elsewhere.
-constexpr std::int64_t kStripPositions =
-    (kWidth < 16 ? 27 : 40) * 1024 / (static_cast<std::int64_t>(sizeof(float)) * (kBlockWidth + kTileRows));
+constexpr std::int64_t kStripBytes = (kWidth < 16 ? 27 : 40) * 1024;
 
 // dy's rows of a strip and of the next one share L2 with the gradient: 512 KB, 1 MB or more where there is
 // AVX-512.
@@ -75,8 +74,10 @@ struct Layout {
         else
             part_tiles = tiles.tiles;
     }
-    FASTCNN_INLINE static std::int64_t most_positions(const Conv2dShape& c) {
-        return min_of(kStripPositions, kStripFloats / c.out_channels);
+    FASTCNN_INLINE std::int64_t most_positions(const Conv2dShape& c) const {
+        const std::int64_t position = blocks.widest() * kWidth + max_tile_rows(blocks.widest());  // floats
+        return min_of(kStripBytes / static_cast<std::int64_t>(sizeof(float)) / position,
+                      kStripFloats / c.out_channels);
     }
     // Most input rows that a strip reads.
     FASTCNN_INLINE std::int64_t input_rows() const {
@@ -168,6 +169,13 @@ void copy_gradient(const Conv2dGradKernel& g, const Strip& strip, std::int64_t c
     }
 }
 
+template <int Vecs = kMostVecs>
+FASTCNN_INLINE auto copy_function(int vecs) {
+    if constexpr (Vecs > 1)
+        if (vecs < Vecs) return copy_function<Vecs - 1>(vecs);
+    return &copy_gradient<Vecs>;
+}
+
 // Splits the columns and samples of a row into lines and positions: one line where the columns that are read
 // are neighbours, lines of samples otherwise.
 FASTCNN_INLINE void set_row(OuterTile& t, std::int64_t columns, std::int64_t stride, std::int64_t samples,
@@ -204,7 +212,7 @@ FASTCNN_INLINE void add_taps(const Layout& l, const Part& part, const Strip& str
                 t.a_plane = l.h.w.stride * row * strip.samples * m;
                 set_row(t, columns.count(), l.w.w.stride, strip.samples, m, width);
                 ahead.fetch();
-                outer_function(m, vecs, true)(t);
+                function_of<OuterFunctions<true>>(m, vecs)(t);
                 tile += strip.input_rows() * row * strip.samples * m;
                 t.c += m * t.c_step;
             }
@@ -233,13 +241,10 @@ FASTCNN_INLINE void add_strip(const Conv2dGradKernel& g, const Layout& l, const 
     }
     float* const dbias = part.first == 0 ? g.dbias : nullptr;  // once for all parts
     for (std::int64_t block = 0; block < l.blocks.count; ++block) {
-        const std::int64_t channel = part.group * l.group_out + block * kBlockWidth;
+        const std::int64_t channel = part.group * l.group_out + l.blocks.first(block);
         const int vecs = l.blocks.vecs(block);
         t.columns = l.blocks.lanes(block);
-        const auto copy = vecs == 1           ? copy_gradient<1>
-                          : vecs == kTileVecs ? copy_gradient<kTileVecs>
-                                              : copy_gradient<kWideVecs>;
-        copy(g, strip, channel, t.columns, dbias, accumulate, gradient);
+        copy_function(vecs)(g, strip, channel, t.columns, dbias, accumulate, gradient);
         add_taps(l, part, strip, t, vecs, x, g.dkernel + channel, ahead);
     }
 }

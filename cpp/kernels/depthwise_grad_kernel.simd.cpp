@@ -14,7 +14,6 @@ namespace {
 constexpr std::int64_t kStripColumns = 64;
 
 // 25 accumulators of a 5 x 5 kernel fit only 32 registers; with 16 a kernel row at a time does.
-constexpr bool kManyRegisters = kTileRows * kTileVecs > 16;
 
 struct GradStrip {
     const Conv2dShape* shape;

@@ -17,9 +17,9 @@ std::int64_t forward_packed(const Conv2dForward& f) {
 
 void forward_pack(const Conv2dForward& f, const float* weights, float* packed, int part, int parts) {
     const std::int64_t rows = f.shape.h.size * f.shape.w.size * f.shape.in_channels;
-    const std::int64_t columns = f.shape.out_channels, blocks = block_count(columns);
+    const std::int64_t columns = f.shape.out_channels, blocks = pair_count(columns);
     for (std::int64_t block = blocks * part / parts; block < blocks * (part + 1) / parts; ++block) {
-        const std::int64_t first = block * kBlockWidth, width = block_vecs(columns, block) * kWidth;
+        const std::int64_t first = block * kPairWidth, width = pair_vecs(columns, block) * kWidth;
         float* to = packed + first * rows;
         for (std::int64_t r = 0; r < rows; ++r, to += width)
             for (std::int64_t v = 0; v < width; v += kWidth)
@@ -46,14 +46,6 @@ struct PositionTile {
     std::uint8_t* argmax = nullptr;
     std::int64_t channels = 0;
 };
-
-// The same pointer, of which the compiler knows nothing. GCC would otherwise see that the next tap reads the
-// pixels of the neighbouring positions, and keep all of them in registers that are not there: 136 instead of
-// 200 GFLOP/s.
-FASTCNN_INLINE const float* unrelated(const float* p) {
-    asm("" : "+r"(p));
-    return p;
-}
 
 // 12 x 2 vectors of accumulators on AVX-512, so that a tap costs 12 broadcasts and 2 loads for 24
 // multiply-adds. Weights come from L1: kept in registers (they fit for one channel and 3x3) they would leave
@@ -82,6 +74,8 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
             for (int n = 0; n < Vecs; ++n) weight[n] = load(b + n * kWidth);
 #pragma GCC unroll 2
             for (int r = 0; r < Rows; ++r) {
+                // GCC would otherwise see that the next tap reads the pixels of the neighbouring positions, and
+                // keep all of them in registers that are not there: 136 instead of 200 GFLOP/s.
                 const float* x = unrelated(a[r]++);
 #pragma GCC unroll 16
                 for (int q = 0; q < Columns; ++q) {
@@ -117,11 +111,11 @@ FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
             copy_padded(x, 0, 1, c.h.in, c.w.in, padded, f.scratch);
             x = f.scratch;
         }
-        for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
-            const std::int64_t first = block * kBlockWidth;
-            const int vecs = block_vecs(c.out_channels, block);
+        for (std::int64_t block = 0; block < pair_count(c.out_channels); ++block) {
+            const std::int64_t first = block * kPairWidth;
+            const int vecs = pair_vecs(c.out_channels, block);
             t.lanes = min_of(c.out_channels - first, vecs * kWidth);
-            alignas(64) float bias[kBlockWidth] = {};
+            alignas(64) float bias[kPairWidth] = {};
             if (f.bias) std::memcpy(bias, f.bias + first, static_cast<std::size_t>(t.lanes) * sizeof(float));
             t.bias = bias;
             t.kernel = f.kernel + first * weights;
@@ -145,7 +139,7 @@ void convolve_strip(const PositionTile& t) {
 
 // Positions of a tile at most. Of one vector they must be more to hide the latency of the multiply-add (8
 // channels on AVX2: 12 instead of 6 take 0.7 of the time).
-constexpr int max_columns(int vecs) { return vecs == 1 && kTileRows < 12 ? 2 * kTileRows : kTileRows; }
+constexpr int max_columns(int vecs) { return vecs == 1 && !kManyRegisters ? 2 * kPositions : kPositions; }
 
 // A known step is worth up to 15 % for two vectors: of one and three channels, and of three with a stride
 // of 2. One vector waits for its broadcasts in any case.
@@ -162,7 +156,7 @@ TileOfPositions strip_function(std::int64_t columns, std::int64_t step) {
 
 const char* strips_declines(const Conv2dForward& f) {
     if (f.pooled) return "pooling";
-    if (f.shape.w.out < kTileRows) return "output is narrower than a tile";
+    if (f.shape.w.out < kPositions) return "output is narrower than a tile";
     return not_few_channels(f.shape);
 }
 
@@ -261,7 +255,7 @@ void convolve_windows(const PositionTile& t) {
         write_maxima<Windows, Vecs, Argmax>(acc, FirstMaximumOrNan{}, to);
 }
 
-constexpr int max_windows(int vecs) { return vecs == 1 ? 3 : kTileRows < 8 ? 1 : kTileRows / 4; }
+constexpr int max_windows(int vecs) { return vecs == 1 ? 3 : !kManyRegisters ? 1 : kPositions / 4; }
 
 template <bool Argmax, int Vecs, int Windows = max_windows(Vecs)>
 TileOfPositions window_function(std::int64_t windows, std::int64_t step) {

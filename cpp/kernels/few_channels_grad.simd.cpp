@@ -86,14 +86,14 @@ void sum_taps(const TapTile& t) {
 
 using TapFunction = void (*)(const TapTile&);
 
-// kTileRows taps x 2 vectors are what the registers hold beside a position's gradient and one broadcast.
+// kPositions taps x 2 vectors are what the registers hold beside a position's gradient and one broadcast.
 constexpr int kMaxLines = 3;
 
-template <bool Bias, int Lines, int Columns = kTileRows>
+template <bool Bias, int Lines, int Columns = kPositions>
 TapFunction columns_function(std::int64_t columns, int vecs) {
     if constexpr (Columns > 1)
         if (columns < Columns) return columns_function<Bias, Lines, Columns - 1>(columns, vecs);
-    if constexpr (Lines * Columns <= kTileRows)
+    if constexpr (Lines * Columns <= kPositions)
         return vecs == 1 ? sum_taps<Lines, Columns, 1, Bias> : sum_taps<Lines, Columns, 2, Bias>;
     else
         return nullptr;  // taps_run() does not ask for it
@@ -116,22 +116,22 @@ std::int64_t taps_scratch(const Conv2dGradKernel& g) {
 // All taps and channels of some rows.
 FASTCNN_INLINE void add_taps(const Conv2dGradKernel& g, TapTile t) {
     const Conv2dShape& c = g.shape;
-    const std::int64_t run = c.w.size * c.in_channels, parts = (run + kTileRows - 1) / kTileRows;
+    const std::int64_t run = c.w.size * c.in_channels, parts = (run + kPositions - 1) / kPositions;
     const float *x = t.x, *dy = t.dy;
-    const std::int64_t lines_at_once = min_of(kMaxLines, kTileRows / ((run + parts - 1) / parts));
+    const std::int64_t lines_at_once = min_of(kMaxLines, kPositions / ((run + parts - 1) / parts));
     const std::int64_t calls =
-        block_count(c.out_channels) * parts * ((c.h.size + lines_at_once - 1) / lines_at_once);
+        pair_count(c.out_channels) * parts * ((c.h.size + lines_at_once - 1) / lines_at_once);
     t.ahead = dy + t.rows * t.positions * t.channels;
     t.ahead_step = (c.out_channels + calls - 1) / calls;
-    for (std::int64_t block = 0; block < block_count(c.out_channels); ++block) {
-        const int vecs = block_vecs(c.out_channels, block);
-        const std::int64_t channel = block * kBlockWidth;
+    for (std::int64_t block = 0; block < pair_count(c.out_channels); ++block) {
+        const int vecs = pair_vecs(c.out_channels, block);
+        const std::int64_t channel = block * kPairWidth;
         t.lanes = min_of(c.out_channels - channel, vecs * kWidth);
         t.dy = dy + channel;
         for (std::int64_t part = 0; part < parts; ++part) {
             const std::int64_t first = run * part / parts, columns = run * (part + 1) / parts - first;
             for (std::int64_t line = 0; line < c.h.size;) {
-                const std::int64_t lines = min_of(min_of(kMaxLines, kTileRows / columns), c.h.size - line);
+                const std::int64_t lines = min_of(min_of(kMaxLines, kPositions / columns), c.h.size - line);
                 t.x = x + line * t.line_step + first;
                 t.dkernel = g.dkernel + (line * run + first) * c.out_channels + channel;
                 line += lines;
@@ -207,7 +207,7 @@ struct PhaseAxis {
 // Vectors of pixels of one tile: with `Channels` accumulators each, and that many weights, they fill the
 // registers.
 template <int Channels>
-constexpr int kTilePixels = kTileRows * kTileVecs / (Channels + 1);
+constexpr int kTilePixels = kPositions * kPairVecs / (Channels + 1);
 
 struct PlaneBand {
     PhaseAxis h, w;

@@ -102,7 +102,7 @@ using QuadFunction = void (*)(const QuadTile&);
 
 // 3 kernel rows of 3 pixels of 3 channels fit AVX-512's registers, one row of them those of the others.
 constexpr int kMaxLines = 3, kMaxColumns = 9;
-constexpr int kQuadSums = kTileRows >= 12 ? kMaxLines * kMaxColumns : kMaxColumns;
+constexpr int kQuadSums = kManyRegisters ? kMaxLines * kMaxColumns : kMaxColumns;
 
 template <int Lines, int Columns = kMaxColumns>
 QuadFunction columns_function(std::int64_t columns) {

@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::int64_t kRun = 64;
 // Rows of a tile that is one or two vectors wide.
-constexpr int kRows1 = kTileRows >= 12 ? 12 : 8;
-constexpr int kRows2 = kTileRows >= 12 ? 6 : 4;
+constexpr int kRows1 = kManyRegisters ? 12 : 8;
+constexpr int kRows2 = kManyRegisters ? 6 : 4;
 constexpr int kMostRows = kRows1 > kRows2 ? kRows1 : kRows2;
 
 // Scratch: patches (kRun rows of `width` floats: a patch, a one, zeros), pivot, sums, and a padded image.

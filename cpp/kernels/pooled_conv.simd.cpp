@@ -163,7 +163,7 @@ using RunsFunction = void (*)(const Runs&);
 
 // As many accumulators as the register file holds beside one broadcast: 3 x 6 for a 3x3 kernel over 32
 // channels.
-constexpr int kMaxRunVecs = kTileRows >= 12 ? 6 : 4;
+constexpr int kMaxRunVecs = kManyRegisters ? 6 : 4;
 constexpr int kMaxRunLines = 3;
 
 template <int Lines, int Vecs = kMaxRunVecs>
@@ -262,7 +262,7 @@ const char* window_declines(const PooledConv2dGradInput& g) {
     if (c.h.stride != 1 || c.w.stride != 1) return "stride is not 1";
     if (p.h.size != 2 || p.w.size != 2) return "pooling window is not 2x2";
     if (p.h.pad || p.w.pad || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
-    if (kTileRows < 5) return "too few registers";
+    if (kAccumulators < 10) return "too few registers";
     return not_for_lists(c, p);
 }
 
@@ -276,7 +276,7 @@ struct WindowLists {
 // The convolution's output position y, x of a 3x3 window reads input rows y..y+2: slot (r, q) of the pool
 // touches rows r..r+2, columns q..q+2 of the window's 4x4 footprint. Where registers hold only three of its
 // rows, the slots of the upper and of the lower row take turns.
-constexpr int kFootprintRows = kTileRows >= 12 ? 4 : 3;
+constexpr int kFootprintRows = kManyRegisters ? 4 : 3;
 
 template <int R, int Q>
 FASTCNN_INLINE void add_slot(Vec (&acc)[kFootprintRows][4], const WindowLists& w, const float* kernel) {

@@ -8,10 +8,12 @@
 // partial last vector. The sum runs in one fixed order per element,
 // whatever rows and vecs are, so a tile's shape never changes the result.
 //
-// 14 x 2 vectors on AVX-512 (28 accumulators, 2 of B, 1 broadcast) read 16 operands for 28 multiply-adds and
-// stay below the two loads a cycle that the processor can do; images 14, 28 or 56 wide fill them (12 x 2 lost
-// 3 to 6 % on those). A tile of one vector reads an operand for every multiply-add: an odd vector makes the
-// last two a tile of 9 x 3 instead (33 output channels: 113 -> 129 GFLOP/s).
+// With AVX-512 a tile is 7 x 4 vectors: a step is 41 instructions for 28 multiply-adds, 12 of them loads; of
+// 14 x 2 vectors 44 and 16, of 14 x 1 29 for 14 and 15. Alone on a core the first two reach the peak; where a
+// hyperthread shares it, instructions and loads count, and 7 x 4 does 1.1 times as much as 14 x 2 and 1.5 times as
+// much as 14 x 1. (28 sums, four vectors of B and a broadcast are one register too many. One sum stays in memory, which
+// costs nothing: it is back long before the next step wants it. 6 x 4 fits, and lost 8 % where B comes from L3.)
+// Images 7, 14, 28 or 56 wide fill the tiles.
 #pragma once
 
 #include "kernels/ahead.h"
@@ -30,7 +32,7 @@ struct Tile {
     std::int64_t tap_count = 0;
     std::int64_t depth = 0;
     const float* b = nullptr;
-    std::int64_t b_step = 0;      // 0: the block's width
+    std::int64_t b_step = 0;  // 0: the block's width
     const float* bias = nullptr;  // first of this block's columns, or null
     std::int64_t columns = 0;     // columns of C that exist, at most the width
     bool relu = false;
@@ -39,47 +41,48 @@ struct Tile {
     std::int64_t c_step = 0;
 };
 
-inline constexpr std::int64_t kBlockWidth = kTileVecs * kWidth;
-inline constexpr int kWideVecs = kTileVecs + 1;
-inline constexpr int kWideRows = kTileRows * kTileVecs / kWideVecs;
+// Of one vector no more rows than of two: those hide the multiply-add's latency.
+FASTCNN_INLINE constexpr int max_tile_rows(int vecs) { return kAccumulators / (vecs < 2 ? 2 : vecs); }
+inline constexpr int kMostRows = max_tile_rows(1);
 
-FASTCNN_INLINE constexpr int max_tile_rows(int vecs) { return vecs > kTileVecs ? kWideRows : kTileRows; }
-
-// Columns come in blocks of kBlockWidth; a last block of at most kWidth columns is one vector wide.
-FASTCNN_INLINE std::int64_t block_count(std::int64_t columns) {
-    return (columns + kBlockWidth - 1) / kBlockWidth;
-}
-FASTCNN_INLINE int block_vecs(std::int64_t columns, std::int64_t block) {
-    const std::int64_t left = columns - block * kBlockWidth;
-    return left > (kTileVecs - 1) * kWidth ? kTileVecs : static_cast<int>((left + kWidth - 1) / kWidth);
-}
 // Columns with the padding that packing adds.
 FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) {
     return (columns + kWidth - 1) / kWidth * kWidth;
 }
 
-// The columns of a convolution: blocks of two vectors; of an odd number the last three are one block. Block i
-// begins at column i * kBlockWidth.
+// The columns of a matrix product in as few blocks of kTileVecs vectors as hold them, shared out evenly, the wider ones
+// first: on AVX-512 9 are 3 + 3 + 3. Where kMostVecs allows it, one too many widens the first block: 5 are 3 + 2.
+// `narrow`: of two vectors; taller tiles for matrices that come from L3, and narrower blocks that still fit L2.
 struct ColumnBlocks {
-    std::int64_t columns, vectors, count;
-    FASTCNN_INLINE explicit ColumnBlocks(std::int64_t columns_)
+    std::int64_t columns, vectors, count, base, wider;
+    FASTCNN_INLINE explicit ColumnBlocks(std::int64_t columns_, bool narrow = false)
         : columns(columns_),
           vectors((columns_ + kWidth - 1) / kWidth),
-          count(vectors > kTileVecs ? vectors / kTileVecs : 1) {}
+          count(narrow                ? (vectors > 3 ? vectors / 2 : 1)
+                : vectors > kMostVecs ? (vectors - (kMostVecs - kTileVecs) + kTileVecs - 1) / kTileVecs
+                                      : 1),
+          base(vectors / count),
+          wider(vectors % count) {}
     FASTCNN_INLINE int vecs(std::int64_t block) const {
-        return block + 1 < count ? kTileVecs : static_cast<int>(vectors - block * kTileVecs);
+        return static_cast<int>(base + (block < wider ? 1 : 0));
+    }
+    FASTCNN_INLINE std::int64_t width(std::int64_t block) const { return vecs(block) * kWidth; }
+    // The block's first column; of block `count` the end of the packed ones.
+    FASTCNN_INLINE std::int64_t first(std::int64_t block) const {
+        return (block * base + (block < wider ? block : wider)) * kWidth;
     }
     // Columns of the block that exist.
     FASTCNN_INLINE std::int64_t lanes(std::int64_t block) const {
-        return block + 1 < count ? kBlockWidth : columns - block * kBlockWidth;
+        return block + 1 < count ? width(block) : columns - first(block);
     }
-    FASTCNN_INLINE int widest() const { return vecs(count - 1) > kTileVecs ? kWideVecs : kTileVecs; }
+    FASTCNN_INLINE int widest() const { return vecs(0); }
+    FASTCNN_INLINE bool even() const { return wider == 0 && columns == vectors * kWidth; }
 };
 
 // Splits `total` rows into tiles as even as possible: 30 -> 10 + 10 + 10, not 14 + 14 + 2.
 struct RowSplit {
     std::int64_t tiles, base, larger;
-    FASTCNN_INLINE explicit RowSplit(std::int64_t total, std::int64_t most = kTileRows)
+    FASTCNN_INLINE RowSplit(std::int64_t total, std::int64_t most)
         : tiles((total + most - 1) / most),
           base(tiles ? total / tiles : 0),
           larger(tiles ? total % tiles : 0) {}
@@ -89,6 +92,16 @@ struct RowSplit {
 };
 
 namespace {
+
+// The same pointer, of which the compiler knows nothing.
+FASTCNN_INLINE const float* unrelated(const float* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+
+// Rows that one pointer and multiples of the step reach without more registers than there are for addresses; those of
+// taller tiles have a second pointer. Left to itself GCC keeps 14 distances, five of them in memory.
+inline constexpr int kNear = 9;
 
 // Where a tile's results go. By value: as members of what a pointer leads to they would be read again after
 // every store, which might have changed them.
@@ -134,13 +147,15 @@ void run_tile(const Tile& t) {
     for (std::int64_t tap = 0; tap < t.tap_count; ++tap) {
         const float* a = t.a + t.taps[tap].a;
         const float* b = t.b + t.taps[tap].b;
-        for (std::int64_t k = 0; k < t.depth; ++k, ++a, b += b_step) {
+        const float* far = unrelated(a + kNear * t.a_step);
+#pragma GCC unroll 2
+        for (std::int64_t k = 0; k < t.depth; ++k, ++a, ++far, b += b_step) {
             Vec column[Vecs];
 #pragma GCC unroll 4
             for (int n = 0; n < Vecs; ++n) column[n] = load(b + n * kWidth);
 #pragma GCC unroll 16
             for (int m = 0; m < Rows; ++m) {
-                const Vec row = set1(a[m * t.a_step]);
+                const Vec row = set1(m < kNear ? a[m * t.a_step] : far[(m - kNear) * t.a_step]);
 #pragma GCC unroll 4
                 for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
             }
@@ -149,22 +164,27 @@ void run_tile(const Tile& t) {
     write_rows(acc, {.relu = t.relu, .stream = t.stream, .columns = t.columns, .c = t.c, .c_step = t.c_step});
 }
 
-using TileFunction = void (*)(const Tile&);
-
-template <int Rows>
-constexpr TileFunction tile_of(int vecs) {
-    if constexpr (Rows <= kWideRows)
-        if (vecs == kWideVecs) return run_tile<Rows, kWideVecs>;
-    return vecs == 1 ? run_tile<Rows, 1> : run_tile<Rows, kTileVecs>;
-}
-
-// The function for `rows` rows, at most Rows.
-template <int Rows = kTileRows>
-TileFunction tile_function(int rows, int vecs) {
+// Which of the functions Of::function<Rows, Vecs> serves `rows` rows, at most max_tile_rows(vecs), of `vecs`
+// vectors.
+template <class Of, int Vecs, int Rows = max_tile_rows(Vecs)>
+FASTCNN_INLINE auto function_of_rows(int rows) {
     if constexpr (Rows > 1)
-        if (rows < Rows) return tile_function<Rows - 1>(rows, vecs);
-    return tile_of<Rows>(vecs);
+        if (rows < Rows) return function_of_rows<Of, Vecs, Rows - 1>(rows);
+    return &Of::template function<Rows, Vecs>;
 }
+template <class Of, int Vecs = kMostVecs>
+FASTCNN_INLINE auto function_of(int rows, int vecs) {
+    if constexpr (Vecs > 1)
+        if (vecs < Vecs) return function_of<Of, Vecs - 1>(rows, vecs);
+    return function_of_rows<Of, Vecs>(rows);
+}
+
+struct TileFunctions {
+    template <int Rows, int Vecs>
+    static void function(const Tile& t) {
+        run_tile<Rows, Vecs>(t);
+    }
+};
 
 // All rows of one block of columns: `t` describes the first row.
 FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs, Ahead* ahead = nullptr) {
@@ -172,7 +192,7 @@ FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs, Ahead* ahead =
     for (std::int64_t i = 0; i < split.tiles; ++i) {
         const int m = split.rows(i);
         if (ahead) ahead->fetch();
-        tile_function(m, vecs)(t);
+        function_of<TileFunctions>(m, vecs)(t);
         t.a += m * t.a_step;
         t.c += m * t.c_step;
     }
@@ -206,6 +226,7 @@ void run_outer_tile(const OuterTile& t) {
         for (std::int64_t line = 0; line < t.lines; ++line) {
             const float* a = t.a + plane * t.a_plane + line * t.a_line;
             const float* b = t.b + plane * t.b_plane + line * t.b_line;
+#pragma GCC unroll 2
             for (std::int64_t p = 0; p < t.positions; ++p, a += t.a_position, b += t.b_position) {
                 Vec column[Vecs];
 #pragma GCC unroll 4
@@ -225,40 +246,32 @@ void run_outer_tile(const OuterTile& t) {
     write_rows(acc, {.accumulate = t.accumulate, .columns = t.columns, .c = t.c, .c_step = t.c_step});
 }
 
-using OuterFunction = void (*)(const OuterTile&);
-
-template <int Rows>
-constexpr OuterFunction outer_of(int vecs, bool whole) {
-    if constexpr (Rows <= kWideRows)
-        if (vecs == kWideVecs) return run_outer_tile<Rows, kWideVecs, true>;
-    if (vecs == 1) return whole ? run_outer_tile<Rows, 1, true> : run_outer_tile<Rows, 1, false>;
-    return whole ? run_outer_tile<Rows, kTileVecs, true> : run_outer_tile<Rows, kTileVecs, false>;
-}
-
-// `vecs` above kTileVecs: only with `whole`.
-template <int Rows = kTileRows>
-OuterFunction outer_function(int rows, int vecs, bool whole) {
-    if constexpr (Rows > 1)
-        if (rows < Rows) return outer_function<Rows - 1>(rows, vecs, whole);
-    return outer_of<Rows>(vecs, whole);
-}
+template <bool Whole>
+struct OuterFunctions {
+    template <int Rows, int Vecs>
+    static void function(const OuterTile& t) {
+        run_outer_tile<Rows, Vecs, Whole>(t);
+    }
+};
 
 // All `rows` x `columns` of one gradient matrix (row step c_step): t holds the operands of element (0, 0),
 // A's rows side by side.
 FASTCNN_INLINE void run_outer(OuterTile t, std::int64_t rows, std::int64_t columns) {
-    const RowSplit split(rows);
+    const ColumnBlocks blocks(columns);
+    const RowSplit split(rows, max_tile_rows(blocks.widest()));
     const float* b = t.b;
     float* c = t.c;
     std::int64_t first = 0;
     for (std::int64_t i = 0; i < split.tiles; ++i) {
         const int m = split.rows(i);
-        for (std::int64_t block = 0; block < block_count(columns); ++block) {
-            const int vecs = block_vecs(columns, block);
-            const std::int64_t left = columns - block * kBlockWidth;
-            t.columns = left < vecs * kWidth ? left : vecs * kWidth;
-            t.b = b + block * kBlockWidth;
-            t.c = c + first * t.c_step + block * kBlockWidth;
-            outer_function(m, vecs, t.columns == vecs * kWidth)(t);
+        for (std::int64_t block = 0; block < blocks.count; ++block) {
+            const int vecs = blocks.vecs(block);
+            t.columns = blocks.lanes(block);
+            t.b = b + blocks.first(block);
+            t.c = c + first * t.c_step + blocks.first(block);
+            const auto function = t.columns == vecs * kWidth ? function_of<OuterFunctions<true>>(m, vecs)
+                                                             : function_of<OuterFunctions<false>>(m, vecs);
+            function(t);
         }
         first += m;
         t.a += m;

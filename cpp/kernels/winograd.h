@@ -200,21 +200,24 @@ FASTCNN_INLINE const char* winograd_declines(const Conv2dShape& c) {
 // of them in turn, and equal addresses modulo 4 KB would fight for the same lines of the cache.
 FASTCNN_INLINE std::int64_t winograd_step(std::int64_t floats) { return (floats + 1023) / 1024 * 1024 + 16; }
 
-// Rows (tiles) at a time, a whole number of register tiles: as many as `budget` floats hold, `row` floats
-// each.
-FASTCNN_INLINE std::int64_t winograd_rows(std::int64_t all, std::int64_t row, std::int64_t budget) {
-    const std::int64_t fit = max_of(1, budget / row / kTileRows) * kTileRows;
-    return min_of(fit, all);
+// Floats of transformed weights that stay in L2.
+constexpr std::int64_t kResidentWeights = 192 * 1024;
+
+// Blocks of the `columns` of U, the weights of tiles of M outputs each way.
+template <int M>
+FASTCNN_INLINE ColumnBlocks winograd_blocks(const Conv2dShape& c, std::int64_t columns) {
+    const std::int64_t weights = packed_columns(c.in_channels) * packed_columns(c.out_channels);
+    return ColumnBlocks(columns, (M + 2) * (M + 2) * weights > kResidentWeights);
 }
 
-// The same for a product by transformed weights: U, `weights` floats. Where it stays in L2 beside a chunk's
-// transformed tiles V and products P, a small chunk in L1 wins (in the 32 KB of processors without AVX-512 it
+// Rows (tiles) of a product by U at a time, a whole number of register tiles `vecs` wide; `row` floats of V and P a tile,
+// `weights` of U. Where U stays in L2 beside a chunk's transformed tiles V and products P, a small chunk in L1 wins (in the 32 KB of processors without AVX-512 it
 // is too small: there one in L2 does, 5 to 9 % faster); a larger U is streamed once a chunk, which then has
 // to be long.
-FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights) {
+FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights, int vecs) {
     constexpr std::int64_t kSmall = (kWidth < 16 ? 32 : 12) * 1024, kLarge = 160 * 1024;
-    constexpr std::int64_t kResidentWeights = 192 * 1024;
-    return winograd_rows(all, row, weights <= kResidentWeights ? kSmall : kLarge);
+    const std::int64_t budget = weights <= kResidentWeights ? kSmall : kLarge, unit = max_tile_rows(vecs);
+    return min_of(max_of(1, budget / row / unit) * unit, all);
 }
 
 // One tile of an image, `lanes` channels from `channel` on. Elements outside the image are zero: such a tile
@@ -272,11 +275,12 @@ FASTCNN_INLINE std::int64_t winograd_packed(const Conv2dShape& c) {
 template <int M>
 void winograd_pack(const Conv2dShape& c, const float* weights, float* packed, int part, int parts) {
     constexpr int R = 3, kProducts = (M + R - 1) * (M + R - 1);
-    const std::int64_t u_step = winograd_weights_step(c), all = block_count(c.out_channels) * c.in_channels;
+    const ColumnBlocks blocks = winograd_blocks<M>(c, c.out_channels);
+    const std::int64_t u_step = winograd_weights_step(c), all = blocks.count * c.in_channels;
     for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
         const std::int64_t block = i / c.in_channels, channel = i % c.in_channels;
-        const int vecs = block_vecs(c.out_channels, block);
-        const std::int64_t first = block * kBlockWidth;
+        const int vecs = blocks.vecs(block);
+        const std::int64_t first = blocks.first(block);
         for (int v = 0; v < vecs; ++v) {
             const std::int64_t column = first + v * kWidth;
             Vec g[R * R], u[kProducts];
@@ -337,21 +341,19 @@ void multiply_tile(const WinogradProduct& t) {
     }
 }
 
-using ProductFunction = void (*)(const WinogradProduct&);
-
-template <int Rows = kTileRows>
-ProductFunction product_function(int rows, int vecs) {
-    if constexpr (Rows > 1)
-        if (rows < Rows) return product_function<Rows - 1>(rows, vecs);
-    return vecs == 1 ? multiply_tile<Rows, 1> : multiply_tile<Rows, 2>;
-}
+struct ProductFunctions {
+    template <int Rows, int Vecs>
+    static void function(const WinogradProduct& t) {
+        multiply_tile<Rows, Vecs>(t);
+    }
+};
 
 // The same for any number of tiles: `t` describes the first.
 FASTCNN_INLINE void multiply_tiles(WinogradProduct t, std::int64_t tiles, int vecs) {
-    const RowSplit split(tiles);
+    const RowSplit split(tiles, max_tile_rows(vecs));
     for (std::int64_t i = 0; i < split.tiles; ++i) {
         const int m = split.rows(i);
-        product_function(m, vecs)(t);
+        function_of<ProductFunctions>(m, vecs)(t);
         t.v += m * kWidth;
         t.p += m * kWidth;
     }

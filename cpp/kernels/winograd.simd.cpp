@@ -24,6 +24,7 @@ struct Forward {
     const Conv2dForward& f;
     const Conv2dShape& c;
     std::int64_t inputs, outputs;  // channels, padded to whole vectors
+    ColumnBlocks blocks;           // of output channels
     WinogradTiles tiles;
     std::int64_t chunk;                   // tiles at a time
     std::int64_t u_step, v_step, p_step;  // between the matrices of two products
@@ -33,13 +34,14 @@ struct Forward {
           c(args.shape),
           inputs(packed_columns(c.in_channels)),
           outputs(packed_columns(c.out_channels)),
+          blocks(winograd_blocks<M>(c, c.out_channels)),
           tiles(c, M, f.pooled ? f.pool.h.begin(0) : 0, f.pooled ? 2 * f.pool.h.out : c.h.out,
                 f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
-          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (inputs + kBlockWidth),
-                               kProducts * inputs * outputs)),
+          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (inputs + blocks.width(0)),
+                               kProducts * inputs * outputs, blocks.widest())),
           u_step(winograd_weights_step(c)),
           v_step(winograd_step(chunk * inputs)),
-          p_step(winograd_step(chunk * kBlockWidth)) {}
+          p_step(winograd_step(chunk * blocks.width(0))) {}
 
     double cost() const {
         return winograd_cycles(A, f.batch * tiles.count(), chunk,
@@ -69,9 +71,8 @@ struct Forward {
     // Tiles of `block`, from their products to y.
     FASTCNN_INLINE void transform_outputs(std::int64_t first, std::int64_t count, std::int64_t block,
                                           const float* p) const {
-        const int vecs = block_vecs(c.out_channels, block);
-        for (int n = 0; n < vecs; ++n) {
-            const std::int64_t channel = block * kBlockWidth + n * kWidth, lanes = c.out_channels - channel;
+        for (int n = 0; n < blocks.vecs(block); ++n) {
+            const std::int64_t channel = blocks.first(block) + n * kWidth, lanes = c.out_channels - channel;
             const Vec bias = f.bias ? load_partial(f.bias + channel, min_of(lanes, kWidth)) : zero();
             const float* from = p + n * chunk * kWidth;
             WinogradPlace place(tiles, first);
@@ -179,18 +180,18 @@ struct Forward {
         float* v = f.scratch;
         float* p = v + kProducts * v_step;
         float* patch = p + kProducts * p_step;
-        const std::int64_t all = f.batch * tiles.count(), blocks = block_count(c.out_channels);
+        const std::int64_t all = f.batch * tiles.count();
         const WeightPart part = f.weight_part;
         for (std::int64_t first = 0; first < all; first += chunk) {
             const std::int64_t count = min_of(chunk, all - first);
             transform_inputs(first, count, v, patch);
-            for (std::int64_t block = blocks * part.part / part.parts;
-                 block < blocks * (part.part + 1) / part.parts; ++block) {
+            for (std::int64_t block = blocks.count * part.part / part.parts;
+                 block < blocks.count * (part.part + 1) / part.parts; ++block) {
                 for (int k = 0; k < kProducts; ++k)
                     multiply_tiles(
-                        {v + k * v_step, f.kernel + k * u_step + block * kBlockWidth * c.in_channels,
+                        {v + k * v_step, f.kernel + k * u_step + blocks.first(block) * c.in_channels,
                          p + k * p_step, chunk * kWidth, chunk * kWidth, c.in_channels},
-                        count, block_vecs(c.out_channels, block));
+                        count, blocks.vecs(block));
                 transform_outputs(first, count, block, p);
             }
         }
@@ -240,7 +241,10 @@ std::int64_t forward_row_unit(const Conv2dForward& f) {
     return f.pooled ? M / 2 : M;
 }
 
-std::int64_t forward_weight_units(const Conv2dForward& f) { return block_count(f.shape.out_channels); }
+template <int M>
+std::int64_t forward_weight_units(const Conv2dForward& f) {
+    return winograd_blocks<M>(f.shape, f.shape.out_channels).count;
+}
 
 }  // namespace
 
@@ -248,7 +252,7 @@ std::int64_t forward_weight_units(const Conv2dForward& f) { return block_count(f
     const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                        \
         forward_run<M>,  forward_declines<M>, forward_scratch<M>,  forward_packed<M>, \
         forward_pack<M>, forward_cost<M>,     forward_row_unit<M>, "winograd" #M,     \
-        false,           forward_weight_units};
+        false,           forward_weight_units<M>};
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)

@@ -59,16 +59,18 @@ struct GradInput : Gradients<M> {
     using InputTransposed = WinogradMatrix<M, R, Matrix::input, true>;
 
     const Conv2dGradInput& g;
+    ColumnBlocks blocks;  // of input channels
     std::int64_t chunk, u_step, z_step, p_step;
 
     FASTCNN_INLINE explicit GradInput(const Conv2dGradInput& args)
         : Base(args.shape),
           g(args),
-          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (outputs + kBlockWidth),
-                               kProducts * inputs * outputs)),
+          blocks(winograd_blocks<M>(c, c.in_channels)),
+          chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (outputs + blocks.width(0)),
+                               kProducts * inputs * outputs, blocks.widest())),
           u_step(winograd_step(c.out_channels * inputs)),
           z_step(winograd_step(chunk * outputs)),
-          p_step(winograd_step(chunk * kBlockWidth)) {}
+          p_step(winograd_step(chunk * blocks.width(0))) {}
 
     std::int64_t packed() const { return kProducts * u_step; }
     double cost() const {
@@ -81,10 +83,11 @@ struct GradInput : Gradients<M> {
     // U: [product][block of input channels][output channel][columns of the block]
     void pack(const float* weights, float* packed, int part, int parts) const {
         const std::int64_t across = outputs / kWidth, all = inputs / kWidth * across;
+        std::int64_t block = 0;
         for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
             const std::int64_t first_in = i / across * kWidth, first_out = i % across * kWidth;
-            const std::int64_t block = first_in / kBlockWidth;
-            const std::int64_t width = block_vecs(c.in_channels, block) * kWidth;
+            while (first_in >= blocks.first(block + 1)) ++block;
+            const std::int64_t width = blocks.width(block), column = first_in - blocks.first(block);
             const std::int64_t rows = min_of(kWidth, c.in_channels - first_in);
             const std::int64_t columns = min_of(kWidth, c.out_channels - first_out);
             alignas(64) float square[kWidth * kWidth], by_output[R * R][kWidth * kWidth];
@@ -96,7 +99,7 @@ struct GradInput : Gradients<M> {
                 transpose(square, kWidth, by_output[k], kWidth);
             }
             float* to =
-                packed + block * kBlockWidth * c.out_channels + first_out * width + first_in % kBlockWidth;
+                packed + blocks.first(block) * c.out_channels + first_out * width + column;
             for (std::int64_t o = 0; o < columns; ++o, to += width) {
                 Vec w[R * R], u[kProducts];
 #pragma GCC unroll 9
@@ -109,9 +112,8 @@ struct GradInput : Gradients<M> {
 
     FASTCNN_INLINE void add_to_dx(std::int64_t first, std::int64_t count, std::int64_t block,
                                   const float* p) const {
-        const int vecs = block_vecs(c.in_channels, block);
-        for (int n = 0; n < vecs; ++n) {
-            const std::int64_t channel = block * kBlockWidth + n * kWidth;
+        for (int n = 0; n < blocks.vecs(block); ++n) {
+            const std::int64_t channel = blocks.first(block) + n * kWidth;
             const std::int64_t lanes = c.in_channels - channel;
             const float* from = p + n * chunk * kWidth;
             WinogradPlace place(tiles, first);
@@ -185,12 +187,12 @@ struct GradInput : Gradients<M> {
         for (std::int64_t first = 0; first < all; first += chunk) {
             const std::int64_t count = min_of(chunk, all - first);
             this->transform_dy(g.dy, g.dy_stride, first, count, chunk, z, z_step, patch);
-            for (std::int64_t block = 0; block < block_count(c.in_channels); ++block) {
+            for (std::int64_t block = 0; block < blocks.count; ++block) {
                 for (int k = 0; k < kProducts; ++k)
                     multiply_tiles(
-                        {z + k * z_step, g.kernel + k * u_step + block * kBlockWidth * c.out_channels,
+                        {z + k * z_step, g.kernel + k * u_step + blocks.first(block) * c.out_channels,
                          p + k * p_step, chunk * kWidth, chunk * kWidth, c.out_channels},
-                        count, block_vecs(c.in_channels, block));
+                        count, blocks.vecs(block));
                 add_to_dx(first, count, block, p);
             }
         }
@@ -204,18 +206,18 @@ struct GradInput : Gradients<M> {
 template <int M>
 struct GradInputLanes : GradInput<M> {
     using Base = GradInput<M>;
-    using Base::A, Base::c, Base::chunk, Base::g, Base::kProducts, Base::outputs, Base::p_step, Base::tiles,
-        Base::z_step;
+    using Base::A, Base::blocks, Base::c, Base::chunk, Base::g, Base::kProducts, Base::outputs, Base::p_step,
+        Base::tiles, Base::z_step;
 
     FASTCNN_INLINE explicit GradInputLanes(const Conv2dGradInput& args) : Base(args) {
         chunk = kWidth;
         z_step = winograd_step(kWidth * outputs);
-        p_step = winograd_step(kWidth * kBlockWidth);
+        p_step = winograd_step(kWidth * blocks.width(0));
     }
 
     // Z, Z transposed, P, a P before its transposition and a patch.
     std::int64_t scratch() const {
-        return kProducts * (2 * z_step + p_step) + kWidth * kBlockWidth + kProducts * kWidth;
+        return kProducts * (2 * z_step + p_step) + kWidth * blocks.width(0) + kProducts * kWidth;
     }
     double cost() const {
         const double all = static_cast<double>(g.batch * tiles.count());
@@ -228,7 +230,7 @@ struct GradInputLanes : GradInput<M> {
         float* lanes = z + kProducts * z_step;
         float* p = lanes + kProducts * z_step;
         float* product = p + kProducts * p_step;
-        float* patch = product + kWidth * kBlockWidth;
+        float* patch = product + kWidth * blocks.width(0);
         this->clear_dx();
         const std::int64_t all = g.batch * tiles.count();
         for (std::int64_t first = 0; first < all; first += chunk) {
@@ -238,7 +240,7 @@ struct GradInputLanes : GradInput<M> {
                 for (std::int64_t channel = 0; channel < outputs; channel += kWidth)
                     transpose(z + k * z_step + channel * kWidth, kWidth,
                               lanes + k * z_step + channel * kWidth, kWidth);
-            for (std::int64_t block = 0; block < block_count(c.in_channels); ++block) {
+            for (std::int64_t block = 0; block < blocks.count; ++block) {
                 multiply_block(block, lanes, product, p);
                 this->add_to_dx(first, count, block, p);
             }
@@ -248,19 +250,21 @@ struct GradInputLanes : GradInput<M> {
     // P of a block of input channels, for all products.
     FASTCNN_INLINE void multiply_block(std::int64_t block, const float* lanes, float* product,
                                        float* p) const {
-        const std::int64_t first = block * kBlockWidth, rows = min_of(kBlockWidth, c.in_channels - first);
+        const std::int64_t first = blocks.first(block), rows = blocks.lanes(block);
         const std::int64_t u_step = winograd_weights_step(c);
-        Tap taps[kMaxBlocks];  // blocks of output channels
+        const ColumnBlocks out = winograd_blocks<M>(c, c.out_channels);
+        const std::int64_t width = out.width(0);  // of all its blocks
+        Tap taps[kMaxBlocks];
         Tile t;
         t.taps = taps;
-        t.tap_count = c.out_channels / kBlockWidth;
+        t.tap_count = out.count;
         for (std::int64_t i = 0; i < t.tap_count; ++i)
-            taps[i] = {i * kBlockWidth * c.in_channels, i * kBlockWidth * kWidth};
-        t.depth = t.a_step = kBlockWidth;
+            taps[i] = {i * width * c.in_channels, i * width * kWidth};
+        t.depth = t.a_step = width;
         t.columns = t.c_step = kWidth;
         t.c = product;
         for (int k = 0; k < kProducts; ++k) {
-            t.a = g.kernel + k * u_step + first * kBlockWidth;
+            t.a = g.kernel + k * u_step + first * width;
             t.b = lanes + k * z_step;
             run_rows(t, rows, 1);
             for (std::int64_t row = 0; row < rows; row += kWidth)
@@ -274,9 +278,9 @@ struct GradInputLanes : GradInput<M> {
 template <int M>
 const char* lanes_declines(const Conv2dGradInput& g) {
     if (const char* reason = winograd_declines(g.shape)) return reason;
-    const std::int64_t channels = g.shape.out_channels;
-    if (channels % kBlockWidth || channels / kBlockWidth > GradInputLanes<M>::kMaxBlocks)
-        return "output channels do not fill blocks, or too many";
+    const ColumnBlocks out = winograd_blocks<M>(g.shape, g.shape.out_channels);
+    if (!out.even() || out.count > GradInputLanes<M>::kMaxBlocks)
+        return "output channels do not fill even blocks, or too many";
     return nullptr;
 }
 
@@ -337,10 +341,13 @@ void grad_input_run(const Conv2dGradInput& g) {
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
-// Input channels at a time: 8 x 2 accumulators need 10 loads for 16 multiply-adds.
-constexpr int kGradientRows = kTileRows >= 12 ? 8 : kWidth < 4 ? kWidth : 4;
-// Floats of a chunk's transformed tiles of x and dy: in L2 beside the kernel's gradient.
-constexpr std::int64_t kGradientChunk = 160 * 1024;
+// Tiles of a chunk: those of x and dy in L2 beside the kernel's gradient, of which there is 1 MB or more where there is
+// AVX-512, but some in any case, since every chunk ends in a transform of all sums.
+FASTCNN_INLINE std::int64_t gradient_chunk(std::int64_t all, std::int64_t tile) {
+    constexpr std::int64_t kFloats = (kWidth < 16 ? 160 : 240) * 1024, kLeast = 16;
+    const std::int64_t most = max_of(kLeast, kFloats / tile);
+    return ceil_div(all, ceil_div(all, most));
+}
 
 // C[m][n] = sum over tiles of V[tile][m] * Z[tile][n]; rows of V and Z are kWidth floats, vector n of Z is
 // z_block floats away.
@@ -348,36 +355,44 @@ struct WinogradOuter {
     const float* v;
     const float* z;
     std::int64_t z_block, tiles;
-    float* c;  // kGradientRows x (Vecs * kWidth)
+    float* c;  // Rows x (Vecs * kWidth)
 };
 
-template <int Vecs>
+template <int Rows, int Vecs>
 void multiply_outer(const WinogradOuter& t) {
-    Vec acc[kGradientRows][Vecs];
-#pragma GCC unroll 8
-    for (int m = 0; m < kGradientRows; ++m) {
-#pragma GCC unroll 2
+    Vec acc[Rows][Vecs];
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
         for (int n = 0; n < Vecs; ++n) acc[m][n] = zero();
     }
     const float* v = t.v;
     const float* z = t.z;
+#pragma GCC unroll 2
     for (std::int64_t i = 0; i < t.tiles; ++i, v += kWidth, z += kWidth) {
         Vec column[Vecs];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int n = 0; n < Vecs; ++n) column[n] = load(z + n * t.z_block);
-#pragma GCC unroll 8
-        for (int m = 0; m < kGradientRows; ++m) {
+#pragma GCC unroll 16
+        for (int m = 0; m < Rows; ++m) {
             const Vec row = set1(v[m]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
         }
     }
-#pragma GCC unroll 8
-    for (int m = 0; m < kGradientRows; ++m) {
-#pragma GCC unroll 2
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+#pragma GCC unroll 4
         for (int n = 0; n < Vecs; ++n) store(t.c + (m * Vecs + n) * kWidth, acc[m][n]);
     }
 }
+
+struct WinogradOuterFunctions {
+    template <int Rows, int Vecs>
+    static void function(const WinogradOuter& t) {
+        multiply_outer<Rows, Vecs>(t);
+    }
+};
 
 template <int M>
 struct GradKernel : Gradients<M> {
@@ -387,13 +402,15 @@ struct GradKernel : Gradients<M> {
     using FilterTransposed = WinogradMatrix<M, R, Matrix::filter, true>;
 
     const Conv2dGradKernel& g;
+    ColumnBlocks blocks;  // of output channels
     std::int64_t chunk, v_step, z_step;
-    static constexpr std::int64_t kSums = kGradientRows * kBlockWidth;  // of one product
+    static constexpr std::int64_t kSums = kAccumulators * kWidth;  // of one product
 
     FASTCNN_INLINE explicit GradKernel(const Conv2dGradKernel& args)
         : Base(args.shape),
           g(args),
-          chunk(winograd_rows(args.batch * tiles.count(), kProducts * (inputs + outputs), kGradientChunk)),
+          blocks(c.out_channels),
+          chunk(gradient_chunk(args.batch * tiles.count(), kProducts * (inputs + outputs))),
           v_step(winograd_step(chunk * inputs)),
           z_step(winograd_step(chunk * outputs)) {}
 
@@ -471,30 +488,31 @@ struct GradKernel : Gradients<M> {
             const std::int64_t count = min_of(chunk, all - first);
             transform_x(first, count, v, patch);
             this->transform_dy(g.dy, g.dy_stride, first, count, chunk, z, z_step, patch);
-            for (std::int64_t in = 0; in < c.in_channels; in += kGradientRows)
-                for (std::int64_t out = 0; out < outputs; out += kBlockWidth)
-                    sum_block(first, count, in, out, v, z, sums, g.accumulate || first > 0);
+            for (std::int64_t in = 0; in < c.in_channels; in += kWidth)
+                for (std::int64_t block = 0; block < blocks.count; ++block)
+                    sum_block(first, count, in, block, v, z, sums, g.accumulate || first > 0);
         }
         if (g.dbias)
             sum_columns(g.dy, g.batch, g.dy_stride, c.h.out * c.w.out, c.out_channels, g.accumulate, g.dbias);
     }
 
-    // kGradientRows input channels from `in`, a block of output channels from `out`.
-    FASTCNN_INLINE void sum_block(std::int64_t first, std::int64_t count, std::int64_t in, std::int64_t out,
+    // kWidth input channels from `in`, a block of output channels.
+    FASTCNN_INLINE void sum_block(std::int64_t first, std::int64_t count, std::int64_t in, std::int64_t block,
                                   const float* v, const float* z, float* sums, bool accumulate) const {
-        const int vecs = block_vecs(c.out_channels, out / kBlockWidth);
-        const std::int64_t in_block = in / kWidth * kWidth;
-        for (int k = 0; k < kProducts; ++k) {
-            const WinogradOuter outer{v + k * v_step + in_block * chunk + (in - in_block),
-                                      z + k * z_step + out * chunk, chunk * kWidth, count, sums + k * kSums};
-            if (vecs == 1)
-                multiply_outer<1>(outer);
-            else
-                multiply_outer<2>(outer);
+        const int vecs = blocks.vecs(block);
+        const std::int64_t out = blocks.first(block), last = min_of(kWidth, c.in_channels - in);
+        const RowSplit split(last, max_tile_rows(vecs));
+        for (std::int64_t tile = 0, row = 0; tile < split.tiles; ++tile) {
+            const int rows = split.rows(tile);
+            const auto multiply = function_of<WinogradOuterFunctions>(rows, vecs);
+            for (int k = 0; k < kProducts; ++k)
+                multiply({v + k * v_step + in * chunk + row, z + k * z_step + out * chunk, chunk * kWidth,
+                          count, sums + k * kSums});
+            for (int m = 0; m < rows; ++m, ++row)
+                for (int n = 0; n < vecs; ++n)
+                    add_taps(first, count, in + row, out + n * kWidth, sums + (m * vecs + n) * kWidth,
+                             accumulate);
         }
-        for (std::int64_t m = 0; m < min_of(kGradientRows, c.in_channels - in); ++m)
-            for (int n = 0; n < vecs; ++n)
-                add_taps(first, count, in + m, out + n * kWidth, sums + (m * vecs + n) * kWidth, accumulate);
     }
 };
 

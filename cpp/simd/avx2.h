@@ -10,8 +10,9 @@ using IVec = __m256i;
 using Mask = __m256;
 
 inline constexpr int kWidth = 8;
-inline constexpr int kTileRows = 6;
+inline constexpr int kAccumulators = 12;
 inline constexpr int kTileVecs = 2;
+inline constexpr int kMostVecs = 3;
 
 FASTCNN_INLINE IVec lanes_before(std::int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),

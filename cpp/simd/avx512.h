@@ -10,8 +10,9 @@ using IVec = __m512i;
 using Mask = __mmask16;
 
 inline constexpr int kWidth = 16;
-inline constexpr int kTileRows = 14;
-inline constexpr int kTileVecs = 2;
+inline constexpr int kAccumulators = 28;
+inline constexpr int kTileVecs = 4;
+inline constexpr int kMostVecs = 4;
 
 FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }

@@ -8,8 +8,9 @@ using IVec = std::int32_t;
 using Mask = bool;
 
 inline constexpr int kWidth = 1;
-inline constexpr int kTileRows = 4;
+inline constexpr int kAccumulators = 8;
 inline constexpr int kTileVecs = 2;
+inline constexpr int kMostVecs = 3;
 
 FASTCNN_INLINE Vec zero() { return 0.0f; }
 FASTCNN_INLINE Vec set1(float x) { return x; }

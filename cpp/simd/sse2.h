@@ -10,8 +10,9 @@ using IVec = __m128i;
 using Mask = __m128;
 
 inline constexpr int kWidth = 4;
-inline constexpr int kTileRows = 5;
+inline constexpr int kAccumulators = 10;
 inline constexpr int kTileVecs = 2;
+inline constexpr int kMostVecs = 3;
 
 FASTCNN_INLINE IVec lanes_before(std::int64_t n) {
     return _mm_cmpgt_epi32(_mm_set1_epi32(static_cast<int>(n)), _mm_setr_epi32(0, 1, 2, 3));

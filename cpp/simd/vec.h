@@ -31,7 +31,7 @@
 //   transpose(p, lda, q, ldq)          kWidth x kWidth block
 // clang-format on
 //
-// kTileRows x kTileVecs accumulators, kTileVecs columns of B and one broadcast fit the register file.
+// kAccumulators of them are the sums of a register tile, in rows of kTileVecs, at most kMostVecs (kernels/tile.h).
 #pragma once
 
 #include <cmath>
@@ -51,6 +51,9 @@
 #endif
 
 namespace fastcnn::FASTCNN_ISA {
+
+// Twice as many as kernels need for a dozen sums.
+inline constexpr bool kManyRegisters = kAccumulators > 16;
 
 // A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of
 // them.
