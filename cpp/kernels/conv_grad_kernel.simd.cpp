@@ -62,7 +62,7 @@ struct Layout {
           w(c.w),
           group_in(c.in_channels / c.groups),
           group_out(c.out_channels / c.groups),
-          blocks(group_out),
+          blocks(group_out, true),
           tiles(group_in, max_tile_rows(blocks.widest())),
           part_tiles(max_of(1, kPartFloats / (c.h.size * c.w.size * tiles.rows(0) * group_out))),
           rows(c.h.out),
