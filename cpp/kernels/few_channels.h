@@ -7,8 +7,8 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Output channels come in blocks of two vectors, a last one of one or two: most first layers have no more than 32. A
-// tile is kPositions positions or taps of such a block.
+// Output channels come in blocks of two vectors, a last one of one or two: most first layers have no more
+// than 32. A tile is kPositions positions or taps of such a block.
 inline constexpr int kPairVecs = 2, kPositions = max_tile_rows(kPairVecs);
 inline constexpr std::int64_t kPairWidth = kPairVecs * kWidth;
 

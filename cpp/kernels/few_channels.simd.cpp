@@ -74,8 +74,8 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
             for (int n = 0; n < Vecs; ++n) weight[n] = load(b + n * kWidth);
 #pragma GCC unroll 2
             for (int r = 0; r < Rows; ++r) {
-                // GCC would otherwise see that the next tap reads the pixels of the neighbouring positions, and
-                // keep all of them in registers that are not there: 136 instead of 200 GFLOP/s.
+                // GCC would otherwise see that the next tap reads the pixels of the neighbouring positions,
+                // and keep all of them in registers that are not there: 136 instead of 200 GFLOP/s.
                 const float* x = unrelated(a[r]++);
 #pragma GCC unroll 16
                 for (int q = 0; q < Columns; ++q) {

@@ -10,10 +10,10 @@
 //
 // With AVX-512 a tile is 7 x 4 vectors: a step is 41 instructions for 28 multiply-adds, 12 of them loads; of
 // 14 x 2 vectors 44 and 16, of 14 x 1 29 for 14 and 15. Alone on a core the first two reach the peak; where a
-// hyperthread shares it, instructions and loads count, and 7 x 4 does 1.1 times as much as 14 x 2 and 1.5 times as
-// much as 14 x 1. (28 sums, four vectors of B and a broadcast are one register too many. One sum stays in memory, which
-// costs nothing: it is back long before the next step wants it. 6 x 4 fits, and lost 8 % where B comes from L3.)
-// Images 7, 14, 28 or 56 wide fill the tiles.
+// hyperthread shares it, instructions and loads count, and 7 x 4 does 1.1 times as much as 14 x 2 and 1.5
+// times as much as 14 x 1. (28 sums, four vectors of B and a broadcast are one register too many. One sum
+// stays in memory, which costs nothing: it is back long before the next step wants it. 6 x 4 fits, and was
+// a tenth slower where B comes from L3.) Images 7, 14, 28 or 56 wide fill the tiles.
 #pragma once
 
 #include "kernels/ahead.h"
@@ -32,7 +32,7 @@ struct Tile {
     std::int64_t tap_count = 0;
     std::int64_t depth = 0;
     const float* b = nullptr;
-    std::int64_t b_step = 0;  // 0: the block's width
+    std::int64_t b_step = 0;      // 0: the block's width
     const float* bias = nullptr;  // first of this block's columns, or null
     std::int64_t columns = 0;     // columns of C that exist, at most the width
     bool relu = false;
@@ -50,9 +50,10 @@ FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) {
     return (columns + kWidth - 1) / kWidth * kWidth;
 }
 
-// The columns of a matrix product in as few blocks of kTileVecs vectors as hold them, shared out evenly, the wider ones
-// first: on AVX-512 9 are 3 + 3 + 3. Where kMostVecs allows it, one too many widens the first block: 5 are 3 + 2.
-// `narrow`: of two vectors; taller tiles for matrices that come from L3, and narrower blocks that still fit L2.
+// The columns of a matrix product in as few blocks of kTileVecs vectors as hold them, shared out evenly, the
+// wider ones first: on AVX-512 9 are 3 + 3 + 3. Where kMostVecs allows it, one too many widens the first
+// block: 5 are 3 + 2. `narrow`: of two vectors; taller tiles for matrices that come from L3, and narrower
+// blocks that still fit L2.
 struct ColumnBlocks {
     std::int64_t columns, vectors, count, base, wider;
     FASTCNN_INLINE explicit ColumnBlocks(std::int64_t columns_, bool narrow = false)
@@ -99,8 +100,8 @@ FASTCNN_INLINE const float* unrelated(const float* p) {
     return p;
 }
 
-// Rows that one pointer and multiples of the step reach without more registers than there are for addresses; those of
-// taller tiles have a second pointer. Left to itself GCC keeps 14 distances, five of them in memory.
+// Rows that one pointer and multiples of the step reach without more registers than there are for addresses;
+// those of taller tiles have a second pointer. Left to itself GCC keeps 14 distances, five of them in memory.
 inline constexpr int kNear = 9;
 
 // Where a tile's results go. By value: as members of what a pointer leads to they would be read again after

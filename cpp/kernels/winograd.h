@@ -210,11 +210,12 @@ FASTCNN_INLINE ColumnBlocks winograd_blocks(const Conv2dShape& c, std::int64_t c
     return ColumnBlocks(columns, (M + 2) * (M + 2) * weights > kResidentWeights);
 }
 
-// Rows (tiles) of a product by U at a time, a whole number of register tiles `vecs` wide; `row` floats of V and P a tile,
-// `weights` of U. Where U stays in L2 beside a chunk's transformed tiles V and products P, a small chunk in L1 wins (in the 32 KB of processors without AVX-512 it
-// is too small: there one in L2 does, 5 to 9 % faster); a larger U is streamed once a chunk, which then has
-// to be long.
-FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights, int vecs) {
+// Rows (tiles) of a product by U at a time, a whole number of register tiles `vecs` wide; `row` floats of V
+// and P a tile, `weights` of U. Where U stays in L2 beside a chunk's transformed tiles V and products P, a
+// small chunk in L1 wins (in the 32 KB of processors without AVX-512 it is too small: there one in L2 does, 5
+// to 9 % faster); a larger U is streamed once a chunk, which then has to be long.
+FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights,
+                                           int vecs) {
     constexpr std::int64_t kSmall = (kWidth < 16 ? 32 : 12) * 1024, kLarge = 160 * 1024;
     const std::int64_t budget = weights <= kResidentWeights ? kSmall : kLarge, unit = max_tile_rows(vecs);
     return min_of(max_of(1, budget / row / unit) * unit, all);

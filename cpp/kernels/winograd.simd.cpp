@@ -248,10 +248,10 @@ std::int64_t forward_weight_units(const Conv2dForward& f) {
 
 }  // namespace
 
-#define FASTCNN_WINOGRAD(M)                                                           \
-    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                        \
-        forward_run<M>,  forward_declines<M>, forward_scratch<M>,  forward_packed<M>, \
-        forward_pack<M>, forward_cost<M>,     forward_row_unit<M>, "winograd" #M,     \
+#define FASTCNN_WINOGRAD(M)                                                              \
+    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                           \
+        forward_run<M>,  forward_declines<M>,    forward_scratch<M>,  forward_packed<M>, \
+        forward_pack<M>, forward_cost<M>,        forward_row_unit<M>, "winograd" #M,     \
         false,           forward_weight_units<M>};
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)

@@ -98,8 +98,7 @@ struct GradInput : Gradients<M> {
                           r < rows ? load_partial(from + r * c.out_channels, columns) : zero());
                 transpose(square, kWidth, by_output[k], kWidth);
             }
-            float* to =
-                packed + blocks.first(block) * c.out_channels + first_out * width + column;
+            float* to = packed + blocks.first(block) * c.out_channels + first_out * width + column;
             for (std::int64_t o = 0; o < columns; ++o, to += width) {
                 Vec w[R * R], u[kProducts];
 #pragma GCC unroll 9
@@ -263,6 +262,9 @@ struct GradInputLanes : GradInput<M> {
         t.depth = t.a_step = width;
         t.columns = t.c_step = kWidth;
         t.c = product;
+        // Channels that fill up the last vector, which whoever looks for NaN sees too.
+        std::memset(product + rows * kWidth, 0,
+                    static_cast<std::size_t>((packed_columns(rows) - rows) * kWidth) * sizeof(float));
         for (int k = 0; k < kProducts; ++k) {
             t.a = g.kernel + k * u_step + first * width;
             t.b = lanes + k * z_step;
@@ -341,8 +343,8 @@ void grad_input_run(const Conv2dGradInput& g) {
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
-// Tiles of a chunk: those of x and dy in L2 beside the kernel's gradient, of which there is 1 MB or more where there is
-// AVX-512, but some in any case, since every chunk ends in a transform of all sums.
+// Tiles of a chunk: those of x and dy in L2 beside the kernel's gradient, of which there is 1 MB or more
+// where there is AVX-512, but some in any case, since every chunk ends in a transform of all sums.
 FASTCNN_INLINE std::int64_t gradient_chunk(std::int64_t all, std::int64_t tile) {
     constexpr std::int64_t kFloats = (kWidth < 16 ? 160 : 240) * 1024, kLeast = 16;
     const std::int64_t most = max_of(kLeast, kFloats / tile);

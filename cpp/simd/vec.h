@@ -31,7 +31,8 @@
 //   transpose(p, lda, q, ldq)          kWidth x kWidth block
 // clang-format on
 //
-// kAccumulators of them are the sums of a register tile, in rows of kTileVecs, at most kMostVecs (kernels/tile.h).
+// kAccumulators of them are the sums of a register tile, in rows of kTileVecs, at most kMostVecs
+// (kernels/tile.h).
 #pragma once
 
 #include <cmath>
