@@ -20,10 +20,10 @@ FASTCNN_INLINE std::int64_t part_begin(std::int64_t blocks, int part, int parts)
 FASTCNN_INLINE void pack_matrix(const float* matrix, std::int64_t rows, std::int64_t columns,
                                 std::int64_t row_step, std::int64_t column_step, float* packed, int part,
                                 int parts) {
-    const ColumnBlocks blocks(columns);
-    for (std::int64_t block = part_begin(blocks.count, part, parts);
-         block < part_begin(blocks.count, part + 1, parts); ++block) {
-        const std::int64_t width = blocks.width(block), first = blocks.first(block);
+    const std::int64_t blocks = pair_count(columns);
+    for (std::int64_t block = part_begin(blocks, part, parts); block < part_begin(blocks, part + 1, parts);
+         ++block) {
+        const std::int64_t width = pair_vecs(columns, block) * kWidth, first = block * kPairWidth;
         float* out = packed + first * rows;
         for (std::int64_t v = 0; v < width; v += kWidth) {
             const std::int64_t lanes = columns - first - v;
@@ -59,15 +59,15 @@ FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t
     t.depth = depth;
     t.relu = relu;
     t.c_step = y_stride;
-    const ColumnBlocks blocks(columns);
-    for (std::int64_t block = 0; block < blocks.count; ++block) {
-        const std::int64_t first = blocks.first(block);
+    for (std::int64_t block = 0; block < pair_count(columns); ++block) {
+        const int vecs = pair_vecs(columns, block);
+        const std::int64_t first = block * kPairWidth, left = columns - first;
         t.a = x;
         t.b = packed + (b_step ? first : first * depth);
         t.bias = bias ? bias + first : nullptr;
-        t.columns = blocks.lanes(block);
+        t.columns = left < vecs * kWidth ? left : vecs * kWidth;
         t.c = y + first;
-        run_rows(t, batch, blocks.vecs(block));
+        run_rows(t, batch, vecs);
     }
 }
 
@@ -85,9 +85,9 @@ double cost(std::int64_t batch, std::int64_t depth, std::int64_t columns, double
 double forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.units, 0.8); }
 
 const char* natural_forward_declines(const DenseForward& d) {
-    return d.units % kWidth ? "units do not fill vectors"
-           : d.units > 256  ? "rows of the weights are far apart"
-                            : nullptr;
+    return d.units % kPairWidth ? "units do not fill blocks of columns"
+           : d.units > 256      ? "rows of the weights are far apart"
+                                : nullptr;
 }
 double natural_forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.units, 0.75); }
 void natural_forward_run(const DenseForward& d) {

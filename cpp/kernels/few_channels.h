@@ -7,17 +7,9 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Output channels come in blocks of two vectors, a last one of one or two: most first layers have no more
-// than 32. A tile is kPositions positions or taps of such a block.
-inline constexpr int kPairVecs = 2, kPositions = max_tile_rows(kPairVecs);
-inline constexpr std::int64_t kPairWidth = kPairVecs * kWidth;
-
-FASTCNN_INLINE std::int64_t pair_count(std::int64_t columns) {
-    return (columns + kPairWidth - 1) / kPairWidth;
-}
-FASTCNN_INLINE int pair_vecs(std::int64_t columns, std::int64_t pair) {
-    return columns - pair * kPairWidth > kWidth ? kPairVecs : 1;
-}
+// Output channels come in pairs of vectors: most first layers have no more than 32. A tile is kPositions
+// positions or taps of a pair.
+inline constexpr int kPositions = max_tile_rows(kPairVecs);
 
 FASTCNN_INLINE const char* not_few_channels(const Conv2dShape& c) {
     if (c.groups != 1) return "groups is not 1";

@@ -80,6 +80,18 @@ struct ColumnBlocks {
     FASTCNN_INLINE bool even() const { return wider == 0 && columns == vectors * kWidth; }
 };
 
+// Columns of which some are computed apart from the others (parts of a dense layer): blocks of two vectors,
+// wherever they begin, a last one of one or two.
+inline constexpr int kPairVecs = 2;
+inline constexpr std::int64_t kPairWidth = kPairVecs * kWidth;
+
+FASTCNN_INLINE std::int64_t pair_count(std::int64_t columns) {
+    return (columns + kPairWidth - 1) / kPairWidth;
+}
+FASTCNN_INLINE int pair_vecs(std::int64_t columns, std::int64_t pair) {
+    return columns - pair * kPairWidth > kWidth ? kPairVecs : 1;
+}
+
 // Splits `total` rows into tiles as even as possible: 30 -> 10 + 10 + 10, not 14 + 14 + 2.
 struct RowSplit {
     std::int64_t tiles, base, larger;
