@@ -308,6 +308,8 @@ struct WinogradProduct {
     const float* u;
     float* p;
     std::int64_t v_block, p_block, channels;
+    const float* next;  // of U, what comes after this product: fetched into L2, some of it with each step
+    std::int64_t next_step;  // floats
 };
 
 template <int Rows, int Vecs>
@@ -320,10 +322,13 @@ void multiply_tile(const WinogradProduct& t) {
     }
     const float* v = t.v;
     const float* u = t.u;
+    const float* next = t.next;
     for (std::int64_t left = t.channels; left > 0; left -= kWidth, v += t.v_block) {
         const std::int64_t count = min_of(left, kWidth);
 #pragma GCC unroll 2
         for (std::int64_t j = 0; j < count; ++j, u += Vecs * kWidth) {
+            __builtin_prefetch(next, 0, 2);
+            next += t.next_step;
             Vec column[Vecs];
 #pragma GCC unroll 4
             for (int n = 0; n < Vecs; ++n) column[n] = load(u + n * kWidth);
@@ -352,11 +357,13 @@ struct ProductFunctions {
 // The same for any number of tiles: `t` describes the first.
 FASTCNN_INLINE void multiply_tiles(WinogradProduct t, std::int64_t tiles, int vecs) {
     const RowSplit split(tiles, max_tile_rows(vecs));
+    t.next_step = vecs * kWidth / split.tiles;
     for (std::int64_t i = 0; i < split.tiles; ++i) {
         const int m = split.rows(i);
         function_of<ProductFunctions>(m, vecs)(t);
         t.v += m * kWidth;
         t.p += m * kWidth;
+        t.next += t.next_step * t.channels;
     }
 }
 

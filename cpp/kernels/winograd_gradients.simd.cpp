@@ -187,11 +187,12 @@ struct GradInput : Gradients<M> {
             const std::int64_t count = min_of(chunk, all - first);
             this->transform_dy(g.dy, g.dy_stride, first, count, chunk, z, z_step, patch);
             for (std::int64_t block = 0; block < blocks.count; ++block) {
-                for (int k = 0; k < kProducts; ++k)
-                    multiply_tiles(
-                        {z + k * z_step, g.kernel + k * u_step + blocks.first(block) * c.out_channels,
-                         p + k * p_step, chunk * kWidth, chunk * kWidth, c.out_channels},
-                        count, blocks.vecs(block));
+                const float* u = g.kernel + blocks.first(block) * c.out_channels;
+                const float* const next_block = g.kernel + blocks.first(block + 1) * c.out_channels;
+                for (int k = 0; k < kProducts; ++k, u += u_step)
+                    multiply_tiles({z + k * z_step, u, p + k * p_step, chunk * kWidth, chunk * kWidth,
+                                    c.out_channels, k + 1 < kProducts ? u + u_step : next_block, 0},
+                                   count, blocks.vecs(block));
                 add_to_dx(first, count, block, p);
             }
         }
