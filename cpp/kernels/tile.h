@@ -8,12 +8,12 @@
 // partial last vector. The sum runs in one fixed order per element,
 // whatever rows and vecs are, so a tile's shape never changes the result.
 //
-// With AVX-512 a tile is 7 x 4 vectors: a step is 41 instructions for 28 multiply-adds, 12 of them loads; of
+// With AVX-512 a tile is 7 x 4 vectors: a step is 40 instructions for 28 multiply-adds, 12 of them loads; of
 // 14 x 2 vectors 44 and 16, of 14 x 1 29 for 14 and 15. Alone on a core the first two reach the peak; where a
 // hyperthread shares it, instructions and loads count, and 7 x 4 does 1.1 times as much as 14 x 2 and 1.5
 // times as much as 14 x 1. (28 sums, four vectors of B and a broadcast are one register too many. One sum
 // stays in memory, which costs nothing: it is back long before the next step wants it. 6 x 4 fits, and was
-// a tenth slower where B comes from L3.) Images 7, 14, 28 or 56 wide fill the tiles.
+// up to 6 % slower where B is larger than L2.) Images 7, 14, 28 or 56 wide fill the tiles.
 #pragma once
 
 #include "kernels/ahead.h"
@@ -57,13 +57,7 @@ FASTCNN_INLINE std::int64_t packed_columns(std::int64_t columns) {
 struct ColumnBlocks {
     std::int64_t columns, vectors, count, base, wider;
     FASTCNN_INLINE explicit ColumnBlocks(std::int64_t columns_, bool narrow = false)
-        : columns(columns_),
-          vectors((columns_ + kWidth - 1) / kWidth),
-          count(narrow                ? (vectors > 3 ? vectors / 2 : 1)
-                : vectors > kMostVecs ? (vectors - (kMostVecs - kTileVecs) + kTileVecs - 1) / kTileVecs
-                                      : 1),
-          base(vectors / count),
-          wider(vectors % count) {}
+        : ColumnBlocks(columns_, narrow ? 2 : kTileVecs, narrow ? 3 : kMostVecs) {}
     FASTCNN_INLINE int vecs(std::int64_t block) const {
         return static_cast<int>(base + (block < wider ? 1 : 0));
     }
@@ -77,7 +71,16 @@ struct ColumnBlocks {
         return block + 1 < count ? width(block) : columns - first(block);
     }
     FASTCNN_INLINE int widest() const { return vecs(0); }
+    // Whether all blocks are equally wide and their columns exist.
     FASTCNN_INLINE bool even() const { return wider == 0 && columns == vectors * kWidth; }
+
+  private:
+    FASTCNN_INLINE ColumnBlocks(std::int64_t columns_, int usual, int most)
+        : columns(columns_),
+          vectors((columns_ + kWidth - 1) / kWidth),
+          count(vectors > most ? (vectors - (most - usual) + usual - 1) / usual : 1),
+          base(vectors / count),
+          wider(vectors % count) {}
 };
 
 // Columns of which some are computed apart from the others (parts of a dense layer): blocks of two vectors,

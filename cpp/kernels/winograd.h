@@ -308,8 +308,8 @@ struct WinogradProduct {
     const float* u;
     float* p;
     std::int64_t v_block, p_block, channels;
-    const float* next;  // of U, what comes after this product: fetched into L2, some of it with each step
-    std::int64_t next_step;  // floats
+    const float* next;  // of U, what is read after this product: fetched into L2, a line of it with each step
+    std::int64_t next_step = 0;  // floats
 };
 
 template <int Rows, int Vecs>
@@ -364,6 +364,22 @@ FASTCNN_INLINE void multiply_tiles(WinogradProduct t, std::int64_t tiles, int ve
         t.v += m * kWidth;
         t.p += m * kWidth;
         t.next += t.next_step * t.channels;
+    }
+}
+
+// Floats between the matrices of two products.
+struct WinogradSteps {
+    std::int64_t v, u, p;
+};
+
+// All products of a block of U's columns: `t` describes the first one and, as `next`, what of U follows the
+// last.
+FASTCNN_INLINE void multiply_block(WinogradProduct t, int products, const WinogradSteps& step,
+                                   std::int64_t tiles, int vecs) {
+    const float* const last = t.next;
+    for (int k = 0; k < products; ++k, t.v += step.v, t.u += step.u, t.p += step.p) {
+        t.next = k + 1 < products ? t.u + step.u : last;
+        multiply_tiles(t, tiles, vecs);
     }
 }
 

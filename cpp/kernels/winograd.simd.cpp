@@ -187,12 +187,10 @@ struct Forward {
             transform_inputs(first, count, v, patch);
             for (std::int64_t block = blocks.count * part.part / part.parts;
                  block < blocks.count * (part.part + 1) / part.parts; ++block) {
-                const float* u = f.kernel + blocks.first(block) * c.in_channels;
-                const float* const next_block = f.kernel + blocks.first(block + 1) * c.in_channels;
-                for (int k = 0; k < kProducts; ++k, u += u_step)
-                    multiply_tiles({v + k * v_step, u, p + k * p_step, chunk * kWidth, chunk * kWidth,
-                                    c.in_channels, k + 1 < kProducts ? u + u_step : next_block, 0},
-                                   count, blocks.vecs(block));
+                multiply_block(
+                    {v, f.kernel + blocks.first(block) * c.in_channels, p, chunk * kWidth, chunk * kWidth,
+                     c.in_channels, f.kernel + blocks.first(block + 1) * c.in_channels},
+                    kProducts, {v_step, u_step, p_step}, count, blocks.vecs(block));
                 transform_outputs(first, count, block, p);
             }
         }

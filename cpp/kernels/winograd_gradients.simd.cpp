@@ -187,12 +187,10 @@ struct GradInput : Gradients<M> {
             const std::int64_t count = min_of(chunk, all - first);
             this->transform_dy(g.dy, g.dy_stride, first, count, chunk, z, z_step, patch);
             for (std::int64_t block = 0; block < blocks.count; ++block) {
-                const float* u = g.kernel + blocks.first(block) * c.out_channels;
-                const float* const next_block = g.kernel + blocks.first(block + 1) * c.out_channels;
-                for (int k = 0; k < kProducts; ++k, u += u_step)
-                    multiply_tiles({z + k * z_step, u, p + k * p_step, chunk * kWidth, chunk * kWidth,
-                                    c.out_channels, k + 1 < kProducts ? u + u_step : next_block, 0},
-                                   count, blocks.vecs(block));
+                multiply_block(
+                    {z, g.kernel + blocks.first(block) * c.out_channels, p, chunk * kWidth, chunk * kWidth,
+                     c.out_channels, g.kernel + blocks.first(block + 1) * c.out_channels},
+                    kProducts, {z_step, u_step, p_step}, count, blocks.vecs(block));
                 add_to_dx(first, count, block, p);
             }
         }
@@ -241,14 +239,14 @@ struct GradInputLanes : GradInput<M> {
                     transpose(z + k * z_step + channel * kWidth, kWidth,
                               lanes + k * z_step + channel * kWidth, kWidth);
             for (std::int64_t block = 0; block < blocks.count; ++block) {
-                multiply_block(block, lanes, product, p);
+                multiply_lanes(block, lanes, product, p);
                 this->add_to_dx(first, count, block, p);
             }
         }
     }
 
     // P of a block of input channels, for all products.
-    FASTCNN_INLINE void multiply_block(std::int64_t block, const float* lanes, float* product,
+    FASTCNN_INLINE void multiply_lanes(std::int64_t block, const float* lanes, float* product,
                                        float* p) const {
         const std::int64_t first = blocks.first(block), rows = blocks.lanes(block);
         const std::int64_t u_step = winograd_weights_step(c);

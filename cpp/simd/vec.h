@@ -53,7 +53,7 @@
 
 namespace fastcnn::FASTCNN_ISA {
 
-// Twice as many as kernels need for a dozen sums.
+// 32 registers rather than 16 or none.
 inline constexpr bool kManyRegisters = kAccumulators > 16;
 
 // A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of

@@ -92,6 +92,12 @@ CASES = [
     # columns that end in a block of three vectors
     *(Conv((6, 14), 5, filters, padding="same") for filters in (20, 40, 48, 76, 80)),
     *(Conv((6, 14), channels, 5, padding="same") for channels in (20, 40, 48, 76, 80)),
+    # several blocks of columns that share out their vectors unevenly: wide ones, and narrow ones of large weights
+    *(Conv((6, 9), 20, filters, padding="same") for filters in (72, 100, 144)),
+    *(Conv((6, 9), channels, 20, padding="same") for channels in (72, 100, 144)),
+    Conv((6, 9), 144, 112, padding="same"),
+    Conv((4, 8), 300, 75, padding="same"),
+    Conv((4, 8), 75, 300, padding="same"),
     # images that are cut into strips of rows, and strips of several samples whose last is shorter
     Conv((72, 75), 8, 17, padding="same"),
     Conv((72, 75), 8, 17, (1, 1)),
