@@ -293,6 +293,7 @@ class ConvStep : public Step {
         if (slots_.dx.booked()) {
             slot_end_at_ = layout.book(listed * windows * p.h.size * p.w.size);
             channel_at_ = layout.book(listed * windows * window_capacity_);
+            lists_scratch_at_ = layout.book(lists_.scratch(list_args_));
             pooled_input_ = choose(pooled_input_args_);
             input_scratch_at_ = layout.book(pooled_input_.scratch(pooled_input_args_));
             packed_backward_ = memory.packed.book(pooled_input_.packed(pooled_input_args_));
@@ -378,6 +379,7 @@ class ConvStep : public Step {
             g.argmax = argmax_at(run) + s * argmax_.stride * 4;
             g.argmax_stride = argmax_.stride * 4;
             g.lists = lists_in(run.scratch);
+            g.scratch = run.scratch + lists_scratch_at_;
             lists_(g);
             if (trains_) {
                 PooledConv2dGradKernel a = pooled_kernel_args_;
@@ -432,7 +434,7 @@ class ConvStep : public Step {
     std::int64_t channel_capacity_ = 0, window_capacity_ = 0;
     std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0, slot_end_at_ = 0,
                  channel_at_ = 0;
-    std::int64_t input_scratch_at_ = 0;
+    std::int64_t lists_scratch_at_ = 0, input_scratch_at_ = 0;
 };
 
 }  // namespace

@@ -71,26 +71,36 @@ FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, 
     }
 }
 
-// Channels of each window in the order of their slots.
+// Channels of each window in the order of their slots: each channel's slot first, -1 where its gradient is
+// zero (in `slot_of`), then slot by slot the channels that have it.
 FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, const std::uint8_t* argmax,
-                                   std::int64_t first_window) {
+                                   std::int64_t first_window, std::int32_t* slot_of) {
     const std::int64_t windows = g.pool.h.out * g.pool.w.out, channels = g.pool.channels;
-    const std::int64_t slots = g.pool.h.size * g.pool.w.size;
-    for (std::int64_t w = 0; w < windows; ++w) {
+    const std::int64_t slots = g.pool.h.size * g.pool.w.size, whole = channels / kWidth * kWidth;
+    const IVec nowhere = iset1(-1);
+    for (std::int64_t w = 0; w < windows; ++w, dy += channels, argmax += channels) {
+        for (std::int64_t c = 0; c < whole; c += kWidth)
+            istore(slot_of + c, iselect(differs(load(dy + c), zero()), iload_bytes_partial(argmax + c, kWidth), nowhere));
+        if (whole < channels) {
+            const std::int64_t rest = channels - whole;
+            istore(slot_of + whole, iselect(differs(load_partial(dy + whole, rest), zero()),
+                                            iload_bytes_partial(argmax + whole, rest), nowhere));
+        }
         std::int32_t* list = g.lists.channel + (first_window + w) * g.lists.window_capacity;
         std::int32_t* ends = g.lists.slot_end + (first_window + w) * slots;
         std::int32_t n = 0;
         for (std::int64_t slot = 0; slot < slots; ++slot) {
             const IVec wanted = iset1(static_cast<std::int32_t>(slot));
-            for (std::int64_t c = 0; c < channels; c += kWidth) {
-                const Mask here =
-                    mask_and(ieq(iload_bytes_partial(argmax + w * channels + c, channels - c), wanted),
-                             differs(load_partial(dy + w * channels + c, channels - c), zero()));
-                n += compress_store(list + n, here, iadd(iota(), iset1(static_cast<std::int32_t>(c))));
-            }
+            IVec channel = iota();
+            for (std::int64_t c = 0; c < channels; c += kWidth, channel = iadd(channel, iset1(kWidth)))
+                n += compress_store(list + n, ieq(iload(slot_of + c), wanted), channel);
             ends[slot] = n;
         }
     }
+}
+
+std::int64_t lists_scratch(const PooledGradient& g) {
+    return g.by_window ? packed_columns(g.pool.channels) : 0;
 }
 
 void lists_run(const PooledGradient& g) {
@@ -99,7 +109,8 @@ void lists_run(const PooledGradient& g) {
     for (std::int64_t s = 0; s < g.batch; ++s) {
         append_by_channel(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s);
         if (g.by_window)
-            list_by_window(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s * windows);
+            list_by_window(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s * windows,
+                           reinterpret_cast<std::int32_t*>(g.scratch));
     }
 }
 
@@ -430,7 +441,7 @@ void grad_input_run(const PooledConv2dGradInput& g) {
 
 }  // namespace
 
-const Kernel<PooledGradient> pooled_gradient_lists = {lists_run, lists_declines};
+const Kernel<PooledGradient> pooled_gradient_lists = {lists_run, lists_declines, lists_scratch};
 const Kernel<PooledConv2dGradKernel> pooled_conv2d_grad_kernel_lists = {grad_kernel_run,
                                                                         grad_kernel_declines};
 const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_window = {
