@@ -59,7 +59,18 @@ FASTCNN_INLINE void multiply(const float* x, std::int64_t x_stride, std::int64_t
     t.depth = depth;
     t.relu = relu;
     t.c_step = y_stride;
-    for (std::int64_t block = 0; block < pair_count(columns); ++block) {
+    std::int64_t first_block = 0;
+    if (batch == 1) {
+        first_block = packed_columns(columns) / kPairWidth;  // those of two vectors
+        Tile row = t;
+        row.a = x;
+        row.b = packed;
+        row.b_step = b_step ? b_step : kPairWidth;
+        row.bias = bias;
+        row.c = y;
+        run_row(row, min_of(columns, first_block * kPairWidth), b_step ? kPairWidth : kPairWidth * depth);
+    }
+    for (std::int64_t block = first_block; block < pair_count(columns); ++block) {
         const int vecs = pair_vecs(columns, block);
         const std::int64_t first = block * kPairWidth, left = columns - first;
         t.a = x;

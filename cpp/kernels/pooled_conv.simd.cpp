@@ -80,7 +80,8 @@ FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, con
     const IVec nowhere = iset1(-1);
     for (std::int64_t w = 0; w < windows; ++w, dy += channels, argmax += channels) {
         for (std::int64_t c = 0; c < whole; c += kWidth)
-            istore(slot_of + c, iselect(differs(load(dy + c), zero()), iload_bytes_partial(argmax + c, kWidth), nowhere));
+            istore(slot_of + c,
+                   iselect(differs(load(dy + c), zero()), iload_bytes_partial(argmax + c, kWidth), nowhere));
         if (whole < channels) {
             const std::int64_t rest = channels - whole;
             istore(slot_of + whole, iselect(differs(load_partial(dy + whole, rest), zero()),

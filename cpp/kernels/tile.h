@@ -214,6 +214,53 @@ FASTCNN_INLINE void run_rows(Tile t, std::int64_t rows, int vecs, Ahead* ahead =
     }
 }
 
+// One row of C: a block's few sums would wait for one another, so those of Blocks blocks of two vectors,
+// `b_block` floats apart in B, are made side by side. Each sum is what run_tile() makes of it.
+template <int Blocks>
+void run_row_blocks(const Tile& t, std::int64_t b_block) {
+    constexpr int kVecs = kPairVecs * Blocks;
+    Vec acc[1][kVecs];
+#pragma GCC unroll 8
+    for (int n = 0; n < kVecs; ++n)
+        acc[0][n] = t.bias ? load_partial(t.bias + n * kWidth, t.columns - n * kWidth) : zero();
+    for (std::int64_t tap = 0; tap < t.tap_count; ++tap) {
+        const float* a = t.a + t.taps[tap].a;
+        const float* b = t.b + t.taps[tap].b;
+        for (std::int64_t k = 0; k < t.depth; ++k, ++a, b += t.b_step) {
+            const Vec row = set1(*a);
+#pragma GCC unroll 8
+            for (int n = 0; n < kVecs; ++n)
+                acc[0][n] = fma(row, load(b + n / kPairVecs * b_block + n % kPairVecs * kWidth), acc[0][n]);
+        }
+    }
+    write_rows(acc, {.relu = t.relu, .stream = t.stream, .columns = t.columns, .c = t.c});
+}
+
+// `columns` columns of one row, B's blocks of two vectors `b_block` floats apart, all of them whole: `t`
+// describes the first one, t.columns aside.
+FASTCNN_INLINE void run_row(Tile t, std::int64_t columns, std::int64_t b_block) {
+    constexpr int kMost = 4;
+    for (std::int64_t left = columns; left > 0; left -= kMost * kPairWidth) {
+        t.columns = left;
+        switch (pair_count(left)) {
+            case 1:
+                run_row_blocks<1>(t, b_block);
+                break;
+            case 2:
+                run_row_blocks<2>(t, b_block);
+                break;
+            case 3:
+                run_row_blocks<3>(t, b_block);
+                break;
+            default:
+                run_row_blocks<kMost>(t, b_block);
+        }
+        t.b += kMost * b_block;
+        t.c += kMost * kPairWidth;
+        if (t.bias) t.bias += kMost * kPairWidth;
+    }
+}
+
 // ------------------------------------------------------------------------------------ kernels' gradients
 
 //   C[m][n] (+)= sum over planes, lines, positions of A[m] * B[n]

@@ -196,10 +196,10 @@ FASTCNN_INLINE const char* winograd_declines(const Conv2dShape& c) {
     return nullptr;
 }
 
-// Floats from the matrix of one of the A * A products to that of the next: an odd number of cache lines. Tiles
-// are written to all matrices in turn, and equal addresses modulo 4 KB would fight for the same lines of the
-// cache; matrices further apart than they are large would want a page each, more than the processor keeps at
-// hand.
+// Floats from the matrix of one of the A * A products to that of the next: an odd number of cache lines.
+// Tiles are written to all matrices in turn, and equal addresses modulo 4 KB would fight for the same lines
+// of the cache; matrices further apart than they are large would want a page each, more than the processor
+// keeps at hand.
 FASTCNN_INLINE std::int64_t winograd_step(std::int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
 
 // Floats of transformed weights that stay in L2.

@@ -27,6 +27,7 @@ struct Forward {
     ColumnBlocks blocks;           // of output channels
     WinogradTiles tiles;
     std::int64_t chunk;                   // tiles at a time
+    bool row;                             // the only tile: its products by all blocks at a time
     std::int64_t u_step, v_step, p_step;  // between the matrices of two products
 
     FASTCNN_INLINE explicit Forward(const Conv2dForward& args)
@@ -39,9 +40,10 @@ struct Forward {
                 f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
           chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (inputs + blocks.width(0)),
                                kProducts * inputs * outputs, blocks.widest())),
+          row(args.batch * tiles.count() == 1 && blocks.vectors == kPairVecs * blocks.count),
           u_step(winograd_weights_step(c)),
           v_step(winograd_step(chunk * inputs)),
-          p_step(winograd_step(chunk * blocks.width(0))) {}
+          p_step(winograd_step(row ? outputs : chunk * blocks.width(0))) {}
 
     double cost() const {
         return winograd_cycles(A, f.batch * tiles.count(), chunk,
@@ -176,22 +178,44 @@ struct Forward {
             write(place, channel, lanes, bias, y);
     }
 
+    // The products of the only tile by blocks [first, last), side by side in p.
+    FASTCNN_INLINE void multiply_row(const float* v, std::int64_t first, std::int64_t last, float* p) const {
+        const Tap tap{0, 0};
+        Tile t;
+        t.taps = &tap;
+        t.tap_count = 1;
+        t.depth = c.in_channels;
+        t.b_step = kPairWidth;
+        for (int k = 0; k < kProducts; ++k) {
+            t.a = v + k * v_step;
+            t.b = f.kernel + k * u_step + blocks.first(first) * c.in_channels;
+            t.c = p + k * p_step;
+            run_row(t, blocks.first(last) - blocks.first(first), kPairWidth * c.in_channels);
+        }
+    }
+
     FASTCNN_INLINE void run() const {
         float* v = f.scratch;
         float* p = v + kProducts * v_step;
         float* patch = p + kProducts * p_step;
         const std::int64_t all = f.batch * tiles.count();
         const WeightPart part = f.weight_part;
+        const std::int64_t begin = blocks.count * part.part / part.parts;
+        const std::int64_t end = blocks.count * (part.part + 1) / part.parts;
         for (std::int64_t first = 0; first < all; first += chunk) {
             const std::int64_t count = min_of(chunk, all - first);
             transform_inputs(first, count, v, patch);
-            for (std::int64_t block = blocks.count * part.part / part.parts;
-                 block < blocks.count * (part.part + 1) / part.parts; ++block) {
-                multiply_block(
-                    {v, f.kernel + blocks.first(block) * c.in_channels, p, chunk * kWidth, chunk * kWidth,
-                     c.in_channels, f.kernel + blocks.first(block + 1) * c.in_channels},
-                    kProducts, {v_step, u_step, p_step}, count, blocks.vecs(block));
-                transform_outputs(first, count, block, p);
+            for (std::int64_t block = begin, next = begin; block < end; block = next) {
+                next = row ? end : block + 1;
+                if (row)
+                    multiply_row(v, block, next, p);
+                else
+                    multiply_block(
+                        {v, f.kernel + blocks.first(block) * c.in_channels, p, chunk * kWidth, chunk * kWidth,
+                         c.in_channels, f.kernel + blocks.first(next) * c.in_channels},
+                        kProducts, {v_step, u_step, p_step}, count, blocks.vecs(block));
+                for (std::int64_t i = block; i < next; ++i)
+                    transform_outputs(first, count, i, p + blocks.first(i) - blocks.first(block));
             }
         }
     }

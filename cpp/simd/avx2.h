@@ -73,8 +73,8 @@ FASTCNN_INLINE Mask mask_not(Mask a) { return _mm256_xor_ps(a, _mm256_castsi256_
 FASTCNN_INLINE unsigned bits(Mask m) { return static_cast<unsigned>(_mm256_movemask_ps(m)); }
 FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
 
-// For each set of lanes the numbers of those in it, in order, a byte each: a table, since pdep and pext, which
-// would pack them, take hundreds of cycles on AMD's processors before Zen 3 (https://uops.info).
+// For each set of lanes the numbers of those in it, in order, a byte each: a table, since pdep and pext,
+// which would pack them, take hundreds of cycles on AMD's processors before Zen 3 (https://uops.info).
 struct CompressOrders {
     std::uint64_t of[256] = {};
     constexpr CompressOrders() {
@@ -85,7 +85,8 @@ struct CompressOrders {
 };
 constexpr CompressOrders kCompressOrders;
 FASTCNN_INLINE IVec compress_order(unsigned lanes) {
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompressOrders.of + lanes)));
+    return _mm256_cvtepu8_epi32(
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompressOrders.of + lanes)));
 }
 FASTCNN_INLINE int compress_store(float* p, Mask m, Vec v) {
     const unsigned lanes = bits(m);
