@@ -387,6 +387,22 @@ def test_sizes_that_do_not_fit_are_refused(groups: int) -> None:
         forward(Conv(groups=4), x, kernel, bias)
 
 
+@pytest.mark.parametrize("tile", [2, 3, 4])
+@pytest.mark.parametrize("filters", [8, 40, 64, 200])
+def test_a_single_tile_has_the_bits_that_it_has_among_others(tile: int, filters: int) -> None:
+    """One tile is multiplied by many columns of the weights at once."""
+    rng = np.random.default_rng(filters)
+    x = rng.standard_normal((3, tile + 2, tile + 2, 21), np.float32)
+    kernel = rng.standard_normal((3, 3, 21, filters), np.float32)
+    bias = rng.standard_normal(filters, np.float32)
+    config = _core.build_config()
+    compiled = list(config["isa_compiled"])
+    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+        row = {"isa": isa, "algorithm": f"winograd{tile}"}
+        all_, one = (_core.conv2d(a, kernel, bias, (1, 1), "valid", (1, 1), 1, True, **row) for a in (x, x[:1]))
+        np.testing.assert_array_equal(one, all_[:1])
+
+
 @pytest.mark.parametrize("tile", [3, 4])
 @pytest.mark.parametrize(("batch", "size", "padding"), [(1, 5, "valid"), (16, 5, "valid"), (19, 9, "same")])
 def test_lanes_of_tiles_give_the_bits_of_winograd_with_weights_of_its_own(

@@ -172,6 +172,17 @@ def test_weights_as_they_are_give_the_bits_of_packed_ones(batch: int) -> None:
         np.testing.assert_array_equal(*backward)
 
 
+@pytest.mark.parametrize("units", [1, 15, 33, 57, 64, 130, 250])
+@pytest.mark.parametrize("algorithm", ["direct", "natural"])
+def test_one_sample_has_the_bits_that_it_has_in_a_batch(algorithm: str, units: int) -> None:
+    x, kernel, bias, _ = data(suited((3, 70, units), algorithm))
+    config = _core.build_config()
+    compiled = list(config["isa_compiled"])
+    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+        all_, one = (_core.dense(a, kernel, bias, True, isa=isa, algorithm=algorithm) for a in (x, x[:1]))
+        np.testing.assert_array_equal(one, all_[:1])
+
+
 def test_natural_forward_says_what_it_declines() -> None:
     x, kernel, _, _ = data((2, 3, 21))
     with pytest.raises(_core.Error, match="units do not fill blocks of columns"):
