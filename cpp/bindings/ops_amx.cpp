@@ -69,7 +69,7 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
     a.x = amx_input(a.h, a.w, groups.samples, a.channels);
     a.y = {nullptr, a.out_height, a.out_width, 0, 0, groups.samples, a.filters};
     a.bias = bias ? bias->data() : nullptr;
-    Words y(std::vector<py::ssize_t>{x.shape(0), a.out_height, a.out_width, a.filters});
+    Words y(std::vector<py::ssize_t>{x.shape(0), a.out_height, a.out_width, a.filters.count});
     std::uint16_t* to = y.mutable_data();
     const std::int64_t y_stride = size_of_sample(y);
 
@@ -77,12 +77,12 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
     const std::int64_t x_at = layout.book(a.x.floats()), y_at = layout.book(a.y.floats());
     const std::int64_t scratch_at = layout.book(rows.amx_conv->scratch(a));
     const std::int64_t packed = Layout::round_up(rows.amx_conv->packed(a));
-    const std::int64_t work = 2 * y.size() * a.h.size * a.w.size * a.channels;
+    const std::int64_t work = 2 * y.size() * a.h.size * a.w.size * a.channels.in_group();
     const int threads = threads_for(work / 8, kLeastFlops);
     const py::gil_scoped_release release;
     const Lent lent(packed + threads * layout.size());
     float* const memory = lent.data();  // the caller's, whichever thread runs
-    const std::int64_t parts = items_for(threads, amx_channels(a.filters) / 32);
+    const std::int64_t parts = items_for(threads, a.filters.size() / 32);
     run_items(threads, parts, [&](std::int64_t part, int) {
         rows.amx_conv->pack(a, kernel.data(), memory, static_cast<int>(part), static_cast<int>(parts));
     });
@@ -105,13 +105,13 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
 }
 
 Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Floats>& bias, Pair strides,
-                 const std::string& padding, Pair dilation, bool relu) {
+                 const std::string& padding, Pair dilation, std::int64_t groups, bool relu) {
     const Windows windows(size_of_images(x), size_of_kernel(kernel), strides, dilation, padding);
     AmxConv a;
     a.h = windows.h;
     a.w = windows.w;
-    a.channels = kernel.shape(2);
-    a.filters = kernel.shape(3);
+    a.channels = {x.shape(3), groups};
+    a.filters = {kernel.shape(3), groups};
     a.relu = relu;
     a.out_height = a.h.out;
     a.out_width = a.w.out;
@@ -119,30 +119,30 @@ Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Float
 }
 
 Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, Pair strides,
-                            const std::string& padding, Pair dilation) {
+                            const std::string& padding, Pair dilation, std::int64_t groups) {
     const Windows windows(size, size_of_kernel(kernel), strides, dilation, padding);
     AmxConv a;
     a.h = amx_transposed(windows.h);
     a.w = amx_transposed(windows.w);
-    a.channels = kernel.shape(3);
-    a.filters = kernel.shape(2);
+    a.channels = {kernel.shape(3), groups};
+    a.filters = {kernel.shape(2) * groups, groups};
     a.transposed = true;
     a.out_height = a.h.out;
     a.out_width = a.w.out;
     return convolve(a, dy, kernel, nullptr, strides);
 }
 
-// The kernel's gradient as (filters, height * width * channels), and the bias's: float32. Lanes are runs of
-// groups, summed in order, whatever the number of threads.
+// The kernel's gradient as (filters, height * width * channels of a group), and the bias's: float32. Lanes
+// are runs of groups, summed in order, whatever the number of threads.
 py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_size, Pair strides,
-                                 const std::string& padding, Pair dilation) {
+                                 const std::string& padding, Pair dilation, std::int64_t in_groups) {
     const AmxRows& rows = rows_in_use();
     const Windows windows(size_of_images(x), kernel_size, strides, dilation, padding);
     AmxGradKernel g;
     g.h = windows.h;
     g.w = windows.w;
-    g.channels = x.shape(3);
-    g.filters = dy.shape(3);
+    g.channels = {x.shape(3), in_groups};
+    g.filters = {dy.shape(3), in_groups};
     const Groups groups(x.shape(0), g.w.out);
     g.x = amx_input(g.h, g.w, groups.samples, g.channels);
     AmxSpread spread;
@@ -150,8 +150,9 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
     spread.height = g.h.out;
     spread.width = g.w.out;
 
-    const std::int64_t weights = g.h.size * g.w.size * g.channels, lanes = std::min(kLanes, groups.count);
-    Floats dkernel(std::vector<py::ssize_t>{g.filters, weights}), dbias(g.filters);
+    const std::int64_t weights = g.h.size * g.w.size * g.channels.in_group(), filters = g.filters.count;
+    const std::int64_t lanes = std::min(kLanes, groups.count);
+    Floats dkernel(std::vector<py::ssize_t>{filters, weights}), dbias(filters);
     float *to_kernel = dkernel.mutable_data(), *to_bias = dbias.mutable_data();
     Layout layout;
     const std::int64_t x_at = layout.book(g.x.floats()), dy_at = layout.book(spread.dy.floats());
@@ -159,8 +160,8 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
         layout.book(amx_transposed_floats(g.h, g.w, groups.samples, g.filters));
     const std::int64_t scratch_at =
         layout.book(std::max(rows.amx_grad_kernel->scratch(g), rows.amx_spread->scratch(spread)));
-    const std::int64_t bias_at = Layout::round_up(weights * g.filters),
-                       lane = Layout::stride(bias_at + g.filters);
+    const std::int64_t bias_at = Layout::round_up(weights * filters),
+                       lane = Layout::stride(bias_at + filters);
     const int threads =
         static_cast<int>(std::min<std::int64_t>(threads_for(dy.size() * weights / 4, kLeastFlops), lanes));
     {
@@ -194,8 +195,8 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
                 to[i] = total;
             }
         };
-        sum(0, weights * g.filters, to_kernel);
-        sum(bias_at, g.filters, to_bias);
+        sum(0, weights * filters, to_kernel);
+        sum(bias_at, filters, to_bias);
     }
     return py::make_tuple(dkernel, dbias);
 }
@@ -204,12 +205,18 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
 
 void bind_amx_ops(py::module_& module) {
     using py::arg;
+    module.def(
+        "amx_fills",
+        [](std::int64_t channels, std::int64_t filters, std::int64_t groups) {
+            return amx_fills({channels, groups}, {filters, groups});
+        },
+        arg("channels"), arg("filters"), arg("groups"));
     module.def("amx_conv2d", amx_conv2d, arg("x"), arg("kernel"), arg("bias").none(true), arg("strides"),
-               arg("padding"), arg("dilation_rate"), arg("relu"));
+               arg("padding"), arg("dilation_rate"), arg("groups"), arg("relu"));
     module.def("amx_conv2d_grad_input", amx_conv2d_grad_input, arg("dy"), arg("kernel"), arg("size"),
-               arg("strides"), arg("padding"), arg("dilation_rate"));
+               arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"));
     module.def("amx_conv2d_grad_kernel", amx_conv2d_grad_kernel, arg("x"), arg("dy"), arg("kernel_size"),
-               arg("strides"), arg("padding"), arg("dilation_rate"));
+               arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"));
 }
 
 }  // namespace fastcnn::bindings

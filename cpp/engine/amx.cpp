@@ -9,22 +9,9 @@ namespace {
 Window only(std::int64_t size) { return window(size, 1, 1, 1, Padding::valid); }
 Window whole(std::int64_t size) { return window(size, size, 1, 1, Padding::valid); }
 
-// Why tiles cannot compute this, or null.
-const char* declines(const FusedOp& op, bool at_once) {
-    if (at_once) return "a dense layer over the whole batch at once";
-    if (op.norm) return "a normalisation is folded into its weights";
-    const auto* conv = std::get_if<Conv2dOp>(&op.op);
-    if (!conv) return nullptr;
-    if (conv->groups != 1) return "more than one group";
-    if (!op.pool) return nullptr;
-    const auto disjoint = [](const Window& w) { return w.stride == w.size && !w.pad && !w.pad_end(); };
-    if (!disjoint(op.pool->h) || !disjoint(op.pool->w)) return "pooling windows overlap or pad";
-    if (op.pool->h.size * op.pool->w.size > kAmxPositions) return "pooling windows of more than 16 positions";
-    return nullptr;
-}
-
 AmxPlan of_conv(const FusedOp& op, const Conv2dOp& conv) {
-    AmxPlan plan{conv.h, conv.w, op.in.back(), conv.filters, {}, conv.h.out, conv.w.out};
+    AmxPlan plan{conv.h,     conv.w,    {op.in.back(), conv.groups}, {conv.filters, conv.groups}, {},
+                 conv.h.out, conv.w.out};
     if (!op.pool) return plan;
     plan.pool = {op.pool->h.size, op.pool->w.size};
     plan.out_height = op.pool->h.out;
@@ -32,10 +19,25 @@ AmxPlan of_conv(const FusedOp& op, const Conv2dOp& conv) {
     return plan;
 }
 
+// Why tiles cannot compute this, or null.
+const char* declines(const FusedOp& op, bool at_once) {
+    if (at_once) return "a dense layer over the whole batch at once";
+    if (op.norm) return "a normalisation is folded into its weights";
+    const auto* conv = std::get_if<Conv2dOp>(&op.op);
+    if (!conv) return nullptr;
+    const AmxPlan plan = of_conv(op, *conv);
+    if (!amx_fills(plan.channels, plan.filters)) return "groups of few channels";
+    if (!op.pool) return nullptr;
+    const auto disjoint = [](const Window& w) { return w.stride == w.size && !w.pad && !w.pad_end(); };
+    if (!disjoint(op.pool->h) || !disjoint(op.pool->w)) return "pooling windows overlap or pad";
+    if (op.pool->h.size * op.pool->w.size > kAmxPositions) return "pooling windows of more than 16 positions";
+    return nullptr;
+}
+
 // Rows of inputs as positions of an image.
 AmxPlan of_dense(const FusedOp& op, const DenseOp& dense) {
     const std::int64_t rows = size_of(op.in) / dense.inputs;
-    return {only(1), only(rows), dense.inputs, dense.units, {}, 1, rows};
+    return {only(1), only(rows), {dense.inputs}, {dense.units}, {}, 1, rows};
 }
 
 bool plain(ActivationName name) { return name == ActivationName::linear || name == ActivationName::relu; }
@@ -48,13 +50,16 @@ bool link(const FusedOp& op, FusedOp& next) {
     if (std::holds_alternative<Conv2dOp>(next.op))
         // Under a stride columns are kept in another order than they are written in.
         return to.w.stride == 1 && to.h.in == from.out_height && to.w.in == from.out_width &&
-               to.channels == from.filters;
+               to.channels.same_as(from.filters);
     const auto& dense = std::get<DenseOp>(next.op);
-    if (size_of(next.in) != dense.inputs || dense.inputs != from.out_height * from.out_width * from.filters)
+    // Its channels are one group.
+    if (size_of(next.in) != dense.inputs ||
+        dense.inputs != from.out_height * from.out_width * from.filters.count ||
+        !from.filters.same_as({from.filters.count}))
         return false;
     to.h = whole(from.out_height);
     to.w = whole(from.out_width);
-    to.channels = from.filters;
+    to.channels = {from.filters.count};
     to.out_height = to.out_width = 1;
     return true;
 }

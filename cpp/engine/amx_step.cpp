@@ -46,9 +46,10 @@ class AmxStep : public Step {
         args_.out_width = plan_.out_width;
         args_.x = input_image();
         args_.y = image_of(plan_, samples_);
-        patches_ = {plan_.h, plan_.w, plan_.channels, plan_.pool, plan_.out_height, plan_.out_width};
-        by_patches_ = !plan_.x_is_image && !slots_.dx.booked() && plan_.channels <= kPatchChannels &&
-                      patches_.size() <= kPatchNumbers && patches_.all_count();
+        patches_ = {plan_.h, plan_.w, plan_.channels.count, plan_.pool, plan_.out_height, plan_.out_width};
+        by_patches_ = !plan_.x_is_image && !slots_.dx.booked() && plan_.channels.groups == 1 &&
+                      plan_.channels.count <= kPatchChannels && patches_.size() <= kPatchNumbers &&
+                      patches_.all_count();
         packed_forward_ = memory.packed.book(by_patches_ ? rows_.amx_patch_conv->packed({args_})
                                                          : rows_.amx_conv->packed(args_));
         plan_forward(memory);
@@ -149,8 +150,8 @@ class AmxStep : public Step {
         info.kernel = by_patches_ ? "bfloat16 patches" : "bfloat16 tiles";
         info.isa = isa_;
         info.output_shape = out_;
-        info.flops = 2 * plan_.h.size * plan_.w.size * plan_.channels * plan_.filters * plan_.out_height *
-                     plan_.out_width * plan_.pool.positions();
+        info.flops = 2 * plan_.h.size * plan_.w.size * plan_.channels.in_group() * plan_.filters.count *
+                     plan_.out_height * plan_.out_width * plan_.pool.positions();
         info.activation_floats = slots_.y.stride + (argmax_.booked() ? argmax_.stride : 0);
         info.scratch_floats = scratch_floats_;
         info.packed_floats = packed_floats_;
@@ -194,14 +195,15 @@ class AmxStep : public Step {
     }
 
     void plan_backward(PlanMemory& memory) {
-        const std::int64_t weights = plan_.h.size * plan_.w.size * plan_.channels, filters = plan_.filters;
+        const std::int64_t weights = plan_.h.size * plan_.w.size * plan_.channels.in_group();
+        const std::int64_t filters = plan_.filters.count;
         if (trains_) {
             lane_kernel_ = by_patches_ ? memory.gradient(kernel_, weights * filters)
                                        : memory.gradient(kernel_, weights * filters, weights, filters);
             if (bias_ != kAbsent) lane_bias_ = memory.gradient(bias_, filters);
         }
         if (plan_.pool.positions() > 1 || (args_.relu && plan_.y_is_image)) {
-            const std::int64_t bytes = plan_.out_height * plan_.out_width * samples_ * amx_channels(filters);
+            const std::int64_t bytes = plan_.out_height * plan_.out_width * samples_ * plan_.filters.size();
             argmax_ = memory.book(slots_.y.place, ceil_div(bytes, 4 * samples_) + 4);
         }
         Layout layout;
@@ -210,7 +212,7 @@ class AmxStep : public Step {
         if (by_patches_) {
             patch_gradient_args_ = {.h = plan_.h,
                                     .w = plan_.w,
-                                    .channels = plan_.channels,
+                                    .channels = plan_.channels.count,
                                     .filters = filters,
                                     .pool = plan_.pool,
                                     .dy = dy_image()};
@@ -219,8 +221,11 @@ class AmxStep : public Step {
             plan_spread(layout);
             scratch = rows_.amx_spread->scratch(spread_args_);
             if (trains_) {
-                kernel_gradient_args_ = {
-                    .h = plan_.h, .w = plan_.w, .channels = plan_.channels, .filters = filters, .x = args_.x};
+                kernel_gradient_args_ = {.h = plan_.h,
+                                         .w = plan_.w,
+                                         .channels = plan_.channels,
+                                         .filters = plan_.filters,
+                                         .x = args_.x};
                 scratch = std::max(scratch, rows_.amx_grad_kernel->scratch(kernel_gradient_args_));
             }
             if (slots_.dx.booked()) scratch = std::max(scratch, plan_input_gradient(memory));

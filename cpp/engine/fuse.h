@@ -15,7 +15,7 @@ namespace fastcnn {
 // whose kernel covers the image.
 struct AmxPlan {
     Window h, w;
-    std::int64_t channels = 1, filters = 1;
+    AmxLine channels, filters;
     AmxPool pool;
     std::int64_t out_height = 1, out_width = 1;   // after pooling
     bool x_is_image = false, y_is_image = false;  // else float32 samples

@@ -6,7 +6,7 @@
 // one position, with one sample 16 positions in a row. So no operand is gathered, and a convolution's tap is
 // an address. A dense layer is a convolution whose kernel covers the whole image. Under a stride the columns
 // that one tap reads are `stride` apart: they are kept together, so that again 16 of their lines are a tile's
-// rows.
+// rows. Of a convolution in groups, each group's channels fill tile rows of their own.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,37 @@ FASTCNN_INLINE constexpr std::int64_t amx_channels(std::int64_t channels) {
     return (channels + 31) / 32 * 32;
 }
 
-// A block's activations or gradients, bfloat16. Channels up to amx_channels() and the columns left and right
-// of the image hold zeros; behind the last line there is room for a tile's rows and a tile's depth.
+// The channels of a line, in `groups` equal parts, each of which fills whole tile rows.
+struct AmxLine {
+    std::int64_t count = 1, groups = 1;
+
+    FASTCNN_INLINE std::int64_t in_group() const { return count / groups; }
+    FASTCNN_INLINE std::int64_t group_size() const { return amx_channels(in_group()); }
+    FASTCNN_INLINE std::int64_t size() const { return groups * group_size(); }
+    // Whether channels are in the same places.
+    FASTCNN_INLINE bool same_as(const AmxLine& other) const {
+        const bool filled = in_group() % 32 == 0 && other.in_group() % 32 == 0;
+        return count == other.count && (groups == other.groups || filled);
+    }
+};
+
+// Whether tiles are for these channels and filters: groups of few leave them mostly empty. Float32 products
+// are a sixteenth as many at best; the share of the tiles' products that has to count is an estimate.
+FASTCNN_INLINE bool amx_fills(const AmxLine& channels, const AmxLine& filters) {
+    constexpr std::int64_t kOneOf = 8;
+    return channels.groups == 1 ||
+           kOneOf * channels.in_group() * filters.in_group() >= channels.group_size() * filters.group_size();
+}
+
+// A block's activations or gradients, bfloat16. What fills up a group of channels and the columns left and
+// right of the image are zeros; behind the last line there is room for a tile's rows and a tile's depth.
 struct AmxImage {
     std::uint16_t* data = nullptr;
-    std::int64_t height = 1, width = 1, left = 0, right = 0, samples = 1, channels = 1;
+    std::int64_t height = 1, width = 1, left = 0, right = 0, samples = 1;
+    AmxLine channels;
     std::int64_t stride = 1;  // a row holds its columns 0, stride, 2 stride, ..., then 1, stride + 1, ...
 
-    FASTCNN_INLINE std::int64_t line() const { return amx_channels(channels); }
+    FASTCNN_INLINE std::int64_t line() const { return channels.size(); }
     FASTCNN_INLINE std::int64_t pixel() const { return samples * line(); }
     FASTCNN_INLINE std::int64_t run() const { return (left + width + right + stride - 1) / stride; }
     FASTCNN_INLINE std::int64_t columns() const { return stride * run(); }
@@ -46,8 +69,7 @@ struct AmxImage {
 };
 
 // What a convolution of these windows reads: the columns it reaches beside the image are there.
-FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t samples,
-                                  std::int64_t channels) {
+FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t samples, AmxLine channels) {
     return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels, w.stride};
 }
 
@@ -143,10 +165,11 @@ struct AmxWrite {
 // as float32 samples (y_values). act is ReLU or the identity.
 //
 // With `transposed` the packed kernel is that of the input's gradient of a convolution with `channels`
-// outputs and `filters` inputs: taps in reverse, channels exchanged.
+// outputs and `filters` inputs: taps in reverse, channels exchanged. In groups (as many of filters as of
+// channels) each filter sums over its group's channels.
 struct AmxConv {
     Window h, w;
-    std::int64_t channels = 1, filters = 1;
+    AmxLine channels, filters;
     bool relu = false, transposed = false;
     AmxPool pool;
     std::int64_t out_height = 1, out_width = 1;  // after pooling
@@ -156,14 +179,14 @@ struct AmxConv {
     AmxImage y;
     float* y_values = nullptr;
     std::int64_t y_stride = 0, count = 0;
-    std::uint8_t* argmax = nullptr;  // [row][column][sample][amx_channels(filters)], or null
+    std::uint8_t* argmax = nullptr;  // [row][column][sample][filters.size()], or null
     float* scratch = nullptr;
 };
 
 // The same for the first layer of a network, of so few channels that a pooling window's whole footprint is
 // one line: (rows x columns x channels) of it, against which each position of the window has its own kernel.
 // x are float32 samples; `image` keeps what is read of them, bfloat16 with the padding written out, for
-// AmxPatchGradKernel.
+// AmxPatchGradKernel. One group.
 struct AmxPatchConv {
     AmxConv conv;  // x unused
     const float* x = nullptr;
@@ -180,8 +203,8 @@ struct AmxSpread {
     std::int64_t height = 1, width = 1;          // of the convolution's output
     std::int64_t row_step = 1, column_step = 1;  // as in AmxRead, of `spread`
     AmxImage spread;                             // or data null
-    // For AmxGradKernel: tiles [tile of 16 channels][row][tile of 32 lines] of 16 channels x 32 lines. Or
-    // null.
+    // For AmxGradKernel: tiles [group][tile of 16 channels][row][tile of 32 lines] of 16 channels x 32
+    // lines. Or null.
     float* transposed = nullptr;
     float* dbias = nullptr;  // of dy's channels, or null
     bool accumulate = false;
@@ -190,15 +213,15 @@ struct AmxSpread {
 
 // Floats of AmxSpread's `transposed`.
 FASTCNN_INLINE std::int64_t amx_transposed_floats(const Window& h, const Window& w, std::int64_t samples,
-                                                  std::int64_t filters) {
-    return (filters + 15) / 16 * h.out * ((w.out * samples + 31) / 32) * 256;
+                                                  const AmxLine& filters) {
+    return filters.groups * ((filters.in_group() + 15) / 16) * h.out * ((w.out * samples + 31) / 32) * 256;
 }
 
-// dkernel, as (filters, taps * channels), = sum over samples and outputs of dy * x; added to what is there
-// where `accumulate`.
+// dkernel, as (filters, taps * channels of a group), = sum over samples and outputs of dy * x; added to what
+// is there where `accumulate`.
 struct AmxGradKernel {
     Window h, w;
-    std::int64_t channels = 1, filters = 1;
+    AmxLine channels, filters;
     AmxImage x;
     const float* transposed = nullptr;
     float* dkernel = nullptr;
@@ -206,7 +229,7 @@ struct AmxGradKernel {
     float* scratch = nullptr;
 };
 
-// dkernel, in its own order (taps * channels, filters), and dbias.
+// dkernel, in its own order (taps * channels, filters), and dbias. One group.
 struct AmxPatchGradKernel {
     Window h, w;
     std::int64_t channels = 1, filters = 1;

@@ -25,7 +25,22 @@ struct Run {
 };
 
 FASTCNN_INLINE std::int64_t taps_of(const AmxConv& a) { return a.h.size * a.w.size; }
-FASTCNN_INLINE std::int64_t pairs_of(const AmxConv& a) { return amx_channels(a.filters) / kFilters; }
+FASTCNN_INLINE std::int64_t pairs_of(const AmxConv& a) { return a.filters.size() / kFilters; }
+
+// A pair of tiles of filters, and the channels that they sum over.
+struct Pair {
+    std::int64_t group, first, filters;  // the first of its filters in its group; how many exist
+    FASTCNN_INLINE Pair(const AmxConv& a, std::int64_t pair) {
+        const std::int64_t of_group = a.filters.group_size() / kFilters;
+        group = pair / of_group;
+        first = pair % of_group * kFilters;
+        filters = at_most(kFilters, a.filters.in_group() - first);
+    }
+    // Of all filters.
+    FASTCNN_INLINE std::int64_t filter(const AmxConv& a) const {
+        return group * a.filters.in_group() + first;
+    }
+};
 
 // Sums of kTiles x 2 tiles: begin() once, add() for each tap, end().
 template <int kTiles>
@@ -69,23 +84,27 @@ struct Products {
 // From sums to results: maximum over the window's positions, bias, ReLU.
 struct Epilogue {
     const AmxConv& a;
-    std::int64_t first_filter;
-    std::int64_t window_step;              // floats between windows
-    std::int64_t position[kAmxPositions];  // floats, of each position of a window
-    Vec bias[kFilters / kWidth];
+    std::int64_t window_step;                   // floats between windows
+    std::int64_t position[kAmxPositions] = {};  // floats, of each position of a window
+    std::int64_t place = 0;                     // of the pair's filters in a line
+    std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
+    Vec bias[kFilters / kWidth] = {};
 
-    FASTCNN_INLINE void begin(std::int64_t filters) {
-        first_filter = filters;
+    FASTCNN_INLINE void begin(std::int64_t pair) {
+        const Pair of(a, pair);
+        place = pair * kFilters;
+        filter = of.filter(a);
+        valid = of.filters;
         for (std::int64_t v = 0; v < kFilters / kWidth; ++v) {
-            const std::int64_t c = filters + v * kWidth;
-            bias[v] =
-                a.bias && c < a.filters ? load_partial(a.bias + c, at_most(kWidth, a.filters - c)) : zero();
+            const std::int64_t left = valid - v * kWidth;
+            bias[v] = a.bias && left > 0 ? load_partial(a.bias + filter + v * kWidth, at_most(kWidth, left))
+                                         : zero();
         }
     }
 
     // `windows` windows of row y from column x on.
     FASTCNN_INLINE void run(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
-        if (a.y.data && first_filter == 0 && x == 0) clear_borders(y);
+        if (a.y.data && place == 0 && x == 0) clear_borders(y);
         switch (a.pool.positions()) {
             case 1:
                 return run_marked<1>(sums, y, x, windows);
@@ -112,19 +131,18 @@ struct Epilogue {
     FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x,
                                    std::int64_t windows) const {
         constexpr int kVecs = kFilters / kWidth;
-        const std::int64_t line = amx_channels(a.filters), samples = a.x.samples, step = window_step;
+        const std::int64_t line = a.filters.size(), samples = a.x.samples, step = window_step;
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
-        const std::int64_t valid = at_most(kFilters, a.filters - first_filter);
-        const std::int64_t values_step = a.y_stride, pixel = a.filters, count = a.count;
+        const std::int64_t values_step = a.y_stride, pixel = a.filters.count, count = a.count;
+        const std::int64_t existing = valid;
         std::int64_t at[kAmxPositions];
         for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
         Vec added[kVecs];
         for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
         const bool relu = a.relu;
-        std::uint8_t* marks =
-            kMarks ? a.argmax + (y * a.out_width + x) * samples * line + first_filter : nullptr;
-        Bfloat16* lines = kSamples ? nullptr : a.y.at(y, x) + first_filter;
-        float* values = kSamples ? a.y_values + (y * a.out_width + x) * pixel + first_filter : nullptr;
+        std::uint8_t* marks = kMarks ? a.argmax + (y * a.out_width + x) * samples * line + place : nullptr;
+        Bfloat16* lines = kSamples ? nullptr : a.y.at(y, x) + place;
+        float* values = kSamples ? a.y_values + (y * a.out_width + x) * pixel + filter : nullptr;
         for (std::int64_t w = 0; w < windows; ++w, sums += step - samples * kFilters, values += pixel)
             for (std::int64_t s = 0; s < samples; ++s, sums += kFilters) {
                 Vec best[kVecs];
@@ -144,9 +162,9 @@ struct Epilogue {
                 if constexpr (kSamples) {
                     if (s >= count) continue;
                     for (int v = 0; v < kVecs; ++v)
-                        if (v * kWidth < valid)
+                        if (v * kWidth < existing)
                             store_partial(values + s * values_step + v * kWidth, best[v],
-                                          at_most(kWidth, valid - v * kWidth));
+                                          at_most(kWidth, existing - v * kWidth));
                 } else {
                     for (int v = 0; v < kVecs; v += 2)
                         store_bfloat16(lines + v * kWidth, best[v], best[v + 1]);
@@ -218,12 +236,12 @@ FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64
     }
 }
 
-// 32 channels x 32 filters from (channel, filter) on.
+// 32 channels x 32 filters from (channel, filter) of a group on.
 FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, std::int64_t filter,
                               Bfloat16* to) {
-    const std::int64_t channels = at_most(kTileDepth, a.channels - channel);
+    const std::int64_t channels = at_most(kTileDepth, a.channels.in_group() - channel);
     for (std::int64_t tile = 0; tile < 2; ++tile, filter += 16, to += kTileElements) {
-        const std::int64_t filters = at_most(16, a.filters - filter);
+        const std::int64_t filters = at_most(16, a.filters.in_group() - filter);
         if (filters <= 0) {
             clear(to, kTileElements);
             continue;
@@ -237,40 +255,47 @@ FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, 
 // --------------------------------------------------------------------------------------------- any
 // convolution
 
-std::int64_t packed(const AmxConv& a) {
-    return pairs_of(a) * taps_of(a) * (amx_channels(a.channels) / kTileDepth) * kKernelStep / 2;
+// Of a group's channels, in tiles.
+FASTCNN_INLINE std::int64_t depth_of(const AmxConv& a) { return a.channels.group_size() / kTileDepth; }
+
+std::int64_t packed(const AmxConv& a) { return pairs_of(a) * taps_of(a) * depth_of(a) * kKernelStep / 2; }
+
+// A tap's matrix of all groups is (channels of a group, filters); transposed, (filters of a group, channels).
+FASTCNN_INLINE Matrix tap_of(const AmxConv& a, const float* weights, std::int64_t tap, std::int64_t group) {
+    const std::int64_t size = a.channels.in_group() * a.filters.count;
+    if (a.transposed)
+        return {weights + (taps_of(a) - 1 - tap) * size + group * a.channels.in_group(), 1, a.channels.count};
+    return {weights + tap * size + group * a.filters.in_group(), a.filters.count, 1};
 }
 
 void pack(const AmxConv& a, const float* weights, float* to, int part, int parts) {
-    const std::int64_t depth = amx_channels(a.channels) / kTileDepth, step = taps_of(a) * depth;
-    for (std::int64_t pair = part; pair < pairs_of(a); pair += parts)
-        for (std::int64_t tap = 0; tap < taps_of(a); ++tap) {
-            const std::int64_t size = a.channels * a.filters;
-            const Matrix matrix = a.transposed
-                                      ? Matrix{weights + (taps_of(a) - 1 - tap) * size, 1, a.channels}
-                                      : Matrix{weights + tap * size, a.filters, 1};
+    const std::int64_t depth = depth_of(a), step = taps_of(a) * depth;
+    for (std::int64_t i = part; i < pairs_of(a); i += parts) {
+        const Pair pair(a, i);
+        for (std::int64_t tap = 0; tap < taps_of(a); ++tap)
             for (std::int64_t k = 0; k < depth; ++k)
-                pack_step(a, matrix, k * kTileDepth, pair * kFilters,
-                          reinterpret_cast<Bfloat16*>(to) + (pair * step + tap * depth + k) * kKernelStep);
-        }
+                pack_step(a, tap_of(a, weights, tap, pair.group), k * kTileDepth, pair.first,
+                          reinterpret_cast<Bfloat16*>(to) + (i * step + tap * depth + k) * kKernelStep);
+    }
 }
 
 FASTCNN_INLINE Run run_of(const AmxConv& a) { return Run(a.pool.w * a.x.samples, a.out_width); }
 
 std::int64_t scratch(const AmxConv& a) { return a.pool.h * run_of(a).floats(); }
 
-// The taps of one row of the convolution, for tiles of lines from (column, tile) on.
+// The taps of one row of the convolution, for tiles of lines from (column, tile) on and channels from
+// `channel` of a line on.
 template <int kTiles>
-FASTCNN_INLINE void convolve(const AmxConv& a, Tiles& tiles, const Bfloat16* kernel, std::int64_t y,
-                             std::int64_t x, std::int64_t tile, float* sums) {
-    const std::int64_t line = a.x.line(), depth = line / kTileDepth;
+FASTCNN_INLINE void convolve(const AmxConv& a, Tiles& tiles, const Bfloat16* kernel, std::int64_t channel,
+                             std::int64_t y, std::int64_t x, std::int64_t tile, float* sums) {
+    const std::int64_t line = a.x.line(), depth = depth_of(a);
     Products<kTiles> products{tiles, line};
     products.begin();
     for (std::int64_t i = 0; i < a.h.size; ++i) {
         const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
         if (from < 0 || from >= a.x.height) continue;
         for (std::int64_t j = 0; j < a.w.size; ++j)
-            products.add(a.x.at(from, a.w.begin(x) + j * a.w.dilation) + tile * kTileLines * line,
+            products.add(a.x.at(from, a.w.begin(x) + j * a.w.dilation) + tile * kTileLines * line + channel,
                          kernel + (i * a.w.size + j) * depth * kKernelStep, depth);
     }
     products.end(sums + tile * kTileLines * kFilters);
@@ -279,15 +304,16 @@ FASTCNN_INLINE void convolve(const AmxConv& a, Tiles& tiles, const Bfloat16* ker
 void run(const AmxConv& a) {
     Tiles tiles;
     const Run of = run_of(a);
-    const std::int64_t step = taps_of(a) * (a.x.line() / kTileDepth) * kKernelStep;
+    const std::int64_t step = taps_of(a) * depth_of(a) * kKernelStep;
     const std::int64_t lines_of_window = a.pool.w * a.x.samples;
-    Epilogue epilogue{a, 0, lines_of_window * kFilters, {}, {}};
+    Epilogue epilogue{.a = a, .window_step = lines_of_window * kFilters};
     for (std::int64_t i = 0; i < a.pool.h; ++i)
         for (std::int64_t j = 0; j < a.pool.w; ++j)
             epilogue.position[i * a.pool.w + j] = i * of.floats() + j * a.x.samples * kFilters;
     for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
         const Bfloat16* kernel = reinterpret_cast<const Bfloat16*>(a.kernel) + pair * step;
-        epilogue.begin(pair * kFilters);
+        const std::int64_t channel = Pair(a, pair).group * a.channels.group_size();
+        epilogue.begin(pair);
         for (std::int64_t y = 0; y < a.out_height; ++y)
             for (std::int64_t x = 0; x < a.out_width; x += of.windows) {
                 const std::int64_t windows = at_most(of.windows, a.out_width - x);
@@ -296,8 +322,9 @@ void run(const AmxConv& a) {
                     float* sums = a.scratch + i * of.floats();
                     std::int64_t tile = 0;
                     for (; tile + 2 <= all; tile += 2)
-                        convolve<2>(a, tiles, kernel, y * a.pool.h + i, x * a.pool.w, tile, sums);
-                    if (tile < all) convolve<1>(a, tiles, kernel, y * a.pool.h + i, x * a.pool.w, tile, sums);
+                        convolve<2>(a, tiles, kernel, channel, y * a.pool.h + i, x * a.pool.w, tile, sums);
+                    if (tile < all)
+                        convolve<1>(a, tiles, kernel, channel, y * a.pool.h + i, x * a.pool.w, tile, sums);
                 }
                 epilogue.run(a.scratch, y, x, windows);
             }
@@ -308,7 +335,7 @@ void run(const AmxConv& a) {
 // patches
 
 FASTCNN_INLINE AmxPatches patches_of(const AmxConv& a) {
-    return {a.h, a.w, a.channels, a.pool, a.out_height, a.out_width};
+    return {a.h, a.w, a.channels.count, a.pool, a.out_height, a.out_width};
 }
 
 template <int kTiles>
@@ -338,8 +365,8 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
             for (std::int64_t k = 0; k < kTileDepth; ++k) {
                 const std::int64_t at = patches.weight(first + k, position);
                 if (at < 0) continue;
-                for (std::int64_t df = 0; df < kFilters && f + df < a.filters; df += 16)
-                    round_16(weights + at * a.filters + f + df, at_most(16, a.filters - f - df),
+                for (std::int64_t df = 0; df < kFilters && f + df < a.filters.count; df += 16)
+                    round_16(weights + at * a.filters.count + f + df, at_most(16, a.filters.count - f - df),
                              lines + k * kFilters + df);
             }
             std::int32_t* words = reinterpret_cast<std::int32_t*>(to) + (pair * step + i) * kKernelStep / 2;
@@ -367,7 +394,7 @@ void run_patches(const AmxPatchConv& args) {
     const Run of = patch_run_of(a);
     const std::int64_t line = patches.line(), depth = line / kTileDepth, positions = a.pool.positions();
     Bfloat16* lines = reinterpret_cast<Bfloat16*>(a.scratch + positions * of.floats());
-    Epilogue epilogue{a, 0, a.x.samples * kFilters, {}, {}};
+    Epilogue epilogue{.a = a, .window_step = a.x.samples * kFilters};
     for (std::int64_t p = 0; p < positions; ++p) epilogue.position[p] = p * of.floats();
     for (std::int64_t y = 0; y < a.out_height; ++y)
         for (std::int64_t x = 0; x < a.out_width; x += of.windows) {
@@ -377,7 +404,7 @@ void run_patches(const AmxPatchConv& args) {
                 for (std::int64_t s = 0; s < a.x.samples; ++s)
                     copy_patch(patches, image, s, y, x + w, lines + (w * a.x.samples + s) * line);
             for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
-                epilogue.begin(pair * kFilters);
+                epilogue.begin(pair);
                 const Bfloat16* kernel =
                     reinterpret_cast<const Bfloat16*>(a.kernel) + pair * positions * depth * kKernelStep;
                 for (std::int64_t p = 0; p < positions; ++p, kernel += depth * kKernelStep) {

@@ -7,9 +7,6 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Channel tiles of 16 that a line holds.
-FASTCNN_INLINE std::int64_t filter_tiles(std::int64_t filters) { return tiles_of(filters, 16); }
-
 // The first kCount tiles are read from, or written to, rows of 64 bytes.
 template <int kCount>
 FASTCNN_INLINE void zero_tiles(Tiles& t) {
@@ -91,11 +88,14 @@ struct Pairs {
 
 std::int64_t scratch(const AmxGradKernel& a) { return Pairs(a.x).floats() + 6 * 256; }
 
-// kTaps neighbouring taps of one kernel row x kTilesOfChannels tiles of channels.
+// kTaps neighbouring taps of one kernel row x kTilesOfChannels tiles of channels, from channel c of a group
+// on; `filter_tile`: of all groups.
 template <int kTaps, int kTilesOfChannels>
 FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pairs, std::int64_t filter_tile,
                              std::int64_t i, std::int64_t j, std::int64_t c) {
     constexpr int kCount = kTaps * kTilesOfChannels;
+    const std::int64_t tiles = tiles_of(a.filters.in_group(), 16), group = filter_tile / tiles;
+    const std::int64_t place = group * a.channels.group_size() + c, first = filter_tile % tiles * 16;
     const std::int64_t chunks = tiles_of(a.w.out * a.x.samples, kTileDepth), pitch = 4 * pairs.line;
     zero_tiles<kCount>(t);
     for (std::int64_t y = 0; y < a.h.out; ++y) {
@@ -107,7 +107,7 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
         for (int tap = 0; tap < kTaps; ++tap)
             line[tap] = a.x.index(from, a.w.begin(0) + (j + tap) * a.w.dilation) * a.x.samples;
         for (std::int64_t k = 0; k < chunks; ++k) {
-            const auto x = [&](int tap) { return pairs.at(a.scratch, line[tap] + k * kTileDepth) + c; };
+            const auto x = [&](int tap) { return pairs.at(a.scratch, line[tap] + k * kTileDepth) + place; };
             t.load<6>(dy + k * kTileElements, 64);
             t.load<7>(x(0), pitch);
             t.dot<0, 6, 7>();
@@ -135,23 +135,24 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
     }
     float* sums = a.scratch + pairs.floats();
     store_tiles<kCount>(t, sums);
-    const std::int64_t rows = a.h.size * a.w.size * a.channels;
-    for (int g = 0; g < kTaps; ++g)
+    const std::int64_t channels = a.channels.in_group(), rows = a.h.size * a.w.size * channels;
+    float* dkernel = a.dkernel + (group * a.filters.in_group() + first) * rows;
+    for (int tap = 0; tap < kTaps; ++tap)
         for (int n = 0; n < kTilesOfChannels; ++n)
-            add_tile(sums + (g * kTilesOfChannels + n) * 256, at_most(16, a.filters - filter_tile * 16),
-                     at_most(16, a.channels - c - n * 16),
-                     a.dkernel + filter_tile * 16 * rows + (i * a.w.size + j + g) * a.channels + c + n * 16,
-                     rows, a.accumulate);
+            add_tile(sums + (tap * kTilesOfChannels + n) * 256, at_most(16, a.filters.in_group() - first),
+                     at_most(16, channels - c - n * 16),
+                     dkernel + (i * a.w.size + j + tap) * channels + c + n * 16, rows, a.accumulate);
 }
 
 void run(const AmxGradKernel& a) {
     Tiles tiles;
     const Pairs pairs(a.x);
     pairs.write(a.x, a.scratch);
-    for (std::int64_t f = 0; f < filter_tiles(a.filters); ++f)
+    const std::int64_t channels = a.channels.in_group();
+    for (std::int64_t f = 0; f < a.filters.groups * tiles_of(a.filters.in_group(), 16); ++f)
         for (std::int64_t i = 0; i < a.h.size; ++i)
-            for (std::int64_t c = 0; c < a.channels; c += 32) {
-                const bool two = a.channels - c > 16;
+            for (std::int64_t c = 0; c < channels; c += 32) {
+                const bool two = channels - c > 16;
                 std::int64_t j = 0;
                 for (; j + 3 <= a.w.size; j += 3)
                     two ? sum_taps<3, 2>(a, tiles, pairs, f, i, j, c)

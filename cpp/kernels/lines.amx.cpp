@@ -13,7 +13,8 @@ FASTCNN_INLINE void round_line(const float* from, std::int64_t channels, Bfloat1
 
 void read(const AmxRead& a) {
     const AmxImage& image = a.image;
-    const std::int64_t line = image.line(), c = image.channels;
+    const std::int64_t line = image.line(), in_group = image.channels.in_group();
+    const std::int64_t group_size = image.channels.group_size();
     const std::int64_t width = (image.width + a.column_step - 1) / a.column_step;  // of a sample
     for (std::int64_t y = 0; y < image.height; ++y) {
         if (image.stride == 1 && a.row_step == 1 && a.column_step == 1) {
@@ -30,24 +31,29 @@ void read(const AmxRead& a) {
                     clear(to, line);
                     continue;
                 }
-                const std::int64_t at = s * a.stride + (y / a.row_step * width + x) * c;
-                if (a.words)
-                    std::memcpy(to, a.words + at, static_cast<std::size_t>(c) * sizeof(Bfloat16));
-                else
-                    round_line(a.values + at, c, to);
-                clear(to + c, line - c);
+                std::int64_t at = s * a.stride + (y / a.row_step * width + x) * image.channels.count;
+                for (Bfloat16* end = to + line; to < end; to += group_size, at += in_group) {
+                    if (a.words)
+                        std::memcpy(to, a.words + at, static_cast<std::size_t>(in_group) * sizeof(Bfloat16));
+                    else
+                        round_line(a.values + at, in_group, to);
+                    clear(to + in_group, group_size - in_group);
+                }
             }
     }
 }
 
 void write(const AmxWrite& a) {
     const AmxImage& image = a.image;
-    const std::size_t bytes = static_cast<std::size_t>(image.channels) * sizeof(Bfloat16);
+    const std::int64_t in_group = image.channels.in_group(), group_size = image.channels.group_size();
     for (std::int64_t s = 0; s < a.count; ++s) {
         std::uint16_t* to = a.words + s * a.stride;
         for (std::int64_t y = 0; y < image.height; ++y)
-            for (std::int64_t x = 0; x < image.width; ++x, to += image.channels)
-                std::memcpy(to, image.at(y, x) + s * image.line(), bytes);
+            for (std::int64_t x = 0; x < image.width; ++x) {
+                const Bfloat16* from = image.at(y, x) + s * image.line();
+                for (std::int64_t g = 0; g < image.channels.groups; ++g, from += group_size, to += in_group)
+                    std::memcpy(to, from, static_cast<std::size_t>(in_group) * sizeof(Bfloat16));
+            }
     }
 }
 
@@ -88,11 +94,14 @@ void spread(const AmxSpread& a) {
                 std::memcpy(a.spread.at(y * a.row_step, x * a.column_step), row + x * pixel,
                             static_cast<std::size_t>(pixel) * sizeof(Bfloat16));
         if (!a.transposed) continue;
-        for (std::int64_t f = 0; f < tiles_of(a.dy.channels, 16); ++f)
+        const std::int64_t tiles = tiles_of(a.dy.channels.in_group(), 16);  // of a group
+        for (std::int64_t f = 0; f < a.dy.channels.groups * tiles; ++f)
             for (std::int64_t k = 0; k < chunks; ++k)
-                transpose_lines(row + k * kTileDepth * line + f * 16, line, lines - k * kTileDepth,
-                                reinterpret_cast<Bfloat16*>(a.transposed) +
-                                    ((f * a.height + y) * chunks + k) * kTileElements);
+                transpose_lines(
+                    row + k * kTileDepth * line + f / tiles * a.dy.channels.group_size() + f % tiles * 16,
+                    line, lines - k * kTileDepth,
+                    reinterpret_cast<Bfloat16*>(a.transposed) +
+                        ((f * a.height + y) * chunks + k) * kTileElements);
     }
     if (a.dbias) sum_bias(a.dy, a.argmax, a.dbias, a.accumulate);
 }

@@ -47,12 +47,15 @@ FASTCNN_INLINE void transpose_lines(const Bfloat16* lines, std::int64_t pitch, s
 
 // dbias += or = the sum of dy's lines where argmax names a position.
 FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, float* dbias, bool accumulate) {
-    for (std::int64_t c = 0; c < dy.channels; c += kWidth) {
+    const std::int64_t in_group = dy.channels.in_group(), vecs = tiles_of(in_group, kWidth);
+    for (std::int64_t i = 0; i < dy.channels.groups * vecs; ++i) {
+        const std::int64_t group = i / vecs, c = i % vecs * kWidth;
+        const std::int64_t place = group * dy.channels.group_size() + c, channel = group * in_group + c;
         Vec sum = zero();
         for (std::int64_t y = 0; y < dy.height; ++y) {
-            const Bfloat16* line = dy.at(y, 0) + c;
+            const Bfloat16* line = dy.at(y, 0) + place;
             const std::int64_t lines = dy.width * dy.samples;
-            const std::uint8_t* position = argmax ? argmax + y * lines * dy.line() + c : nullptr;
+            const std::uint8_t* position = argmax ? argmax + y * lines * dy.line() + place : nullptr;
             for (std::int64_t l = 0; l < lines; ++l) {
                 Vec v = load_bfloat16(line + l * dy.line());
                 if (position) {
@@ -62,9 +65,9 @@ FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, flo
                 sum = add(sum, v);
             }
         }
-        const std::int64_t n = at_most(kWidth, dy.channels - c);
-        if (accumulate) sum = add(sum, load_partial(dbias + c, n));
-        store_partial(dbias + c, sum, n);
+        const std::int64_t n = at_most(kWidth, in_group - c);
+        if (accumulate) sum = add(sum, load_partial(dbias + channel, n));
+        store_partial(dbias + channel, sum, n);
     }
 }
 

@@ -405,6 +405,9 @@ def conv2d(
 ) -> Any:
     """y, or (y, argmax uint8) where pool_size is given (max pooling)."""
 
+def amx_fills(channels: int, filters: int, groups: int) -> bool:
+    """Whether a convolution in so many groups is for tiles: groups of few channels leave them mostly empty."""
+
 def amx_conv2d(
     x: NDArray[np.uint16],
     kernel: NDArray[np.float32],
@@ -412,9 +415,10 @@ def amx_conv2d(
     strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
+    groups: int,
     relu: bool,
 ) -> NDArray[np.uint16]:
-    """conv2d of bfloat16 words with AMX tiles, one group; shapes are checked by the caller."""
+    """conv2d of bfloat16 words with AMX tiles; shapes are checked by the caller."""
 
 def amx_conv2d_grad_input(
     dy: NDArray[np.uint16],
@@ -423,6 +427,7 @@ def amx_conv2d_grad_input(
     strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
+    groups: int,
 ) -> NDArray[np.uint16]:
     """conv2d_grad_input likewise; `size` is the images' height and width."""
 
@@ -433,8 +438,9 @@ def amx_conv2d_grad_kernel(
     strides: tuple[int, int],
     padding: str,
     dilation_rate: tuple[int, int],
+    groups: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The kernel's gradient as (filters, height * width * channels), and the bias's, both float32."""
+    """The kernel's gradient as (filters, height * width * channels of a group), and the bias's, both float32."""
 
 def conv2d_grad_input(
     dy: NDArray[Any],

@@ -60,8 +60,8 @@ def test_the_policy_decides_layer_by_layer(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (lambda: layers.Conv2D(8, 3, groups=2), "group"),
-        (lambda: layers.DepthwiseConv2D(3), "group"),
+        (lambda: layers.Conv2D(8, 3, groups=2), "groups of few channels"),
+        (lambda: layers.DepthwiseConv2D(3), "groups of few channels"),
     ],
 )
 def test_what_tiles_do_not_do_is_computed_in_float32(layer: Callable[[], Any], reason: str) -> None:
@@ -184,19 +184,60 @@ def test_nan_that_no_window_reads(kinds: dict[str, Any], pool: list[Any]) -> Non
         np.testing.assert_array_equal(np.isnan(model.predict(x, verbose=0)), np.isnan(exact.predict(x, verbose=0)))
 
 
+def grouped() -> list[Any]:
+    return [
+        layers.Conv2D(64, 1, activation="relu"),
+        layers.Conv2D(64, 3, groups=2, activation="relu"),  # lines filled: passed on as they are
+        layers.MaxPooling2D(),
+        layers.Conv2D(96, 3, groups=4, padding="same", activation="relu"),
+        layers.Conv2D(48, 3, groups=3, strides=2),
+        layers.Flatten(),
+        layers.Dense(2),
+    ]
+
+
+def test_convolutions_in_groups() -> None:
+    model, exact = make((20, 18, 3), grouped), make((20, 18, 3), grouped, "float32")
+    used = kernels(model)
+    assert used.pop("max_pooling2d") != "amx" and set(used.values()) == {"amx"}
+    x, y = np.abs(images(37, 20, 18, 3)), np.abs(images(37, 2))
+    expected = exact.predict(x, verbose=0)
+    assert np.linalg.norm(model.predict(x, verbose=0) - expected) < 0.01 * np.linalg.norm(expected)
+    for m in (model, exact):
+        m.compile(keras.optimizers.SGD(0.001), "mse")
+        m.fit(x, y, batch_size=16, epochs=2, verbose=0, shuffle=False)
+    trained = exact.predict(x, verbose=0)
+    assert np.linalg.norm(trained - expected) > 0.1 * np.linalg.norm(expected)
+    assert np.linalg.norm(model.predict(x, verbose=0) - trained) < 0.02 * np.linalg.norm(trained)
+
+
+def test_nan_stays_in_its_group() -> None:
+    model = make((5, 5, 40), lambda: [layers.Conv2D(36, 3, groups=2)])
+    assert model.explain(4)[0]["isa"].startswith("amx")
+    x = images(4, 5, 5, 40)
+    expected = model.predict(x, verbose=0)
+    x[:, :, :, 19] = np.nan
+    found = model.predict(x, verbose=0)
+    assert np.isnan(found[..., :18]).all()
+    np.testing.assert_array_equal(found[..., 18:], expected[..., 18:])
+
+
 # Relative L2 error of bfloat16, whose numbers lie 1/256 apart: 0.2 % a rounding.
-ONE_LAYER = list(itertools.product([(1, 1), (3, 3), (2, 5)], ["valid", "same"], [1, 3, 8, 40], [1, 16, 33], [1, 4, 16]))
+ONE_LAYER = [
+    *itertools.product([(1, 1), (3, 3), (2, 5)], ["valid", "same"], [1, 3, 8, 40], [1, 16, 33], [1, 4, 16], [1]),
+    *itertools.product([(1, 1), (3, 2)], ["valid", "same"], [60], [30, 60], [1, 4, 16], [2, 3]),
+]
 
 
-@pytest.mark.parametrize(("size", "padding", "channels", "filters", "samples"), ONE_LAYER)
+@pytest.mark.parametrize(("size", "padding", "channels", "filters", "samples", "groups"), ONE_LAYER)
 def test_single_convolutions_and_their_gradients(
-    size: tuple[int, int], padding: str, channels: int, filters: int, samples: int
+    size: tuple[int, int], padding: str, channels: int, filters: int, samples: int, groups: int
 ) -> None:
     def build() -> list[Any]:
         # The first one lets the second have an input gradient.
         return [
             layers.Conv2D(channels, 1, dtype="float32"),
-            layers.Conv2D(filters, size, padding=padding),
+            layers.Conv2D(filters, size, padding=padding, groups=groups),
         ]
 
     shape = (7, 9, channels)

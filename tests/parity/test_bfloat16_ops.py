@@ -59,7 +59,7 @@ def near(found: Any, expected: Any) -> bool:
 
 
 SHAPES = [
-    # batch, height, width, channels, filters, kernel, dilation, strides
+    # batch, height, width, channels, filters, kernel, dilation, strides, groups
     (1, 1, 1, 1, 1, (1, 1), 1, 1),
     (2, 6, 5, 3, 4, (3, 3), 1, 1),
     (5, 7, 7, 64, 32, (3, 3), 1, 1),
@@ -73,11 +73,19 @@ SHAPES = [
     (3, 11, 40, 20, 16, (3, 2), 1, (1, 3)),
     (3, 17, 16, 16, 17, (3, 3), 2, (3, 2)),
     (4, 12, 12, 5, 5, (2, 2), 1, 5),
+    (3, 7, 7, 64, 64, (3, 3), 1, 1, 2),
+    (2, 8, 9, 60, 90, (3, 3), 1, 1, 3),
+    (5, 6, 6, 76, 38, (2, 3), 2, 1, 2),
+    (2, 11, 10, 128, 64, (3, 3), 1, 2, 4),
+    (3, 5, 5, 33, 120, (1, 1), 1, 1, 3),
 ]
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize(("batch", "height", "width", "channels", "filters", "size", "dilation", "strides"), SHAPES)
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "channels", "filters", "size", "dilation", "strides", "groups"),
+    [(*shape, 1)[:9] for shape in SHAPES],
+)
 def test_convolution_with_tiles(
     tiles: None,
     batch: int,
@@ -88,12 +96,13 @@ def test_convolution_with_tiles(
     size: Any,
     dilation: int,
     strides: Any,
+    groups: int,
     padding: str,
 ) -> None:
     rng = np.random.default_rng(batch)
-    kinds: Any = {"padding": padding, "dilation_rate": dilation, "strides": strides}
+    kinds: Any = {"padding": padding, "dilation_rate": dilation, "strides": strides, "groups": groups}
     x = rng.standard_normal((batch, height, width, channels)).astype(bfloat16)
-    kernel = rng.standard_normal((*size, channels, filters)).astype(bfloat16)
+    kernel = rng.standard_normal((*size, channels // groups, filters)).astype(bfloat16)
     bias = rng.standard_normal(filters).astype(bfloat16)
     if padding == "valid" and any((k - 1) * dilation >= n for k, n in zip(size, (height, width))):
         with pytest.raises(ValueError, match=r"conv2d: kernel_size: expected a window of at most"):

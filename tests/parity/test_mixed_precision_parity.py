@@ -61,7 +61,11 @@ def reference(model: keras.Sequential, weights: list[Array], x: Array) -> tuple[
             if isinstance(layer, layers.Conv2D):
                 value = pad_images(value, layer.padding, layer.kernel_size, layer.strides, layer.dilation_rate)
                 value = torch.nn.functional.conv2d(
-                    value, rounded(kernel).permute(3, 2, 0, 1), stride=layer.strides, dilation=layer.dilation_rate
+                    value,
+                    rounded(kernel).permute(3, 2, 0, 1),
+                    stride=layer.strides,
+                    dilation=layer.dilation_rate,
+                    groups=layer.groups,
                 )
                 value = value + bias[:, None, None]
             else:
@@ -133,6 +137,18 @@ NETWORKS = {
             layers.Conv2D(35, (1, 2), strides=3, activation="relu"),
             layers.Flatten(),
             layers.Dense(2),
+        ],
+    ),
+    "groups": (
+        (12, 11, 3),
+        lambda: [
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.Conv2D(64, 3, groups=2, padding="same", activation="relu"),
+            layers.Conv2D(40, (2, 3), groups=2, activation="relu"),
+            layers.Conv2D(60, 3, groups=2, strides=2, dilation_rate=1, activation="relu"),
+            layers.Conv2D(22, 1, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3),
         ],
     ),
     "dense alone": ((1, 1, 50), lambda: [layers.Flatten(), layers.Dense(70, activation="relu"), layers.Dense(4)]),

@@ -36,9 +36,11 @@ def _fits(
     groups: Any,
 ) -> bool:
     """Whether tiles slide a kernel of this shape over images of x's shape."""
-    if not _core.amx_active() or strides is None or groups != 1 or dilation is None:
+    if not _core.amx_active() or strides is None or dilation is None or not _messages.is_integer(groups) or groups < 1:
         return False
-    if len(x) != 4 or len(kernel) != 4 or 0 in (*x, *kernel) or kernel[2] != x[3] or padding not in ("valid", "same"):
+    if len(x) != 4 or len(kernel) != 4 or 0 in (*x, *kernel) or padding not in ("valid", "same"):
+        return False
+    if kernel[2] * groups != x[3] or kernel[3] % groups or not _core.amx_fills(x[3], kernel[3], groups):
         return False
     extents = [(size - 1) * step + 1 for size, step in zip(kernel, dilation)]
     return padding == "same" or bool(extents[0] <= x[1] and extents[1] <= x[2])
@@ -74,7 +76,7 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         return None
     if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != kernel.shape[3]):
         return None
-    y = _core.amx_conv2d(words, kernel, bias, strides, padding, dilation, activation == "relu")
+    y = _core.amx_conv2d(words, kernel, bias, strides, padding, dilation, arguments["groups"], activation == "relu")
     result: Array = y.view(arguments["x"].dtype)
     return result
 
@@ -95,7 +97,9 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         return None
     if words.shape != (shape[0], *_outputs(shape, kernel.shape, padding, dilation, strides), kernel.shape[3]):
         return None
-    dx = _core.amx_conv2d_grad_input(words, kernel, (shape[1], shape[2]), strides, padding, dilation)
+    dx = _core.amx_conv2d_grad_input(
+        words, kernel, (shape[1], shape[2]), strides, padding, dilation, arguments["groups"]
+    )
     result: Array = dx.view(arguments["dy"].dtype)
     return result
 
@@ -108,12 +112,15 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
         return None
     if words.ndim != 4 or dy.ndim != 4:
         return None
-    kernel = (*size, words.shape[3], dy.shape[3])
-    if not _fits(words.shape, kernel, padding, dilation, strides, arguments["groups"]):
+    groups = arguments["groups"]
+    if not _messages.is_integer(groups) or groups < 1:
+        return None
+    kernel = (*size, words.shape[3] // groups, dy.shape[3])
+    if not _fits(words.shape, kernel, padding, dilation, strides, groups):
         return None
     if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation, strides)):
         return None
-    dkernel, dbias = _core.amx_conv2d_grad_kernel(words, dy, size, strides, padding, dilation)
+    dkernel, dbias = _core.amx_conv2d_grad_kernel(words, dy, size, strides, padding, dilation, groups)
     dtype = arguments["x"].dtype
     return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
 
