@@ -50,8 +50,8 @@ struct PositionTile {
 // 12 x 2 vectors of accumulators on AVX-512, so that a tap costs 12 broadcasts and 2 loads for 24
 // multiply-adds. Weights come from L1: kept in registers (they fit for one channel and 3x3) they would leave
 // room for four positions and save nothing, the multiply-adds being the limit. Step is column_step, or 0:
-// any.
-template <int Rows, int Columns, int Vecs, int Step>
+// any; Size the kernel's rows and its columns x channels, so that no loop has to be counted, or 0.
+template <int Rows, int Columns, int Vecs, int Step, int Size = 0>
 FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Vecs]) {
 #pragma GCC unroll 2
     for (int n = 0; n < Vecs; ++n) {
@@ -64,26 +64,40 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
     }
     const std::int64_t column_step = Step ? Step : t.column_step;
     const float* b = t.kernel;
-    for (std::int64_t ky = 0; ky < t.rows; ++ky) {
-        const float* a[Rows];
+    const float* a[Rows];
+    const auto begin_row = [&](std::int64_t ky) {
 #pragma GCC unroll 2
         for (int r = 0; r < Rows; ++r) a[r] = t.x + ky * t.tap_row + r * t.row_step;
-        for (std::int64_t i = 0; i < t.run; ++i, b += Vecs * kWidth) {
-            Vec weight[Vecs];
+    };
+    const auto add_tap = [&] {
+        Vec weight[Vecs];
 #pragma GCC unroll 2
-            for (int n = 0; n < Vecs; ++n) weight[n] = load(b + n * kWidth);
+        for (int n = 0; n < Vecs; ++n) weight[n] = load(b + n * kWidth);
+        b += Vecs * kWidth;
 #pragma GCC unroll 2
-            for (int r = 0; r < Rows; ++r) {
-                // GCC would otherwise see that the next tap reads the pixels of the neighbouring positions,
-                // and keep all of them in registers that are not there: 136 instead of 200 GFLOP/s.
-                const float* x = unrelated(a[r]++);
+        for (int r = 0; r < Rows; ++r) {
+            // GCC would otherwise see that the next tap reads the pixels of the neighbouring positions, and
+            // keep all of them in registers that are not there: 136 instead of 200 GFLOP/s.
+            const float* x = unrelated(a[r]++);
 #pragma GCC unroll 16
-                for (int q = 0; q < Columns; ++q) {
-                    const Vec pixel = set1(x[q * column_step]);
+            for (int q = 0; q < Columns; ++q) {
+                const Vec pixel = set1(x[q * column_step]);
 #pragma GCC unroll 2
-                    for (int n = 0; n < Vecs; ++n) acc[r][q][n] = fma(pixel, weight[n], acc[r][q][n]);
-                }
+                for (int n = 0; n < Vecs; ++n) acc[r][q][n] = fma(pixel, weight[n], acc[r][q][n]);
             }
+        }
+    };
+    if constexpr (Size == 3) {
+#pragma GCC unroll 3
+        for (int ky = 0; ky < Size; ++ky) {
+            begin_row(ky);
+#pragma GCC unroll 3
+            for (int i = 0; i < Size; ++i) add_tap();
+        }
+    } else {
+        for (std::int64_t ky = 0; ky < t.rows; ++ky) {
+            begin_row(ky);
+            for (std::int64_t i = 0; i < t.run; ++i) add_tap();
         }
     }
 }
@@ -237,10 +251,10 @@ FASTCNN_INLINE void write_maxima(const Vec (&acc)[2][2 * Windows][Vecs], Maximum
 }
 
 // All positions of neighbouring windows at once, pooled in registers.
-template <int Windows, int Vecs, bool Argmax, int Step>
+template <int Windows, int Vecs, bool Argmax, int Step, int Size = 0>
 void convolve_windows(const PositionTile& t) {
     Vec acc[2][2 * Windows][Vecs];
-    convolve<2, 2 * Windows, Vecs, Step>(t, acc);
+    convolve<2, 2 * Windows, Vecs, Step, Size>(t, acc);
     // One NaN anywhere makes this NaN; treating every window exactly would be 3 times that work.
     Vec sum = zero();
 #pragma GCC unroll 8
@@ -258,10 +272,12 @@ void convolve_windows(const PositionTile& t) {
 constexpr int max_windows(int vecs) { return vecs == 1 ? 3 : !kManyRegisters ? 1 : kPositions / 4; }
 
 template <bool Argmax, int Vecs, int Windows = max_windows(Vecs)>
-TileOfPositions window_function(std::int64_t windows, std::int64_t step) {
+TileOfPositions window_function(std::int64_t windows, const PositionTile& t) {
     if constexpr (Windows > 1)
-        if (windows < Windows) return window_function<Argmax, Vecs, Windows - 1>(windows, step);
+        if (windows < Windows) return window_function<Argmax, Vecs, Windows - 1>(windows, t);
+    const std::int64_t step = t.column_step;
     if constexpr (Vecs == 1) return convolve_windows<Windows, 1, Argmax, 0>;
+    if (step == 1 && t.rows == 3 && t.run == 3) return convolve_windows<Windows, Vecs, Argmax, 1, 3>;
     return step == 1   ? convolve_windows<Windows, Vecs, Argmax, 1>
            : step == 3 ? convolve_windows<Windows, Vecs, Argmax, 3>
                        : convolve_windows<Windows, Vecs, Argmax, 0>;
@@ -280,8 +296,7 @@ void windows_run(const Conv2dForward& f) {
         const auto function = t.argmax    ? vecs == 1 ? window_function<true, 1> : window_function<true, 2>
                               : vecs == 1 ? window_function<false, 1>
                                           : window_function<false, 2>;
-        const TileOfPositions run[2] = {function(split.base, t.column_step),
-                                        function(split.base + 1, t.column_step)};
+        const TileOfPositions run[2] = {function(split.base, t), function(split.base + 1, t)};
         const float* x = t.x;
         for (std::int64_t py = 0; py < f.pool.h.out; ++py) {
             t.x = x + 2 * py * t.row_step;
