@@ -60,7 +60,7 @@ def circumstances(results: dict[str, Any]) -> str:
 
 def convolutions(results: dict[str, Any]) -> str:
     """GFLOP/s of single convolutions, a row a shape; empty where none were measured."""
-    entries = [entry for entry in results["cases"] if entry["case"]["class"] == "Convolution"]
+    entries = [e for e in results["cases"] if e["case"]["class"] == "Convolution" and e.get("ours", OURS) == OURS]
     if not entries:
         return ""
     shapes: dict[str, dict[str, str]] = {}

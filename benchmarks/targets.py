@@ -1,8 +1,9 @@
 """Every target of speed and manners: the peers' figures, fastcnn's, the ratio, the bar, and whether it is met.
 
-    python benchmarks/targets.py                              everything: about a quarter of an hour on two cores
+    python benchmarks/targets.py                              everything in float32: half an hour on two cores
     python benchmarks/targets.py --only training-mission-32   one measurement; a beginning of names chooses several
     python benchmarks/targets.py --quick                      small data and few rounds, for a first impression
+    python benchmarks/targets.py --only bfloat16              mixed precision; only measured when asked for
     python benchmarks/targets.py --list                       names of the measurements
 
 Results are kept in benchmarks/results/targets.json; a measurement that is taken again replaces the older one. Frameworks
@@ -23,7 +24,7 @@ from typing import Any
 from sidebyside import machine
 from sidebyside.comparison import Comparison
 from sidebyside.contestants import contestants
-from sidebyside.measurements import MEASUREMENTS, Context, chosen
+from sidebyside.measurements import ALL, Context, chosen
 from sidebyside.verdicts import HEADER, NAMES, number, verdicts
 
 BUSY = 0.5
@@ -85,7 +86,7 @@ def main() -> None:
     """Takes the measurements, prints the targets and records the results."""
     options = arguments()
     if options.list:
-        print("\n".join(MEASUREMENTS))
+        print("\n".join(ALL))
         return
     unknown = set(options.peers or ()) - set(contestants(options.threads))
     if unknown:
@@ -107,7 +108,7 @@ def main() -> None:
         context = Context(comparison, options.rounds, options.quick, options.peers)
         for name in names:
             begin = time.perf_counter()
-            entry = MEASUREMENTS[name](context)
+            entry = ALL[name](context)
             print(summary(name, entry, time.perf_counter() - begin), flush=True)
             entry["taken"] = {
                 "date": datetime.date.today().isoformat(),
@@ -116,7 +117,7 @@ def main() -> None:
                 "data": comparison.data,
             }
             fresh[name] = entry
-            record["measurements"] = {n: e for n in MEASUREMENTS if (e := (record["measurements"] | fresh).get(n))}
+            record["measurements"] = {n: e for n in ALL if (e := (record["measurements"] | fresh).get(n))}
             record["versions"] |= comparison.versions()
             if output is not None:  # after each: what is measured stays, should the rest be broken off
                 output.parent.mkdir(parents=True, exist_ok=True)

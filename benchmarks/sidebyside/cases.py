@@ -191,6 +191,10 @@ CONVOLUTION_SHAPES = (
     (4, 28, 28, 100, 100, 3, 1, 1, 1, 1),
 )
 
+# Beside oneDNN in bfloat16: the networks' layers alone.
+MIXED_CONVOLUTIONS = tuple(
+    Convolution(*shape, direction) for shape in CONVOLUTION_SHAPES[:15] for direction in DIRECTIONS
+)
 CONVOLUTIONS = tuple(Convolution(*shape, direction) for shape in CONVOLUTION_SHAPES for direction in DIRECTIONS)
 
 # Epochs are as short as a peer's rate allows: about two seconds each.
@@ -202,6 +206,10 @@ TRAININGS = (
     Training("tutorial", 32, 1_600),
     Training("cats-and-dogs", 32, 320),
     Training("normalized", 32, 6_400),
+)
+
+MIXED_TRAININGS = tuple(
+    t for t in TRAININGS if (t.network, t.batch_size) != ("normalized", 32) and t.batch_size in (32, 128)
 )
 
 TRAINING = TRAININGS[0]
@@ -216,6 +224,8 @@ INFERENCES = (
     Inference("tutorial", 32, 1_024, "predict"),
     Inference("cats-and-dogs", 32, 128, "predict"),
 )
+
+MIXED_INFERENCES = tuple(case for case in INFERENCES if case.samples > 1)
 
 _CLASSES = {cls.__name__: cls for cls in (Training, Inference, Convolution)}
 

@@ -47,8 +47,12 @@ class Context:
         """Lets the contestants take turns at a case."""
         if self.quick:
             case = case.smaller()
-        names = [name for name in names if self.peers is None or name in self.peers or name.startswith(OURS)]
+        names = [name for name in names if self.wants(name)]
         return self.comparison.run(case, names, self.rounds or rounds_for(case, self.quick)).to_json()
+
+    def wants(self, name: str) -> bool:
+        """Whether a contestant is not left out; a framework's name stands for its mixed precision too."""
+        return name.startswith(OURS) or self.peers is None or name.removesuffix("-bfloat16") in self.peers
 
     def turns(self, usual: int) -> int:
         """Rounds of a measurement that usually takes so many."""
@@ -152,6 +156,11 @@ def _comparing(case: cases.Case, *names: str) -> Callable[[Context], dict[str, A
     return lambda context: context.compare(case, names)
 
 
+def _mixed(case: cases.Case, *peers: str) -> Callable[[Context], dict[str, Any]]:
+    """Mixed precision beside the peers' and beside fastcnn's own float32."""
+    return _comparing(case, f"{OURS}-bfloat16", *(f"{peer}-bfloat16" for peer in peers), OURS)
+
+
 def _inference(case: cases.Inference) -> Callable[[Context], dict[str, Any]]:
     """Everybody takes part on the mission's network, the fastest alone on the larger ones."""
     others = ("torch", "keras-tensorflow") if case.network == "mission" else ()
@@ -173,14 +182,24 @@ MEASUREMENTS: dict[str, Callable[[Context], dict[str, Any]]] = {
     "first-step": _first_step,
 }
 
+# Measured where they are asked for: on processors that have no products of bfloat16 some peers take minutes.
+MIXED: dict[str, Callable[[Context], dict[str, Any]]] = {
+    **{f"bfloat16-{case.name}": _mixed(case, *TRAINERS[1:]) for case in cases.MIXED_TRAININGS},
+    **{f"bfloat16-{case.name}": _mixed(case, "torch", "openvino") for case in cases.MIXED_INFERENCES},
+    **{f"bfloat16-{case.name}": _mixed(case, "torch") for case in cases.MIXED_CONVOLUTIONS},
+}
+ALL = MEASUREMENTS | MIXED
+
 
 def chosen(prefixes: Sequence[str] | None) -> list[str]:
-    """Names of the measurements that begin with one of these; of all for None.
+    """Names of the measurements that begin with one of these; for None of all but those of mixed precision.
 
     Raises:
         ValueError: A prefix that no measurement has.
     """
-    for prefix in prefixes or ():
-        if not any(name.startswith(prefix) for name in MEASUREMENTS):
-            raise ValueError(f"only: expected beginnings of {', '.join(MEASUREMENTS)}, received {prefix!r}")
-    return [name for name in MEASUREMENTS if prefixes is None or name.startswith(tuple(prefixes))]
+    if prefixes is None:
+        return list(MEASUREMENTS)
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in ALL):
+            raise ValueError(f"only: expected beginnings of {', '.join(ALL)}, received {prefix!r}")
+    return [name for name in ALL if name.startswith(tuple(prefixes))]

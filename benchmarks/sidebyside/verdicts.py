@@ -22,7 +22,12 @@ NAMES = {
     "fastcnn-avx2": "fastcnn limited to AVX2",
     "fastcnn-baseline": "fastcnn, baseline",
     "torch-avx2": "PyTorch limited to AVX2",
+    "fastcnn-bfloat16": "fastcnn, mixed_bfloat16",
+    "torch-bfloat16": "PyTorch, bfloat16",
+    "keras-tensorflow-bfloat16": "Keras on TensorFlow, mixed_bfloat16",
+    "openvino-bfloat16": "OpenVINO, bfloat16",
 }
+_MIXED = f"{OURS}-bfloat16"
 
 
 @dataclass(frozen=True)
@@ -118,26 +123,47 @@ def _one_sample(name: str, title: str, bar: float) -> Callable[[Measured], Itera
     return judge
 
 
+def _convolutions(measured: Measured, ours: str, peer: str) -> list[dict[str, Any]]:
+    """Entries of single convolutions, ours beside the peer's."""
+    entries = (e for e in measured.values() if e.get("case", {}).get("class") == "Convolution" and e["ours"] == ours)
+    return [entry for entry in entries if peer in entry["ratios"]]
+
+
+def _slowest_and_mean(
+    which: str, entries: list[dict[str, Any]], peer: str, slowest_bar: float, mean_bar: float | None
+) -> Iterator[Verdict]:
+    """The slowest direction of any shape, and the geometric mean."""
+    if not entries:
+        return
+    ratios = [entry["ratios"][peer] for entry in entries]
+    number_of = f"{len(entries)} directions, {sum(ratio >= slowest_bar for ratio in ratios)} reach {slowest_bar}"
+    worst = min(entries, key=lambda entry: entry["ratios"][peer])
+    title = f"{which} beside oneDNN: the slowest ({worst['title'].removeprefix('convolution of ')})"
+    yield Verdict(title, _figures(worst, [peer]), _figures(worst, [worst["ours"]]), min(ratios), slowest_bar)
+    yield Verdict(f"{which} beside oneDNN: geometric mean", "", number_of, statistics.geometric_mean(ratios), mean_bar)
+
+
 def _kernels(measured: Measured) -> Iterator[Verdict]:
-    """The slowest direction of any shape, and the geometric mean; first layers apart."""
-    entries = [e for e in measured.values() if e.get("case", {}).get("class") == "Convolution" and e["ratios"]]
-    for first, slowest_bar, mean_bar in ((False, 0.95, 1.3), (True, 1.5, None)):
-        group = [entry for entry in entries if (entry["case"]["channels"] in (1, 3)) == first]
-        if not group:
-            continue
-        ratios = [entry["ratios"]["torch"] for entry in group]
-        which = "first layers" if first else "kernels"
-        number_of = f"{len(group)} directions, {sum(ratio >= slowest_bar for ratio in ratios)} reach {slowest_bar}"
-        worst = min(group, key=lambda entry: entry["ratios"]["torch"])
-        yield Verdict(
-            f"{which} beside oneDNN: the slowest ({worst['title'].removeprefix('convolution of ')})",
-            _figures(worst, ["torch"]),
-            _figures(worst, [OURS]),
-            min(ratios),
-            slowest_bar,
-        )
-        mean = statistics.geometric_mean(ratios)
-        yield Verdict(f"{which} beside oneDNN: geometric mean", "", number_of, mean, mean_bar)
+    """First layers apart from the others."""
+    entries = _convolutions(measured, OURS, "torch")
+    first = [entry for entry in entries if entry["case"]["channels"] in (1, 3)]
+    others = [entry for entry in entries if entry not in first]
+    yield from _slowest_and_mean("kernels", others, "torch", 0.95, 1.3)
+    yield from _slowest_and_mean("first layers", first, "torch", 1.5, None)
+
+
+def _mixed_kernels(measured: Measured) -> Iterator[Verdict]:
+    entries = _convolutions(measured, _MIXED, "torch-bfloat16")
+    yield from _slowest_and_mean("bfloat16 kernels", entries, "torch-bfloat16", 0.95, 1.3)
+
+
+def _mixed_batches(measured: Measured) -> Iterator[Verdict]:
+    """Samples a second of two batch sizes, in runs of their own."""
+    small, large = (measured.get(f"bfloat16-training-mission-{size}") for size in (32, 128))
+    if small and large:
+        rates = [entry["frameworks"][_MIXED]["rate"] for entry in (small, large)]
+        words = f"batch 32 {number(rates[0])}, batch 128 {number(rates[1])} samples/s"
+        yield Verdict("mixed_bfloat16, training, mission: batch 128 over 32", "", words, rates[1] / rates[0], 1.0)
 
 
 def _baseline(measured: Measured) -> Iterator[Verdict]:
@@ -204,6 +230,8 @@ def _start(measured: Measured) -> Iterator[Verdict]:
         )
 
 
+_MIXED_PEERS = ("torch-bfloat16", "keras-tensorflow-bfloat16", "openvino-bfloat16")
+
 _JUDGES: tuple[Callable[[Measured], Iterator[Verdict]], ...] = (
     _against("training-mission-32", "training, mission, batch 32", 7.0),
     _against("training-tutorial-32", "training, 64x64x3 tutorial, batch 32", 3.0),
@@ -226,4 +254,15 @@ _JUDGES: tuple[Callable[[Measured], Iterator[Verdict]], ...] = (
     _idle,
     _memory,
     _start,
+    _against("bfloat16-training-mission-32", "mixed_bfloat16, training, mission, batch 32", 12.0, "torch-bfloat16"),
+    _against("bfloat16-training-mission-32", "mixed_bfloat16 over fastcnn's float32, training, mission", 0.95, OURS),
+    _mixed_batches,
+    _against("bfloat16-training-tutorial-32", "mixed_bfloat16, training, 64x64x3", 3.5, *_MIXED_PEERS),
+    _against("bfloat16-training-cats-and-dogs-32", "mixed_bfloat16, training, 150x150x3", 3.0, *_MIXED_PEERS),
+    _against(
+        "bfloat16-inference-mission-predict-256", "bfloat16 inference, mission, batch 256", 3.5, "openvino-bfloat16"
+    ),
+    _against("bfloat16-inference-tutorial-predict-32", "bfloat16 inference, 64x64x3", 1.2, *_MIXED_PEERS),
+    _against("bfloat16-inference-cats-and-dogs-predict-32", "bfloat16 inference, 150x150x3", 1.2, *_MIXED_PEERS),
+    _mixed_kernels,
 )

@@ -30,11 +30,12 @@ _COMPARED_VALUES = 64
 class Session:
     """A framework and the case it is prepared for."""
 
-    def __init__(self, name: str, threads: int, folder: Path) -> None:
+    def __init__(self, name: str, precision: str, threads: int, folder: Path) -> None:
         from sidebyside.frameworks import FRAMEWORKS
 
         module, cls = FRAMEWORKS[name].split(":")
-        self._framework = getattr(importlib.import_module(f"sidebyside.frameworks.{module}"), cls)(threads)
+        make = getattr(importlib.import_module(f"sidebyside.frameworks.{module}"), cls)
+        self._framework = make(threads) if precision == "float32" else make(threads, precision)
         self._folder = folder
         self._call: Callable[[], Any] = lambda: None
         self._warm_up = False
@@ -166,15 +167,15 @@ def _answer(stream: Any, values: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serves requests until standard input ends. Arguments: framework, threads, folder of the data, cores to run on."""
-    name, threads, folder, cores = sys.argv[1:]
+    """Serves requests until standard input ends. Arguments: framework, precision, threads, folder of the data, cores."""
+    name, precision, threads, folder, cores = sys.argv[1:]
     # What frameworks print must not mix with the answers: those keep the original standard output for themselves.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     try:
-        session = Session(name, int(threads), Path(folder))
+        session = Session(name, precision, int(threads), Path(folder))
         _answer(answers, {"versions": session.versions()})
     except ImportError as error:
         _answer(answers, {"absent": str(error)})

@@ -38,7 +38,7 @@ class Worker:
         self.name = contestant.name
         self._log = folder / f"{contestant.name}.log"
         cores = ",".join(map(str, machine.cores_for(contestant.threads)))
-        arguments = [contestant.framework, str(contestant.threads), str(folder), cores]
+        arguments = [contestant.framework, contestant.precision, str(contestant.threads), str(folder), cores]
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sidebyside.worker_main", *arguments],

@@ -16,10 +16,12 @@ class FastcnnFramework(Framework):
 
     offers_convolution = True
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, precision: str = "float32") -> None:
         import fastcnn
 
-        self._fastcnn = fastcnn
+        self._fastcnn, self._precision = fastcnn, precision
+        if precision == "bfloat16":
+            fastcnn.mixed_precision.set_global_policy("mixed_bfloat16")
 
     def versions(self) -> dict[str, str]:
         used = self._fastcnn.show_config(mode="dicts")["instruction set"]["used"]
@@ -50,6 +52,10 @@ class FastcnnFramework(Framework):
 
     def convolution(self, case: Convolution, x: Floats, kernel: Floats, dy: Floats) -> Callable[[], Any]:
         ops = self._fastcnn.ops
+        if self._precision == "bfloat16":
+            from ml_dtypes import bfloat16
+
+            x, kernel, dy = (array.astype(bfloat16) for array in (x, kernel, dy))
         options = {
             "strides": case.strides,
             "padding": case.padding,

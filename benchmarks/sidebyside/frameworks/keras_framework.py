@@ -22,7 +22,7 @@ _TRAINING: dict[str, dict[str, Any]] = {
 class KerasTensorflowFramework(Framework):
     """`model.fit`, `model(x)` (also inside tf.function) and `model.predict`."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, precision: str = "float32") -> None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         import tensorflow
 
@@ -30,6 +30,8 @@ class KerasTensorflowFramework(Framework):
         tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
         import keras
 
+        if precision == "bfloat16":
+            keras.mixed_precision.set_global_policy("mixed_bfloat16")
         self._tensorflow, self._keras = tensorflow, keras
 
     def versions(self) -> dict[str, str]:

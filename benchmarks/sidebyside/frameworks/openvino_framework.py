@@ -16,14 +16,15 @@ from sidebyside.networks import Floats, Network
 class OpenvinoFramework(Framework):
     """One request after the other on all threads ("latency"), or a queue with a request on every thread ("throughput").
 
-    float32 is asked for: OpenVINO would take bfloat16 of its own accord where the processor has it. Shapes are fixed.
+    float32 is asked for where it is wanted: OpenVINO would take bfloat16 of its own accord where the processor has it.
+    Shapes are fixed.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, precision: str = "float32") -> None:
         import onnx  # noqa: F401 (the networks come as ONNX models)
         import openvino
 
-        self._openvino, self._threads = openvino, threads
+        self._openvino, self._threads, self._hint = openvino, threads, {"float32": "f32", "bfloat16": "bf16"}[precision]
         self._core = openvino.Core()
 
     def versions(self) -> dict[str, str]:
@@ -41,7 +42,7 @@ class OpenvinoFramework(Framework):
         model = self._core.read_model(onnx_graph.model(network, weights))
         model.reshape(batches[0].shape)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self._hint,
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": self._threads if variant == "throughput" else 1,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ from sidebyside.networks import (
 
 
 class TorchFramework(Framework):
-    """Eager training; eager or traced and frozen inference.
+    """Eager training; eager or traced and frozen inference. Mixed precision: autocast; for inference also a model converted
+    to bfloat16.
 
     torch.compile is not among the variants: its training step was half as fast as the eager one (PyTorch 2.13, one thread,
     batch 32, in turns).
@@ -38,13 +40,13 @@ class TorchFramework(Framework):
 
     offers_convolution = True
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, precision: str = "float32") -> None:
         import torch
 
         torch.set_num_threads(threads)
         # Before the first parallel region: its threads inherit this. Adam's moments become denormal otherwise.
         torch.set_flush_denormal(True)
-        self._torch = torch
+        self._torch, self._mixed = torch, precision == "bfloat16"
 
     def versions(self) -> dict[str, str]:
         return {"torch": self._torch.__version__}
@@ -114,8 +116,9 @@ class TorchFramework(Framework):
             correct = torch.zeros((), dtype=torch.int64)
             for rows in torch.randperm(len(x)).split(batch_size):
                 labels = y[rows].float()  # nothing where it is float32; bytes are converted batch by batch
-                logits = model(images[rows].float().permute(0, 3, 1, 2))
-                loss = loss_of(logits, labels)
+                with self._autocast():
+                    logits = model(images[rows].float().permute(0, 3, 1, 2)).float()
+                    loss = loss_of(logits, labels)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -126,24 +129,32 @@ class TorchFramework(Framework):
 
         return run
 
+    def _autocast(self) -> Any:
+        return self._torch.autocast("cpu", self._torch.bfloat16, enabled=self._mixed)
+
     def inference_variants(self, case: Inference) -> Sequence[str]:
-        return ("eager", "traced")
+        return ("autocast", "converted", "converted, traced") if self._mixed else ("eager", "traced")
 
     def inference(
         self, variant: str, network: Network, weights: Weights, case: Inference, x: Floats
     ) -> Callable[[], Any]:
         torch = self._torch
         model = self._model(network, weights).eval()
-        batches = self.own(x).split(case.batch_size)
+        images = self.own(x)
+        if variant.startswith("converted"):
+            model, images = model.bfloat16(), images.bfloat16()
+        batches = images.split(case.batch_size)
         with torch.inference_mode():
-            if variant == "traced":
+            if variant.endswith("traced"):
                 model = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(model, batches[0])))
 
+        autocast = self._autocast() if variant == "autocast" else contextlib.nullcontext()
+
         def run() -> Any:
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast:
                 if len(batches) == 1:
-                    return torch.sigmoid(model(batches[0]))[:, None]
-                return torch.cat([torch.sigmoid(model(batch)) for batch in batches])[:, None]
+                    return torch.sigmoid(model(batches[0]).float())[:, None]
+                return torch.cat([torch.sigmoid(model(batch).float()) for batch in batches])[:, None]
 
         return run
 
@@ -151,6 +162,8 @@ class TorchFramework(Framework):
         torch = self._torch
         images, gradient = self.own(x), self.own(dy)
         weight = torch.from_numpy(kernel).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+        if self._mixed:
+            images, gradient, weight = images.bfloat16(), gradient.bfloat16(), weight.bfloat16()
         stride, pad, dilation = [case.strides] * 2, [case.pad] * 2, [case.dilation] * 2
         if case.direction == "forward":
 
@@ -172,4 +185,4 @@ class TorchFramework(Framework):
 
     def to_numpy(self, case: Convolution, result: Any) -> NDArray[Any]:
         axes = (2, 3, 1, 0) if case.direction == "grad-kernel" else (0, 2, 3, 1)
-        return np.asarray(result.permute(axes))
+        return np.asarray(result.permute(axes).float())
