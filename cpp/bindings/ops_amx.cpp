@@ -61,12 +61,11 @@ const AmxRows& rows_in_use() {
     return *amx_level().rows;
 }
 
-// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient, of which `steps` are
-// the convolution's strides.
-Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bias, Pair steps = {1, 1}) {
+// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient.
+Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bias) {
     const AmxRows& rows = rows_in_use();
     const Groups groups(x.shape(0), a.out_width);
-    a.x = amx_input(a.h, a.w, groups.samples, a.channels);
+    a.x = (a.transposed ? amx_gradient : amx_input)(a.h, a.w, groups.samples, a.channels);
     a.y = {nullptr, a.out_height, a.out_width, 0, 0, groups.samples, a.filters};
     a.bias = bias ? bias->data() : nullptr;
     Words y(std::vector<py::ssize_t>{x.shape(0), a.out_height, a.out_width, a.filters.count});
@@ -77,7 +76,9 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
     const std::int64_t x_at = layout.book(a.x.floats()), y_at = layout.book(a.y.floats());
     const std::int64_t scratch_at = layout.book(rows.amx_conv->scratch(a));
     const std::int64_t packed = Layout::round_up(rows.amx_conv->packed(a));
-    const std::int64_t work = 2 * y.size() * a.h.size * a.w.size * a.channels.in_group();
+    const std::int64_t products =
+        a.transposed ? x.size() * a.filters.in_group() : y.size() * a.channels.in_group();
+    const std::int64_t work = 2 * products * a.h.size * a.w.size;
     const int threads = threads_for(work / 8, kLeastFlops);
     const py::gil_scoped_release release;
     const Lent lent(packed + threads * layout.size());
@@ -94,10 +95,7 @@ Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bi
         of.kernel = memory;
         of.scratch = own + scratch_at;
         of.count = groups.in(group);
-        AmxRead read = reading(x, groups, group, of.x);
-        read.row_step = steps.first;
-        read.column_step = steps.second;
-        rows.amx_read->run(read);
+        rows.amx_read->run(reading(x, groups, group, of.x));
         rows.amx_conv->run(of);
         rows.amx_write->run({of.y, to + groups.first(group) * y_stride, y_stride, of.count});
     });
@@ -122,14 +120,14 @@ Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, Pa
                             const std::string& padding, Pair dilation, std::int64_t groups) {
     const Windows windows(size, size_of_kernel(kernel), strides, dilation, padding);
     AmxConv a;
-    a.h = amx_transposed(windows.h);
-    a.w = amx_transposed(windows.w);
+    a.h = windows.h;
+    a.w = windows.w;
     a.channels = {kernel.shape(3), groups};
     a.filters = {kernel.shape(2) * groups, groups};
     a.transposed = true;
-    a.out_height = a.h.out;
-    a.out_width = a.w.out;
-    return convolve(a, dy, kernel, nullptr, strides);
+    a.out_height = a.h.in;
+    a.out_width = a.w.in;
+    return convolve(a, dy, kernel, nullptr);
 }
 
 // The kernel's gradient as (filters, height * width * channels of a group), and the bias's: float32. Lanes

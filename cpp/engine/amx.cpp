@@ -48,9 +48,7 @@ bool link(const FusedOp& op, FusedOp& next) {
     AmxPlan& to = *next.amx;
     if (!plain(op.activation) || op.gradient_above) return false;
     if (std::holds_alternative<Conv2dOp>(next.op))
-        // Under a stride columns are kept in another order than they are written in.
-        return to.w.stride == 1 && to.h.in == from.out_height && to.w.in == from.out_width &&
-               to.channels.same_as(from.filters);
+        return to.h.in == from.out_height && to.w.in == from.out_width && to.channels.same_as(from.filters);
     const auto& dense = std::get<DenseOp>(next.op);
     // Its channels are one group.
     if (size_of(next.in) != dense.inputs ||
@@ -73,7 +71,8 @@ AmxImage image_of(const AmxPlan& plan, std::int64_t samples) {
             plan.y_is_image ? plan.y_left : 0,
             plan.y_is_image ? plan.y_right : 0,
             samples,
-            plan.filters};
+            plan.filters,
+            plan.y_is_image ? plan.y_stride : 1};
 }
 
 void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {
@@ -96,6 +95,7 @@ void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {
         from.y_is_image = to.x_is_image = true;
         from.y_left = to.w.pad > 0 ? to.w.pad : 0;
         from.y_right = to.w.pad_end();
+        from.y_stride = to.w.stride;
     }
 }
 

@@ -239,11 +239,8 @@ class AmxStep : public Step {
         spread_args_.pool = plan_.pool;
         spread_args_.height = plan_.h.out;
         spread_args_.width = plan_.w.out;
-        spread_args_.row_step = plan_.h.stride;
-        spread_args_.column_step = plan_.w.stride;
         if (slots_.dx.booked()) {
-            spread_args_.spread =
-                amx_input(amx_transposed(plan_.h), amx_transposed(plan_.w), samples_, plan_.filters);
+            spread_args_.spread = amx_gradient(plan_.h, plan_.w, samples_, plan_.filters);
             spread_at_ = layout.book(spread_args_.spread.floats());
         }
         if (trains_) {
@@ -254,8 +251,8 @@ class AmxStep : public Step {
     // Returns the kernel's scratch.
     std::int64_t plan_input_gradient(PlanMemory& memory) {
         AmxConv& a = gradient_args_;
-        a.h = amx_transposed(plan_.h);
-        a.w = amx_transposed(plan_.w);
+        a.h = plan_.h;
+        a.w = plan_.w;
         a.channels = plan_.filters;
         a.filters = plan_.channels;
         a.transposed = true;

@@ -20,6 +20,7 @@ struct AmxPlan {
     std::int64_t out_height = 1, out_width = 1;   // after pooling
     bool x_is_image = false, y_is_image = false;  // else float32 samples
     std::int64_t y_left = 0, y_right = 0;         // columns that the next step wants beside the image
+    std::int64_t y_stride = 1;                    // and their order (AmxImage)
 };
 
 // One step to be: a main operation and what is fused into it.

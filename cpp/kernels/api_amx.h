@@ -73,10 +73,39 @@ FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t
     return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels, w.stride};
 }
 
-// The window with which the gradient of `w`'s inputs slides over the gradient of its outputs, between two of
-// which lie stride - 1 zeros.
-FASTCNN_INLINE Window amx_transposed(const Window& w) {
-    return {w.size, 1, w.dilation, (w.out - 1) * w.stride + 1, w.in, w.extent() - 1 - w.pad};
+// The inputs phase, phase + stride, ... of a window, `count` of them, get their gradients through every
+// `step`th tap: a convolution of the outputs' gradients with stride 1. Output k of `window` is input phase +
+// k
+// * stride; its tap i is the window's tap first_tap - i * tap_step.
+struct AmxPhase {
+    Window window;  // of size 0: no tap
+    std::int64_t first_tap = 0, tap_step = 0, phase, stride;
+
+    FASTCNN_INLINE AmxPhase(const Window& w, std::int64_t phase_) : phase(phase_), stride(w.stride) {
+        std::int64_t dilation = 1, tap = 0;
+        for (tap_step = 1; tap_step * w.dilation % w.stride;) ++tap_step;
+        dilation = tap_step * w.dilation / w.stride;
+        while (tap < w.size && (phase + w.pad - tap * w.dilation) % w.stride) ++tap;
+        const std::int64_t size = tap < w.size ? (w.size - 1 - tap) / tap_step + 1 : 0;
+        const std::int64_t reach = (size - 1) * dilation;
+        // Through `tap` the first of these inputs belongs to this output.
+        const std::int64_t output = (phase + w.pad - tap * w.dilation) / w.stride;
+        window = {size, 1, dilation, w.out, (w.in - phase + w.stride - 1) / w.stride, reach - output};
+        first_tap = tap + (size - 1) * tap_step;
+    }
+};
+
+// What the phases of a convolution's inputs read.
+FASTCNN_INLINE AmxImage amx_gradient(const Window& h, const Window& w, std::int64_t samples,
+                                     AmxLine filters) {
+    AmxImage image{nullptr, h.out, w.out, 0, 0, samples, filters};
+    for (std::int64_t p = 0; p < w.stride && p < w.in; ++p) {
+        const Window of = AmxPhase(w, p).window;
+        if (of.size == 0) continue;
+        if (of.pad > image.left) image.left = of.pad;
+        if (of.pad_end() > image.right) image.right = of.pad_end();
+    }
+    return image;
 }
 
 // Pooling windows that neither overlap nor pad.
@@ -143,14 +172,12 @@ inline constexpr std::uint8_t kAmxNoPosition = 255;
 
 // samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), sample s at values + s
 // * stride
-// -> lines; samples from `count` on are zero. Pixel (y, x) goes to (y * row_step, x * column_step) of the
-// image, between them are zeros.
+// -> lines; samples from `count` on are zero.
 struct AmxRead {
     const float* values = nullptr;
     std::int64_t stride = 0, count = 0;
     AmxImage image;
     const std::uint16_t* words = nullptr;
-    std::int64_t row_step = 1, column_step = 1;
 };
 
 // The lines of an image -> bfloat16 samples.
@@ -164,9 +191,9 @@ struct AmxWrite {
 // x and kernel rounded to bfloat16, sums in float32, y rounded to bfloat16 or, where y.data is null, written
 // as float32 samples (y_values). act is ReLU or the identity.
 //
-// With `transposed` the packed kernel is that of the input's gradient of a convolution with `channels`
-// outputs and `filters` inputs: taps in reverse, channels exchanged. In groups (as many of filters as of
-// channels) each filter sums over its group's channels.
+// With `transposed`, the input's gradient of a convolution with these windows, whose outputs are x
+// (`channels`) and whose inputs are y (`filters`). In groups (as many of filters as of channels) each filter
+// sums over its group's channels.
 struct AmxConv {
     Window h, w;
     AmxLine channels, filters;
@@ -200,9 +227,8 @@ struct AmxSpread {
     AmxImage dy;                           // after pooling
     const std::uint8_t* argmax = nullptr;  // or null
     AmxPool pool;
-    std::int64_t height = 1, width = 1;          // of the convolution's output
-    std::int64_t row_step = 1, column_step = 1;  // as in AmxRead, of `spread`
-    AmxImage spread;                             // or data null
+    std::int64_t height = 1, width = 1;  // of the convolution's output
+    AmxImage spread;                     // or data null
     // For AmxGradKernel: tiles [group][tile of 16 channels][row][tile of 32 lines] of 16 channels x 32
     // lines. Or null.
     float* transposed = nullptr;

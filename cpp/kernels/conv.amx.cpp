@@ -85,6 +85,7 @@ struct Products {
 struct Epilogue {
     const AmxConv& a;
     std::int64_t window_step;                   // floats between windows
+    std::int64_t column_step = 1;               // between the columns of windows
     std::int64_t position[kAmxPositions] = {};  // floats, of each position of a window
     std::int64_t place = 0;                     // of the pair's filters in a line
     std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
@@ -126,14 +127,16 @@ struct Epilogue {
     }
 
     // Everything is read before the first store: a store of bytes might change what is read after it, as far
-    // as the compiler knows. Lines of neighbouring windows lie one after the other.
+    // as the compiler knows. Lines of neighbouring windows lie one after the other but in strided images and
+    // where phases take turns.
     template <int kPositions, bool kMarks, bool kSamples>
     FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x,
                                    std::int64_t windows) const {
         constexpr int kVecs = kFilters / kWidth;
         const std::int64_t line = a.filters.size(), samples = a.x.samples, step = window_step;
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
-        const std::int64_t values_step = a.y_stride, pixel = a.filters.count, count = a.count;
+        const std::int64_t values_step = a.y_stride, pixel = column_step * a.filters.count, count = a.count;
+        const bool scattered = column_step != 1 || a.y.stride != 1;
         const std::int64_t existing = valid;
         std::int64_t at[kAmxPositions];
         for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
@@ -142,8 +145,9 @@ struct Epilogue {
         const bool relu = a.relu;
         std::uint8_t* marks = kMarks ? a.argmax + (y * a.out_width + x) * samples * line + place : nullptr;
         Bfloat16* lines = kSamples ? nullptr : a.y.at(y, x) + place;
-        float* values = kSamples ? a.y_values + (y * a.out_width + x) * pixel + filter : nullptr;
-        for (std::int64_t w = 0; w < windows; ++w, sums += step - samples * kFilters, values += pixel)
+        float* values = kSamples ? a.y_values + (y * a.out_width + x) * a.filters.count + filter : nullptr;
+        for (std::int64_t w = 0; w < windows; ++w, sums += step - samples * kFilters, values += pixel) {
+            if (!kSamples && scattered) lines = a.y.at(y, x + w * column_step) + place;
             for (std::int64_t s = 0; s < samples; ++s, sums += kFilters) {
                 Vec best[kVecs];
 #pragma GCC unroll 4
@@ -171,6 +175,7 @@ struct Epilogue {
                     lines += line;
                 }
             }
+        }
     }
 
     // kPositions: how many a window has, 0 where only the call knows. NaN wins.
@@ -200,6 +205,7 @@ struct Epilogue {
     }
 
     FASTCNN_INLINE void clear_borders(std::int64_t y) const {
+        if (a.y.stride > 1) return clear(a.y.data + y * a.y.row(), a.y.row());
         clear(a.y.data + y * a.y.row(), a.y.left * a.y.pixel());
         clear(a.y.at(y, a.y.width), a.y.right * a.y.pixel());
     }
@@ -262,10 +268,9 @@ std::int64_t packed(const AmxConv& a) { return pairs_of(a) * taps_of(a) * depth_
 
 // A tap's matrix of all groups is (channels of a group, filters); transposed, (filters of a group, channels).
 FASTCNN_INLINE Matrix tap_of(const AmxConv& a, const float* weights, std::int64_t tap, std::int64_t group) {
-    const std::int64_t size = a.channels.in_group() * a.filters.count;
-    if (a.transposed)
-        return {weights + (taps_of(a) - 1 - tap) * size + group * a.channels.in_group(), 1, a.channels.count};
-    return {weights + tap * size + group * a.filters.in_group(), a.filters.count, 1};
+    const float* matrix = weights + tap * a.channels.in_group() * a.filters.count;
+    if (a.transposed) return {matrix + group * a.channels.in_group(), 1, a.channels.count};
+    return {matrix + group * a.filters.in_group(), a.filters.count, 1};
 }
 
 void pack(const AmxConv& a, const float* weights, float* to, int part, int parts) {
@@ -283,50 +288,81 @@ FASTCNN_INLINE Run run_of(const AmxConv& a) { return Run(a.pool.w * a.x.samples,
 
 std::int64_t scratch(const AmxConv& a) { return a.pool.h * run_of(a).floats(); }
 
+// One axis of what is computed together: a window over x, the taps of the kernel that are its own, and where
+// its outputs go.
+struct Axis {
+    Window window;
+    std::int64_t first_tap = 0, tap_step = 1, first = 0, step = 1;
+    FASTCNN_INLINE explicit Axis(const Window& forward) : window(forward) {}
+    FASTCNN_INLINE explicit Axis(const AmxPhase& p)
+        : window(p.window), first_tap(p.first_tap), tap_step(-p.tap_step), first(p.phase), step(p.stride) {}
+    FASTCNN_INLINE std::int64_t tap(std::int64_t i) const { return first_tap + i * tap_step; }
+    FASTCNN_INLINE std::int64_t input(std::int64_t output, std::int64_t i) const {
+        return window.begin(output) + i * window.dilation;
+    }
+};
+
 // The taps of one row of the convolution, for tiles of lines from (column, tile) on and channels from
 // `channel` of a line on.
 template <int kTiles>
-FASTCNN_INLINE void convolve(const AmxConv& a, Tiles& tiles, const Bfloat16* kernel, std::int64_t channel,
-                             std::int64_t y, std::int64_t x, std::int64_t tile, float* sums) {
+FASTCNN_INLINE void convolve(const AmxConv& a, const Axis& h, const Axis& w, Tiles& tiles,
+                             const Bfloat16* kernel, std::int64_t channel, std::int64_t y, std::int64_t x,
+                             std::int64_t tile, float* sums) {
     const std::int64_t line = a.x.line(), depth = depth_of(a);
     Products<kTiles> products{tiles, line};
     products.begin();
-    for (std::int64_t i = 0; i < a.h.size; ++i) {
-        const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
+    for (std::int64_t i = 0; i < h.window.size; ++i) {
+        const std::int64_t from = h.input(y, i);
         if (from < 0 || from >= a.x.height) continue;
-        for (std::int64_t j = 0; j < a.w.size; ++j)
-            products.add(a.x.at(from, a.w.begin(x) + j * a.w.dilation) + tile * kTileLines * line + channel,
-                         kernel + (i * a.w.size + j) * depth * kKernelStep, depth);
+        for (std::int64_t j = 0; j < w.window.size; ++j)
+            products.add(a.x.at(from, w.input(x, j)) + tile * kTileLines * line + channel,
+                         kernel + (h.tap(i) * a.w.size + w.tap(j)) * depth * kKernelStep, depth);
     }
     products.end(sums + tile * kTileLines * kFilters);
+}
+
+// Pooling windows of `height` rows and `width` columns, by one pair of tiles of filters.
+FASTCNN_INLINE void run_part(const AmxConv& a, const Axis& h, const Axis& w, std::int64_t height,
+                             std::int64_t width, Tiles& tiles, Epilogue& epilogue, std::int64_t pair) {
+    const Run of = run_of(a);
+    const std::int64_t lines_of_window = a.pool.w * a.x.samples;
+    const std::int64_t channel = Pair(a, pair).group * a.channels.group_size();
+    const Bfloat16* kernel =
+        reinterpret_cast<const Bfloat16*>(a.kernel) + pair * taps_of(a) * depth_of(a) * kKernelStep;
+    epilogue.column_step = w.step;
+    for (std::int64_t y = 0; y < height; ++y)
+        for (std::int64_t x = 0; x < width; x += of.windows) {
+            const std::int64_t windows = at_most(of.windows, width - x);
+            const std::int64_t all = tiles_of(windows * lines_of_window, kTileLines);
+            for (std::int64_t i = 0; i < a.pool.h; ++i) {
+                const std::int64_t row = y * a.pool.h + i, column = x * a.pool.w;
+                float* sums = a.scratch + i * of.floats();
+                std::int64_t tile = 0;
+                for (; tile + 2 <= all; tile += 2)
+                    convolve<2>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
+                if (tile < all) convolve<1>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
+            }
+            epilogue.run(a.scratch, h.first + y * h.step, w.first + x * w.step, windows);
+        }
 }
 
 void run(const AmxConv& a) {
     Tiles tiles;
     const Run of = run_of(a);
-    const std::int64_t step = taps_of(a) * depth_of(a) * kKernelStep;
-    const std::int64_t lines_of_window = a.pool.w * a.x.samples;
-    Epilogue epilogue{.a = a, .window_step = lines_of_window * kFilters};
+    Epilogue epilogue{.a = a, .window_step = a.pool.w * a.x.samples * kFilters};
     for (std::int64_t i = 0; i < a.pool.h; ++i)
         for (std::int64_t j = 0; j < a.pool.w; ++j)
             epilogue.position[i * a.pool.w + j] = i * of.floats() + j * a.x.samples * kFilters;
     for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
-        const Bfloat16* kernel = reinterpret_cast<const Bfloat16*>(a.kernel) + pair * step;
-        const std::int64_t channel = Pair(a, pair).group * a.channels.group_size();
         epilogue.begin(pair);
-        for (std::int64_t y = 0; y < a.out_height; ++y)
-            for (std::int64_t x = 0; x < a.out_width; x += of.windows) {
-                const std::int64_t windows = at_most(of.windows, a.out_width - x);
-                const std::int64_t all = tiles_of(windows * lines_of_window, kTileLines);
-                for (std::int64_t i = 0; i < a.pool.h; ++i) {
-                    float* sums = a.scratch + i * of.floats();
-                    std::int64_t tile = 0;
-                    for (; tile + 2 <= all; tile += 2)
-                        convolve<2>(a, tiles, kernel, channel, y * a.pool.h + i, x * a.pool.w, tile, sums);
-                    if (tile < all)
-                        convolve<1>(a, tiles, kernel, channel, y * a.pool.h + i, x * a.pool.w, tile, sums);
-                }
-                epilogue.run(a.scratch, y, x, windows);
+        if (!a.transposed) {
+            run_part(a, Axis(a.h), Axis(a.w), a.out_height, a.out_width, tiles, epilogue, pair);
+            continue;
+        }
+        for (std::int64_t i = 0; i < at_most(a.h.stride, a.h.in); ++i)
+            for (std::int64_t j = 0; j < at_most(a.w.stride, a.w.in); ++j) {
+                const AmxPhase h(a.h, i), w(a.w, j);
+                run_part(a, Axis(h), Axis(w), h.window.out, w.window.out, tiles, epilogue, pair);
             }
     }
 }

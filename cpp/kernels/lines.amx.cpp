@@ -15,23 +15,21 @@ void read(const AmxRead& a) {
     const AmxImage& image = a.image;
     const std::int64_t line = image.line(), in_group = image.channels.in_group();
     const std::int64_t group_size = image.channels.group_size();
-    const std::int64_t width = (image.width + a.column_step - 1) / a.column_step;  // of a sample
     for (std::int64_t y = 0; y < image.height; ++y) {
-        if (image.stride == 1 && a.row_step == 1 && a.column_step == 1) {
+        if (image.stride == 1) {
             clear(image.data + y * image.row(), image.left * image.pixel());
             clear(image.at(y, image.width), image.right * image.pixel());
         } else {
             clear(image.data + y * image.row(), image.row());
-            if (y % a.row_step) continue;
         }
-        for (std::int64_t x = 0; x < width; ++x)
+        for (std::int64_t x = 0; x < image.width; ++x)
             for (std::int64_t s = 0; s < image.samples; ++s) {
-                Bfloat16* to = image.at(y, x * a.column_step) + s * line;
+                Bfloat16* to = image.at(y, x) + s * line;
                 if (s >= a.count) {
                     clear(to, line);
                     continue;
                 }
-                std::int64_t at = s * a.stride + (y / a.row_step * width + x) * image.channels.count;
+                std::int64_t at = s * a.stride + (y * image.width + x) * image.channels.count;
                 for (Bfloat16* end = to + line; to < end; to += group_size, at += in_group) {
                     if (a.words)
                         std::memcpy(to, a.words + at, static_cast<std::size_t>(in_group) * sizeof(Bfloat16));
@@ -79,20 +77,13 @@ std::int64_t spread_scratch(const AmxSpread& a) { return a.width * a.dy.pixel() 
 void spread(const AmxSpread& a) {
     const std::int64_t pixel = a.dy.pixel(), line = a.dy.line(), lines = a.width * a.dy.samples;
     const std::int64_t chunks = tiles_of(lines, kTileDepth);
-    const bool dense = a.row_step == 1 && a.column_step == 1;
-    if (a.spread.data && !dense) clear(a.spread.data, a.spread.height * a.spread.row());
     for (std::int64_t y = 0; y < a.height; ++y) {
-        const bool in_place = a.spread.data && dense;
-        Bfloat16* row = in_place ? a.spread.at(y, 0) : reinterpret_cast<Bfloat16*>(a.scratch);
-        if (in_place) {
+        Bfloat16* row = a.spread.data ? a.spread.at(y, 0) : reinterpret_cast<Bfloat16*>(a.scratch);
+        if (a.spread.data) {
             clear(a.spread.data + y * a.spread.row(), a.spread.left * pixel);
             clear(a.spread.at(y, a.width), a.spread.right * pixel);
         }
         for (std::int64_t x = 0; x < a.width; ++x) spread_pixel(a, y, x, row + x * pixel);
-        if (a.spread.data && !dense)
-            for (std::int64_t x = 0; x < a.width; ++x)
-                std::memcpy(a.spread.at(y * a.row_step, x * a.column_step), row + x * pixel,
-                            static_cast<std::size_t>(pixel) * sizeof(Bfloat16));
         if (!a.transposed) continue;
         const std::int64_t tiles = tiles_of(a.dy.channels.in_group(), 16);  // of a group
         for (std::int64_t f = 0; f < a.dy.channels.groups * tiles; ++f)
