@@ -73,18 +73,17 @@ FASTCNN_INLINE AmxImage amx_input(const Window& h, const Window& w, std::int64_t
     return {nullptr, h.in, w.in, w.pad > 0 ? w.pad : 0, w.pad_end(), samples, channels, w.stride};
 }
 
-// The inputs phase, phase + stride, ... of a window, `count` of them, get their gradients through every
-// `step`th tap: a convolution of the outputs' gradients with stride 1. Output k of `window` is input phase +
-// k
-// * stride; its tap i is the window's tap first_tap - i * tap_step.
+// The gradients of a window's inputs phase, phase + stride, phase + 2 stride, ... come through the same taps:
+// they are a convolution of the outputs' gradients with stride 1. Its output k is input phase + k * stride,
+// its tap i the window's tap first_tap - i * tap_step.
 struct AmxPhase {
     Window window;  // of size 0: no tap
     std::int64_t first_tap = 0, tap_step = 0, phase, stride;
 
     FASTCNN_INLINE AmxPhase(const Window& w, std::int64_t phase_) : phase(phase_), stride(w.stride) {
-        std::int64_t dilation = 1, tap = 0;
+        std::int64_t tap = 0;
         for (tap_step = 1; tap_step * w.dilation % w.stride;) ++tap_step;
-        dilation = tap_step * w.dilation / w.stride;
+        const std::int64_t dilation = tap_step * w.dilation / w.stride;
         while (tap < w.size && (phase + w.pad - tap * w.dilation) % w.stride) ++tap;
         const std::int64_t size = tap < w.size ? (w.size - 1 - tap) / tap_step + 1 : 0;
         const std::int64_t reach = (size - 1) * dilation;
@@ -170,8 +169,7 @@ inline constexpr std::int64_t kAmxPositions = 16;
 // Argmax of an output whose ReLU is zero: no position has its gradient.
 inline constexpr std::uint8_t kAmxNoPosition = 255;
 
-// samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), sample s at values + s
-// * stride
+// samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), `stride` numbers apart
 // -> lines; samples from `count` on are zero.
 struct AmxRead {
     const float* values = nullptr;

@@ -258,8 +258,7 @@ FASTCNN_INLINE void pack_step(const AmxConv& a, Matrix m, std::int64_t channel, 
     }
 }
 
-// --------------------------------------------------------------------------------------------- any
-// convolution
+// ------------------------------------------------------------------------------------------ any convolution
 
 // Of a group's channels, in tiles.
 FASTCNN_INLINE std::int64_t depth_of(const AmxConv& a) { return a.channels.group_size() / kTileDepth; }
@@ -367,8 +366,7 @@ void run(const AmxConv& a) {
     }
 }
 
-// ------------------------------------------------------------------------------------- few channels: by
-// patches
+// --------------------------------------------------------------------------------- few channels: by patches
 
 FASTCNN_INLINE AmxPatches patches_of(const AmxConv& a) {
     return {a.h, a.w, a.channels.count, a.pool, a.out_height, a.out_width};

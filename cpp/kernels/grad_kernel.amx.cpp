@@ -166,8 +166,7 @@ void run(const AmxGradKernel& a) {
             }
 }
 
-// ------------------------------------------------------------------------------------- few channels: by
-// patches
+// --------------------------------------------------------------------------------- few channels: by patches
 
 // A row of pooling windows at a time: 16 numbers of their patches x 32 lines times 32 lines x 16 filters of
 // the gradients that belong to one position of the windows. Here the patches are transposed, once for all
