@@ -99,24 +99,24 @@ class ResampleStep final : private OwnedMaps, public SampleStep<Resample, Resamp
     }
 };
 
-// The numbers that are not parameters.
+// The numbers that are not parameters. A base, so that they are there before the kernels' arguments.
 struct OwnedNumbers {
     std::vector<float> a, b;
-};
 
-class ScaleStep final : private OwnedNumbers, public SampleStep<Scale, Scale> {
-  public:
-    ScaleStep(const ScaleOp& op, const StepInput& in, PlanMemory& memory)
-        : OwnedNumbers{op.a_values, op.b_values},
-          SampleStep("scale", in, memory, args(op, in, false), args(op, in, true)) {}
-
-  private:
     Scale args(const ScaleOp& op, const StepInput& in, bool backward) const {
         Scale s = scale_args(op, op.a == kAbsent ? a.data() : in.data(op.a),
                              op.b == kAbsent ? b.data() : in.data(op.b));
         s.backward = backward;
         return s;
     }
+};
+
+class ScaleStep final : private OwnedNumbers, public SampleStep<Scale, Scale> {
+  public:
+    ScaleStep(const ScaleOp& op, const StepInput& in, PlanMemory& memory)
+        : OwnedNumbers{op.a_values, op.b_values},
+          SampleStep("scale", in, memory, OwnedNumbers::args(op, in, false),
+                     OwnedNumbers::args(op, in, true)) {}
 };
 
 // The penalty's gradient is what the optimizer's pass adds for a regularised weight, and so is its value.
