@@ -265,6 +265,27 @@ py::tuple conv2d_grad_kernel(const py::array& x_, const py::array& dy_, Pair ker
     return py::make_tuple(dkernel.array(), dbias.array());
 }
 
+// Floats that a kernel asks for: what it may then use for any batch up to this one.
+std::int64_t conv2d_scratch(const std::string& direction, std::int64_t batch, Pair size,
+                            std::int64_t channels, Pair kernel_size, std::int64_t filters, Pair strides,
+                            const std::string& padding, Pair dilation_rate, std::int64_t groups, bool pooled,
+                            const std::string& isa, const std::string& algorithm) {
+    const Call call("conv2d_scratch", isa, algorithm);
+    const Conv2dShape shape =
+        conv_shape(call, size, channels, kernel_size, filters, groups, {strides, padding, dilation_rate});
+    const auto floats = [&](auto args) {
+        args.shape = shape;
+        args.batch = batch;
+        return call.choice(args).scratch(args);
+    };
+    if (direction == "grad_input") return floats(Conv2dGradInput{});
+    if (direction == "grad_kernel") return floats(Conv2dGradKernel{});
+    Conv2dForward forward;
+    forward.pooled = pooled;
+    if (pooled) forward.pool = fused_pool_shape(call, shape, {2, 2}, {{2, 2}, "valid"});
+    return floats(forward);
+}
+
 }  // namespace
 
 void bind_conv_ops(py::module_& module) {
@@ -279,6 +300,10 @@ void bind_conv_ops(py::module_& module) {
     module.def("conv2d_grad_kernel", conv2d_grad_kernel, arg("x"), arg("dy"), arg("kernel_size"),
                arg("strides"), arg("padding"), arg("dilation_rate"), arg("groups"), arg("out") = py::none(),
                arg("isa") = "", arg("algorithm") = "");
+    module.def("conv2d_scratch", conv2d_scratch, arg("direction"), arg("batch"), arg("size"), arg("channels"),
+               arg("kernel_size"), arg("filters"), arg("strides") = Pair{1, 1}, arg("padding") = "valid",
+               arg("dilation_rate") = Pair{1, 1}, arg("groups") = 1, arg("pooled") = false, arg("isa") = "",
+               arg("algorithm") = "");
 }
 
 }  // namespace fastcnn::bindings

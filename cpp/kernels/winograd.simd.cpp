@@ -50,7 +50,11 @@ struct Forward {
                                static_cast<double>((inputs + outputs) / kWidth), c.in_channels,
                                outputs / kWidth);
     }
-    std::int64_t scratch() const { return kProducts * (v_step + p_step) + kProducts * kWidth; }
+    // A single sample may be a single tile.
+    std::int64_t scratch() const {
+        const std::int64_t of_row = winograd_step(inputs) + winograd_step(outputs);
+        return kProducts * (max_of(v_step + p_step, of_row) + kWidth);
+    }
 
     FASTCNN_INLINE void transform_inputs(std::int64_t first, std::int64_t count, float* v,
                                          float* patch) const {

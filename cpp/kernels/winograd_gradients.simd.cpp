@@ -342,12 +342,12 @@ void grad_input_run(const Conv2dGradInput& g) {
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
-// Tiles of a chunk: those of x and dy in L2 beside the kernel's gradient, of which there is 1 MB or more
-// where there is AVX-512, but some in any case, since every chunk ends in a transform of all sums.
-FASTCNN_INLINE std::int64_t gradient_chunk(std::int64_t all, std::int64_t tile) {
+// Tiles of a chunk at most, of `tile` floats each: those of x and dy in L2 beside the kernel's gradient, of
+// which there is 1 MB or more where there is AVX-512, but some in any case, since every chunk ends in a
+// transform of all sums.
+FASTCNN_INLINE std::int64_t most_gradient_tiles(std::int64_t all, std::int64_t tile) {
     constexpr std::int64_t kFloats = (kWidth < 16 ? 160 : 240) * 1024, kLeast = 16;
-    const std::int64_t most = max_of(kLeast, kFloats / tile);
-    return ceil_div(all, ceil_div(all, most));
+    return min_of(all, max_of(kLeast, kFloats / tile));
 }
 
 // C[m][n] = sum over tiles of V[tile][m] * Z[tile][n]; rows of V and Z are kWidth floats, vector n of Z is
@@ -404,18 +404,22 @@ struct GradKernel : Gradients<M> {
 
     const Conv2dGradKernel& g;
     ColumnBlocks blocks;  // of output channels
-    std::int64_t chunk, v_step, z_step;
+    // Shared out evenly, so that fewer samples may have the larger chunks: memory is for the largest.
+    std::int64_t most, chunk, v_step, z_step;
     static constexpr std::int64_t kSums = kAccumulators * kWidth;  // of one product
 
     FASTCNN_INLINE explicit GradKernel(const Conv2dGradKernel& args)
         : Base(args.shape),
           g(args),
           blocks(c.out_channels),
-          chunk(gradient_chunk(args.batch * tiles.count(), kProducts * (inputs + outputs))),
+          most(most_gradient_tiles(args.batch * tiles.count(), kProducts * (inputs + outputs))),
+          chunk(ceil_div(args.batch * tiles.count(), ceil_div(args.batch * tiles.count(), most))),
           v_step(winograd_step(chunk * inputs)),
           z_step(winograd_step(chunk * outputs)) {}
 
-    std::int64_t scratch() const { return kProducts * (v_step + z_step + kSums + kWidth); }
+    std::int64_t scratch() const {
+        return kProducts * (winograd_step(most * inputs) + winograd_step(most * outputs) + kSums + kWidth);
+    }
     // The last transform belongs to each chunk: a tile's share of it is written as more transformed vectors.
     double cost() const {
         const double taps =

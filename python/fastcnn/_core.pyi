@@ -468,6 +468,23 @@ def conv2d_grad_kernel(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """(dkernel, dbias)"""
 
+def conv2d_scratch(
+    direction: str,
+    batch: int,
+    size: tuple[int, int],
+    channels: int,
+    kernel_size: tuple[int, int],
+    filters: int,
+    strides: tuple[int, int] = ...,
+    padding: str = "valid",
+    dilation_rate: tuple[int, int] = ...,
+    groups: int = 1,
+    pooled: bool = False,
+    isa: str = "",
+    algorithm: str = "",
+) -> int:
+    """Floats that a kernel of "forward", "grad_input" or "grad_kernel" wants for any batch up to this one."""
+
 def pooled_conv2d_grad(
     x: NDArray[Any],
     kernel: NDArray[Any],

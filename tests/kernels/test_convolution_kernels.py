@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import (
     REFERENCE,
+    ROWS,
     assert_canaries,
     assert_same_specials,
     assert_sum,
@@ -385,6 +386,44 @@ def test_sizes_that_do_not_fit_are_refused(groups: int) -> None:
         _core.Error, match=r"^conv2d: groups: expected a divisor of 6 input and 6 output channels, received 4"
     ):
         forward(Conv(groups=4), x, kernel, bias)
+
+
+SCRATCH: list[dict[str, Any]] = [
+    {"size": (5, 5), "channels": 64, "filters": 64},
+    {"size": (13, 13), "channels": 32, "filters": 64},
+    {"size": (4, 4), "channels": 8, "filters": 300},
+    {"size": (6, 5), "channels": 100, "filters": 17},
+    {"size": (14, 14), "channels": 256, "filters": 256, "padding": "same"},
+    {"size": (9, 30), "channels": 40, "filters": 24, "strides": (2, 2), "padding": "same"},
+    {"size": (12, 12), "channels": 64, "filters": 64, "dilation_rate": (2, 2), "padding": "same"},
+    {"size": (28, 28), "channels": 1, "filters": 32},
+    {"size": (20, 20), "channels": 3, "filters": 24, "padding": "same"},
+    {"size": (10, 10), "channels": 32, "filters": 32, "groups": 32, "padding": "same"},
+    {"size": (7, 7), "channels": 48, "filters": 96, "groups": 2, "padding": "same"},
+    {"size": (7, 7), "channels": 200, "filters": 72, "kernel_size": (1, 1)},
+    {"size": (16, 16), "channels": 24, "filters": 24, "kernel_size": (5, 5), "padding": "same"},
+]
+
+
+@pytest.mark.parametrize("direction", ["forward", "pooled forward", "grad_input", "grad_kernel"])
+@pytest.mark.parametrize("case", SCRATCH, ids=str)
+def test_memory_for_a_batch_serves_every_smaller_one(case: dict[str, Any], direction: str) -> None:
+    """A plan's blocks, and the parts of a call that threads share out, may be smaller than what memory was asked for."""
+    name, pooled = direction.removeprefix("pooled "), direction.startswith("pooled")
+    config = _core.build_config()
+    compiled = list(config["isa_compiled"])
+    asked = 0
+    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+        for algorithm in sorted({algorithm for operation, algorithm, _ in ROWS if operation == f"conv2d_{name}"}):
+            options = {"kernel_size": (3, 3), "pooled": pooled, "isa": isa, "algorithm": algorithm, **case}
+            try:
+                floats = [_core.conv2d_scratch(name, batch, **options) for batch in range(1, 70)]
+            except _core.Error as error:
+                assert "no kernel" in str(error), error
+                continue
+            asked += 1
+            assert floats == sorted(floats), (isa, algorithm)
+    assert asked or pooled
 
 
 @pytest.mark.parametrize("tile", [2, 3, 4])
