@@ -1,6 +1,6 @@
 """Every target of speed and manners: the peers' figures, fastcnn's, the ratio, the bar, and whether it is met.
 
-    python benchmarks/targets.py                              everything in float32: half an hour on two cores
+    python benchmarks/targets.py                              everything in float32: 20 minutes on two cores
     python benchmarks/targets.py --only training-mission-32   one measurement; a beginning of names chooses several
     python benchmarks/targets.py --quick                      small data and few rounds, for a first impression
     python benchmarks/targets.py --only bfloat16              mixed precision; only measured when asked for

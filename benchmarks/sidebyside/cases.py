@@ -208,9 +208,7 @@ TRAININGS = (
     Training("normalized", 32, 6_400),
 )
 
-MIXED_TRAININGS = tuple(
-    t for t in TRAININGS if (t.network, t.batch_size) != ("normalized", 32) and t.batch_size in (32, 128)
-)
+MIXED_TRAININGS = tuple(case for case in TRAININGS if case.network != "normalized" and case.batch_size in (32, 128))
 
 TRAINING = TRAININGS[0]
 QUICK_TRAINING = TRAINING.smaller()

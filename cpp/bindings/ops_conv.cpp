@@ -271,6 +271,9 @@ std::int64_t conv2d_scratch(const std::string& direction, std::int64_t batch, Pa
                             const std::string& padding, Pair dilation_rate, std::int64_t groups, bool pooled,
                             const std::string& isa, const std::string& algorithm) {
     const Call call("conv2d_scratch", isa, algorithm);
+    require(direction == "forward" || direction == "grad_input" || direction == "grad_kernel",
+            "conv2d_scratch: direction: expected 'forward', 'grad_input' or 'grad_kernel', received '",
+            direction, "'");
     const Conv2dShape shape =
         conv_shape(call, size, channels, kernel_size, filters, groups, {strides, padding, dilation_rate});
     const auto floats = [&](auto args) {

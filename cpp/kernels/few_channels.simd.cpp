@@ -87,7 +87,8 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
             }
         }
     };
-    if constexpr (Size == 3) {
+    static_assert(Size == 0 || Size == 3);
+    if constexpr (Size) {
 #pragma GCC unroll 3
         for (int ky = 0; ky < Size; ++ky) {
             begin_row(ky);

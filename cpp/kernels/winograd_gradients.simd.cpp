@@ -342,6 +342,11 @@ void grad_input_run(const Conv2dGradInput& g) {
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
 
+// As many as each of the fewest chunks needs.
+FASTCNN_INLINE std::int64_t even_chunk(std::int64_t all, std::int64_t most) {
+    return ceil_div(all, ceil_div(all, most));
+}
+
 // Tiles of a chunk at most, of `tile` floats each: those of x and dy in L2 beside the kernel's gradient, of
 // which there is 1 MB or more where there is AVX-512, but some in any case, since every chunk ends in a
 // transform of all sums.
@@ -413,7 +418,7 @@ struct GradKernel : Gradients<M> {
           g(args),
           blocks(c.out_channels),
           most(most_gradient_tiles(args.batch * tiles.count(), kProducts * (inputs + outputs))),
-          chunk(ceil_div(args.batch * tiles.count(), ceil_div(args.batch * tiles.count(), most))),
+          chunk(even_chunk(args.batch * tiles.count(), most)),
           v_step(winograd_step(chunk * inputs)),
           z_step(winograd_step(chunk * outputs)) {}
 

@@ -74,7 +74,7 @@ FASTCNN_INLINE unsigned bits(Mask m) { return static_cast<unsigned>(_mm256_movem
 FASTCNN_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
 
 // For each set of lanes the numbers of those in it, in order, a byte each: a table, since pdep and pext,
-// which would pack them, take hundreds of cycles on AMD's processors before Zen 3 (https://uops.info).
+// which would pack them, are microcode on AMD's processors before Zen 3 (Zen 2: 180 cycles for eight lanes).
 struct CompressOrders {
     std::uint64_t of[256] = {};
     constexpr CompressOrders() {

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kernel_cases import (
     REFERENCE,
     ROWS,
+    RUNNABLE,
     assert_canaries,
     assert_same_specials,
     assert_sum,
@@ -410,10 +411,8 @@ SCRATCH: list[dict[str, Any]] = [
 def test_memory_for_a_batch_serves_every_smaller_one(case: dict[str, Any], direction: str) -> None:
     """A plan's blocks, and the parts of a call that threads share out, may be smaller than what memory was asked for."""
     name, pooled = direction.removeprefix("pooled "), direction.startswith("pooled")
-    config = _core.build_config()
-    compiled = list(config["isa_compiled"])
     asked = 0
-    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+    for isa in RUNNABLE:
         for algorithm in sorted({algorithm for operation, algorithm, _ in ROWS if operation == f"conv2d_{name}"}):
             options = {"kernel_size": (3, 3), "pooled": pooled, "isa": isa, "algorithm": algorithm, **case}
             try:
@@ -434,9 +433,7 @@ def test_a_single_tile_has_the_bits_that_it_has_among_others(tile: int, filters:
     x = rng.standard_normal((3, tile + 2, tile + 2, 21), np.float32)
     kernel = rng.standard_normal((3, 3, 21, filters), np.float32)
     bias = rng.standard_normal(filters, np.float32)
-    config = _core.build_config()
-    compiled = list(config["isa_compiled"])
-    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+    for isa in RUNNABLE:
         row = {"isa": isa, "algorithm": f"winograd{tile}"}
         all_, one = (_core.conv2d(a, kernel, bias, (1, 1), "valid", (1, 1), 1, True, **row) for a in (x, x[:1]))
         np.testing.assert_array_equal(one, all_[:1])
@@ -453,9 +450,7 @@ def test_lanes_of_tiles_give_the_bits_of_winograd_with_weights_of_its_own(
     out = size - 2 if padding == "valid" else size
     dy = rng.standard_normal((batch, out, out, 64), np.float32)
     dy[batch // 2, 0, 0, 3] = np.inf
-    config = _core.build_config()
-    compiled = list(config["isa_compiled"])
-    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+    for isa in RUNNABLE:
         found = [
             _core.conv2d_grad_input(
                 dy,

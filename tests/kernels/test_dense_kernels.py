@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import (
     REFERENCE,
+    RUNNABLE,
     SIZES,
     assert_canaries,
     assert_same_specials,
@@ -163,9 +164,7 @@ def test_grad_kernel_passes_nan_and_infinity_on(special: float, algorithm: str, 
 @pytest.mark.parametrize("batch", [1, 16, 31])
 def test_weights_as_they_are_give_the_bits_of_packed_ones(batch: int) -> None:
     x, kernel, bias, dy = data((batch, 70, 64))
-    config = _core.build_config()
-    compiled = list(config["isa_compiled"])
-    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+    for isa in RUNNABLE:
         forward = [_core.dense(x, kernel, bias, True, isa=isa, algorithm=name) for name in ("direct", "natural")]
         np.testing.assert_array_equal(*forward)
         backward = [_core.dense_grad_input(dy, kernel, isa=isa, algorithm=name) for name in ("direct", "natural")]
@@ -176,9 +175,7 @@ def test_weights_as_they_are_give_the_bits_of_packed_ones(batch: int) -> None:
 @pytest.mark.parametrize("algorithm", ["direct", "natural"])
 def test_one_sample_has_the_bits_that_it_has_in_a_batch(algorithm: str, units: int) -> None:
     x, kernel, bias, _ = data(suited((3, 70, units), algorithm))
-    config = _core.build_config()
-    compiled = list(config["isa_compiled"])
-    for isa in compiled[: compiled.index(config["isa_detected"]) + 1]:
+    for isa in RUNNABLE:
         all_, one = (_core.dense(a, kernel, bias, True, isa=isa, algorithm=algorithm) for a in (x, x[:1]))
         np.testing.assert_array_equal(one, all_[:1])
 

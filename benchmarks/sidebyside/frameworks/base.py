@@ -21,8 +21,8 @@ class Framework:
     """A framework with its best ways of doing each task.
 
     The constructor imports the framework (ImportError: it is not installed) and sets its number of threads and, where it is
-    known for more than float32, its precision (`Contestant`). A task has
-    one or more variants; the worker tries them all and keeps the fastest, so that no peer suffers from a setting that
+    known for more than float32, its precision (`Contestant`).
+    A task has one or more variants; the worker tries them all and keeps the fastest, so that no peer suffers from a setting that
     suits another machine. Whatever a user would do once, before the loop, is done when a variant is made and is not timed.
     """
 
