@@ -7,7 +7,9 @@
 // Polynomial evaluation at A - 1 points and infinity gives the matrices. The points decide the error: with
 // 0, +-3/4, +-3/2 the 4 x 4 tile is about as accurate as the direct sum (0.7 to 1.6e-6 relative for 64 to 256
 // channels, against 0.4 to 0.9e-6), with the textbook's 0, +-1, +-2 only half as accurate; the 2 x 2 tile is
-// more accurate than the direct sum.
+// more accurate than the direct sum. For the 5 x 5 tile six points in pairs without 0 (+-1/4, +-7/8, +-7/4:
+// the best of a search among sixteenths) have two thirds of the error of 0, +-1, +-1/2, 2: twice that of the
+// 4 x 4 tile. A 6 x 6 tile would have another factor of two.
 #pragma once
 
 #include "kernels/conv.h"
@@ -27,8 +29,9 @@ struct WinogradMatrices {
         constexpr double points_3[] = {0, 1, -1};
         constexpr double points_4[] = {0, 1, -0.5, -2};
         constexpr double points_5[] = {0, 0.75, -0.75, 1.5, -1.5};
-        static_assert(A >= 4 && A <= 6);
-        const double* p = A == 4 ? points_3 : A == 5 ? points_4 : points_5;
+        constexpr double points_6[] = {0.25, -0.25, 0.875, -0.875, 1.75, -1.75};
+        static_assert(A >= 4 && A <= 7);
+        const double* p = A == 4 ? points_3 : A == 5 ? points_4 : A == 6 ? points_5 : points_6;
         for (int i = 0; i < A; ++i) {
             const bool infinity = i == A - 1;
             // product over the other points of (x - p[j]), coefficients by power of x
@@ -40,10 +43,12 @@ struct WinogradMatrices {
                 product[0] *= -p[j];
                 if (!infinity) scale *= p[i] - p[j];
             }
+            // Without the point 0 the rows of p and -p are equal up to every other sign once one is negated.
+            const double sign = A == 7 && i % 2 == 1 ? -1 : 1;
             double power = 1;
             for (int k = 0; k < A; ++k) {
-                input[i][k] = static_cast<float>(product[k]);
-                if (k < R) filter[i][k] = infinity ? (k == R - 1) : power / scale;
+                input[i][k] = static_cast<float>(sign * product[k]);
+                if (k < R) filter[i][k] = infinity ? (k == R - 1) : sign * power / scale;
                 if (k < M) output[k][i] = infinity ? (k == M - 1) : static_cast<float>(power);
                 if (!infinity) power *= p[i];
             }
@@ -90,9 +95,7 @@ struct WinogradMatrix {
     // Of point `p`, the k-th entry.
     static constexpr float entry(int p, int k) { return kPointsAreRows ? at(p, k) : at(k, p); }
     // Points p and p + 1 are a pair; points 0 and infinity belong to none.
-    static constexpr bool paired(int p) {
-        return A != 5 && p % 2 == 1 && p + 1 < A - 1 && entry(p, 0) == entry(p + 1, 0);
-    }
+    static constexpr bool paired(int p) { return A != 5 && p % 2 == (A == 7 ? 0 : 1) && p + 1 < A - 1; }
     static constexpr bool same(int p, int k) { return entry(p, k) == entry(p + 1, k); }
 
     // y = matrix x, element k of x at x[k * step]
@@ -103,13 +106,14 @@ struct WinogradMatrix {
             apply_columns(x, step, y);
     }
 
-    // out (kRows x kRows) = matrix in matrix^T, in: kColumns x kColumns, row-major
-    FASTCNN_INLINE static void transform(const Vec* in, Vec* out) {
+    // out (kRows x kRows) = matrix in matrix^T, in: kColumns x kColumns, row-major; rows of out are `step`
+    // apart
+    FASTCNN_INLINE static void transform(const Vec* in, Vec* out, int step = kRows) {
         Vec half[kColumns][kRows];  // of each column of `in`
 #pragma GCC unroll 8
         for (int c = 0; c < kColumns; ++c) apply(in + c, kColumns, half[c]);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) apply(&half[0][r], kRows, out + r * kRows);
+        for (int r = 0; r < kRows; ++r) apply(&half[0][r], kRows, out + r * step);
     }
 
   private:
@@ -154,45 +158,62 @@ struct WinogradMatrix {
 
 // -------------------------------------------------------------------------------------------------- geometry
 
-// The tiles of a block of samples: sample by sample, row by row.
+// The tiles of a block of samples: sample by sample, row by row of cells of `cell` x `cell` tiles.
 struct WinogradTiles {
-    std::int64_t down, across;  // of a sample
+    std::int64_t down, across;  // of a sample: whole cells
     std::int64_t top, left;     // input position of the first tile's first element (negative: padding)
-    std::int64_t step;          // M
+    int cell;                   // 1 or 2
 
     // Tiles that cover outputs [0, rows) x [0, columns) counted from output (first_row, first_column).
     FASTCNN_INLINE WinogradTiles(const Conv2dShape& c, int m, std::int64_t first_row, std::int64_t rows,
-                                 std::int64_t first_column, std::int64_t columns)
-        : down((rows + m - 1) / m),
-          across((columns + m - 1) / m),
+                                 std::int64_t first_column, std::int64_t columns, int cell_ = 1)
+        : down(ceil_div(rows, m * cell_) * cell_),
+          across(ceil_div(columns, m * cell_) * cell_),
           top(c.h.begin(first_row)),
           left(c.w.begin(first_column)),
-          step(m) {}
+          cell(cell_) {}
     FASTCNN_INLINE std::int64_t count() const { return down * across; }
 };
 
-// Position of tile `index` of a block.
+// Position of tile `index` of a block, the first of its cell.
 struct WinogradPlace {
     std::int64_t sample, row, column;
     FASTCNN_INLINE WinogradPlace(const WinogradTiles& tiles, std::int64_t index)
         : sample(index / tiles.count()),
-          row(index % tiles.count() / tiles.across),
-          column(index % tiles.across) {}
-    FASTCNN_INLINE void next(const WinogradTiles& tiles) {
-        if (++column < tiles.across) return;
+          row(index % tiles.count() / (tiles.across * tiles.cell) * tiles.cell),
+          column(index % (tiles.across * tiles.cell) / tiles.cell) {}
+    // The next cell.
+    FASTCNN_INLINE void next_cell(const WinogradTiles& tiles) {
+        if ((column += tiles.cell) < tiles.across) return;
         column = 0;
-        if (++row < tiles.down) return;
+        if ((row += tiles.cell) < tiles.down) return;
         row = 0;
         ++sample;
     }
+    // The next tile.
+    FASTCNN_INLINE void next(const WinogradTiles& tiles) {
+        if (tiles.cell == 2) {
+            if (column++ % 2 == 0) return;
+            column -= 2;
+            if (row++ % 2 == 0) return;
+            row -= 2;
+        }
+        next_cell(tiles);
+    }
 };
 
+// Channels up to which the largest tile's error is known to be small.
+constexpr std::int64_t kMostChannels = 256;
+
 // Why an operation is none for Winograd's kernels, or null.
+template <int M>
 FASTCNN_INLINE const char* winograd_declines(const Conv2dShape& c) {
     if (c.h.size != 3 || c.w.size != 3) return "kernel is not 3x3";
     if (c.h.stride != 1 || c.w.stride != 1) return "stride is not 1";
     if (c.h.dilation != 1 || c.w.dilation != 1) return "dilation is not 1";
     if (c.groups != 1) return "groups is not 1";
+    if (M > 4 && (c.in_channels > kMostChannels || c.out_channels > kMostChannels))
+        return "more than 256 channels";
     return nullptr;
 }
 
@@ -212,14 +233,19 @@ FASTCNN_INLINE ColumnBlocks winograd_blocks(const Conv2dShape& c, std::int64_t c
     return ColumnBlocks(columns, (M + 2) * (M + 2) * weights > kResidentWeights);
 }
 
-// Rows (tiles) of a product by U at a time, a whole number of register tiles `vecs` wide; `row` floats of V
-// and P a tile, `weights` of U. Where U stays in L2 beside a chunk's transformed tiles V and products P, a
-// small chunk in L1 wins (in the 32 KB of processors without AVX-512 it is too small: there one in L2 does, 5
-// to 9 % faster); a larger U is streamed once a chunk, which then has to be long.
-FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights,
-                                           int vecs) {
+// Rows (tiles) of a product by U at a time, a whole number of register tiles `vecs` wide, or of cells of
+// `cell` tiles; `row` floats of V and P a tile, `weights` of U. Where U stays in L2 beside a chunk's
+// transformed tiles V and products P, a small chunk in L1 wins (in the 32 KB of processors without AVX-512 it
+// is too small: there one in L2 does, 5 to 9 % faster); a larger U is streamed once a chunk, which then has
+// to be long.
+FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, std::int64_t weights, int vecs,
+                                           int cell = 1) {
     constexpr std::int64_t kSmall = (kWidth < 16 ? 32 : 12) * 1024, kLarge = 160 * 1024;
-    const std::int64_t budget = weights <= kResidentWeights ? kSmall : kLarge, unit = max_tile_rows(vecs);
+    const std::int64_t budget = weights <= kResidentWeights ? kSmall : kLarge;
+    // Cells leave register tiles short: half as tall they hide a multiply-add's latency with four vectors
+    // only.
+    const int rows = max_tile_rows(vecs);
+    const std::int64_t unit = ceil_div(cell > 1 && vecs < 4 ? 2 * rows : rows, cell) * cell;
     return min_of(max_of(1, budget / row / unit) * unit, all);
 }
 
@@ -259,7 +285,7 @@ FASTCNN_INLINE double winograd_cycles(int a, std::int64_t rows, std::int64_t chu
     // Bytes a cycle from memory, L3 or L2.
     const double streamed = chunks * bytes / (bytes > 16e6 ? 3 : bytes > 1.5e6 ? 5 : 20);
     const double multiplied = product_cycles(static_cast<double>(rows) * products, 0.72);
-    return 5.0 * a * a * static_cast<double>(rows) * transformed +
+    return 5.0 / 6 * a * a * a * static_cast<double>(rows) * transformed +
            (streamed > multiplied ? streamed : multiplied);
 }
 
@@ -385,14 +411,18 @@ FASTCNN_INLINE void multiply_block(WinogradProduct t, int products, const Winogr
     }
 }
 
-FASTCNN_INLINE bool all_finite(Vec v) { return bits(is_nan(sub(v, v))) == 0; }
-
+// Whether all of v are finite; large sums may overflow.
 template <int N>
-FASTCNN_INLINE Vec sum_of(const Vec* v) {
-    Vec sum = v[0];
-#pragma GCC unroll 36
-    for (int i = 1; i < N; ++i) sum = add(sum, v[i]);
-    return sum;
+FASTCNN_INLINE bool all_finite(const Vec* v) {
+    Vec even = v[0], odd = v[1];
+#pragma GCC unroll 50
+    for (int i = 2; i + 1 < N; i += 2) {
+        even = add(even, v[i]);
+        odd = add(odd, v[i + 1]);
+    }
+    if constexpr (N % 2) even = add(even, v[N - 1]);
+    const Vec sum = add(even, odd);
+    return bits(is_nan(sub(sum, sum))) == 0;
 }
 
 }  // namespace

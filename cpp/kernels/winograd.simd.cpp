@@ -14,9 +14,12 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-template <int M>
+// Tiles are transformed back and written by cells of Cell x Cell: where M is odd, windows straddle tiles, and
+// cells of 2 x 2 hold whole ones.
+template <int M, int Cell>
 struct Forward {
     static constexpr int R = 3, A = M + R - 1, kProducts = A * A;
+    static constexpr int kTiles = Cell * Cell, E = M * Cell;  // of a cell: tiles, outputs each way
     using Input = WinogradMatrix<M, R, Matrix::input, false>;
     using Filter = WinogradMatrix<M, R, Matrix::filter, false>;
     using Output = WinogradMatrix<M, R, Matrix::output, false>;
@@ -37,9 +40,9 @@ struct Forward {
           outputs(packed_columns(c.out_channels)),
           blocks(winograd_blocks<M>(c, c.out_channels)),
           tiles(c, M, f.pooled ? f.pool.h.begin(0) : 0, f.pooled ? 2 * f.pool.h.out : c.h.out,
-                f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out),
+                f.pooled ? f.pool.w.begin(0) : 0, f.pooled ? 2 * f.pool.w.out : c.w.out, Cell),
           chunk(winograd_chunk(args.batch * tiles.count(), kProducts * (inputs + blocks.width(0)),
-                               kProducts * inputs * outputs, blocks.widest())),
+                               kProducts * inputs * outputs, blocks.widest(), kTiles)),
           row(args.batch * tiles.count() == 1 && blocks.vectors == kPairVecs * blocks.count),
           u_step(winograd_weights_step(c)),
           v_step(winograd_step(chunk * inputs)),
@@ -68,7 +71,7 @@ struct Forward {
                              c.in_channels - channel, patch, d);
                 Input::transform(d, transformed);
                 float* to = v + channel * chunk + t * kWidth;
-#pragma GCC unroll 36
+#pragma GCC unroll 49
                 for (int k = 0; k < kProducts; ++k) store(to + k * v_step, transformed[k]);
             }
         }
@@ -82,12 +85,15 @@ struct Forward {
             const Vec bias = f.bias ? load_partial(f.bias + channel, min_of(lanes, kWidth)) : zero();
             const float* from = p + n * chunk * kWidth;
             WinogradPlace place(tiles, first);
-            for (std::int64_t t = 0; t < count; ++t, from += kWidth, place.next(tiles)) {
-                Vec products[kProducts], y[M * M];
-#pragma GCC unroll 36
-                for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
-                Output::transform(products, y);
-                if (!all_finite(sum_of<M * M>(y))) {
+            for (std::int64_t t = 0; t < count; t += kTiles, place.next_cell(tiles)) {
+                Vec y[E * E];
+                for (int i = 0; i < kTiles; ++i, from += kWidth) {
+                    Vec products[kProducts];
+#pragma GCC unroll 49
+                    for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
+                    Output::transform(products, y + (i / Cell * E + i % Cell) * M, E);
+                }
+                if (!all_finite<E * E>(y)) {
                     convolve_directly(place, channel, bias, lanes);
                     continue;
                 }
@@ -103,10 +109,10 @@ struct Forward {
                               const Vec* y) const {
         const std::int64_t oy = place.row * M, ox = place.column * M;
         float* out = f.y + place.sample * f.y_stride + (oy * c.w.out + ox) * c.out_channels + channel;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
         for (int r = 0; r < M; ++r) {
             if (oy + r >= c.h.out) break;
-#pragma GCC unroll 4
+#pragma GCC unroll 5
             for (int q = 0; q < M; ++q) {
                 if (ox + q >= c.w.out) break;
                 const Vec sum = add(y[r * M + q], bias), v = f.relu ? max(zero(), sum) : sum;
@@ -123,17 +129,17 @@ struct Forward {
     template <bool Specials>
     FASTCNN_INLINE void write_pooled(const WinogradPlace& place, std::int64_t channel, std::int64_t lanes,
                                      Vec bias, const Vec* y) const {
-        constexpr int windows = M / 2;
-#pragma GCC unroll 2
+        constexpr int windows = E / 2;
+#pragma GCC unroll 5
         for (int r = 0; r < windows; ++r) {
-            const std::int64_t py = place.row * windows + r;
+            const std::int64_t py = place.row / Cell * windows + r;
             if (py >= f.pool.h.out) break;
-#pragma GCC unroll 2
+#pragma GCC unroll 5
             for (int q = 0; q < windows; ++q) {
-                const std::int64_t px = place.column * windows + q;
+                const std::int64_t px = place.column / Cell * windows + q;
                 if (px >= f.pool.w.out) break;
-                const Vec* window = y + 2 * r * M + 2 * q;
-                const Vec other[3] = {window[1], window[M], window[M + 1]};
+                const Vec* window = y + 2 * r * E + 2 * q;
+                const Vec other[3] = {window[1], window[E], window[E + 1]};
                 Vec best = window[0];
                 IVec slot = iset1(0);
 #pragma GCC unroll 3
@@ -158,12 +164,12 @@ struct Forward {
         }
     }
 
-    // One tile and vector of output channels without Winograd.
+    // One cell and vector of output channels without Winograd.
     void convolve_directly(const WinogradPlace& place, std::int64_t channel, Vec bias,
                            std::int64_t lanes) const {
-        Vec y[M * M];
-        for (int r = 0; r < M; ++r)
-            for (int q = 0; q < M; ++q) {
+        Vec y[E * E];
+        for (int r = 0; r < E; ++r)
+            for (int q = 0; q < E; ++q) {
                 Vec sum = zero();
                 for (int tap = 0; tap < R * R; ++tap) {
                     const std::int64_t iy = tiles.top + place.row * M + r + tap / R;
@@ -174,7 +180,7 @@ struct Forward {
                     for (std::int64_t i = 0; i < c.in_channels; ++i, w += c.out_channels)
                         sum = fma(set1(x[i]), load_partial(w, min_of(lanes, kWidth)), sum);
                 }
-                y[r * M + q] = sum;
+                y[r * E + q] = sum;
             }
         if (f.pooled)
             write_pooled<true>(place, channel, lanes, bias, y);
@@ -227,13 +233,12 @@ struct Forward {
 
 template <int M>
 const char* forward_declines(const Conv2dForward& f) {
-    if (const char* reason = winograd_declines(f.shape)) return reason;
+    if (const char* reason = winograd_declines<M>(f.shape)) return reason;
     if (!f.pooled) return nullptr;
     const PoolShape& p = f.pool;
     if (p.h.size != 2 || p.w.size != 2 || p.h.stride != 2 || p.w.stride != 2)
         return "pooling is not 2x2 with stride 2";
     if (p.h.pad > 0 || p.w.pad > 0 || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
-    if (M % 2) return "tiles do not hold whole pooling windows";
     return nullptr;
 }
 
@@ -247,25 +252,34 @@ void forward_pack(const Conv2dForward& f, const float* weights, float* packed, i
     winograd_pack<M>(f.shape, weights, packed, part, parts);
 }
 
+// What `function` makes of the pass.
+template <int M, class Function>
+FASTCNN_INLINE auto of_forward(const Conv2dForward& f, Function function) {
+    if constexpr (M % 2) {
+        if (f.pooled) return function(Forward<M, 2>(f));
+    }
+    return function(Forward<M, 1>(f));
+}
+
 template <int M>
 std::int64_t forward_scratch(const Conv2dForward& f) {
-    return Forward<M>(f).scratch();
+    return of_forward<M>(f, [](const auto& pass) { return pass.scratch(); });
 }
 
 template <int M>
 double forward_cost(const Conv2dForward& f) {
-    return Forward<M>(f).cost();
+    return of_forward<M>(f, [](const auto& pass) { return pass.cost(); });
 }
 
 template <int M>
 void forward_run(const Conv2dForward& f) {
-    Forward<M>(f).run();
+    of_forward<M>(f, [](const auto& pass) { pass.run(); });
 }
 
-// A row of tiles.
+// A row of cells.
 template <int M>
 std::int64_t forward_row_unit(const Conv2dForward& f) {
-    return f.pooled ? M / 2 : M;
+    return of_forward<M>(f, [&](const auto& pass) -> std::int64_t { return f.pooled ? pass.E / 2 : pass.E; });
 }
 
 template <int M>
@@ -283,6 +297,7 @@ std::int64_t forward_weight_units(const Conv2dForward& f) {
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)
+FASTCNN_WINOGRAD(5)
 #undef FASTCNN_WINOGRAD
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -45,7 +45,7 @@ struct Gradients {
                              c.out_channels - channel, patch, d);
                 OutputTransposed::transform(d, transformed);
                 float* to = z + channel * chunk + t * kWidth;
-#pragma GCC unroll 36
+#pragma GCC unroll 49
                 for (int k = 0; k < kProducts; ++k) store(to + k * z_step, transformed[k]);
             }
     }
@@ -118,10 +118,10 @@ struct GradInput : Gradients<M> {
             WinogradPlace place(tiles, first);
             for (std::int64_t t = 0; t < count; ++t, from += kWidth, place.next(tiles)) {
                 Vec products[kProducts], dx[A * A];
-#pragma GCC unroll 36
+#pragma GCC unroll 49
                 for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
                 InputTransposed::transform(products, dx);
-                if (!all_finite(sum_of<A * A>(dx))) spread_directly(place, channel, lanes, dx);
+                if (!all_finite<A * A>(dx)) spread_directly(place, channel, lanes, dx);
                 add_tile(place, channel, lanes, dx);
             }
         }
@@ -278,7 +278,7 @@ struct GradInputLanes : GradInput<M> {
 
 template <int M>
 const char* lanes_declines(const Conv2dGradInput& g) {
-    if (const char* reason = winograd_declines(g.shape)) return reason;
+    if (const char* reason = winograd_declines<M>(g.shape)) return reason;
     const ColumnBlocks out = winograd_blocks<M>(g.shape, g.shape.out_channels);
     if (!out.even() || out.count > GradInputLanes<M>::kMaxBlocks)
         return "output channels do not fill even blocks, or too many";
@@ -312,7 +312,7 @@ void lanes_run(const Conv2dGradInput& g) {
 
 template <int M>
 const char* grad_input_declines(const Conv2dGradInput& g) {
-    return winograd_declines(g.shape);
+    return winograd_declines<M>(g.shape);
 }
 
 template <int M>
@@ -444,7 +444,7 @@ struct GradKernel : Gradients<M> {
                              tiles.left + place.column * M, channel, c.in_channels - channel, patch, d);
                 Input::transform(d, transformed);
                 float* to = v + channel * chunk + t * kWidth;
-#pragma GCC unroll 36
+#pragma GCC unroll 49
                 for (int k = 0; k < kProducts; ++k) store(to + k * v_step, transformed[k]);
             }
     }
@@ -453,10 +453,10 @@ struct GradKernel : Gradients<M> {
     FASTCNN_INLINE void add_taps(std::int64_t first, std::int64_t count, std::int64_t in, std::int64_t out,
                                  const float* sums, bool accumulate) const {
         Vec products[kProducts], taps[R * R];
-#pragma GCC unroll 36
+#pragma GCC unroll 49
         for (int k = 0; k < kProducts; ++k) products[k] = load(sums + k * kSums);
         FilterTransposed::transform(products, taps);
-        if (!all_finite(sum_of<R * R>(taps))) sum_directly(first, count, in, out, taps);
+        if (!all_finite<R * R>(taps)) sum_directly(first, count, in, out, taps);
         const std::int64_t lanes = c.out_channels - out;
         float* to = g.dkernel + in * c.out_channels + out;
 #pragma GCC unroll 9
@@ -531,7 +531,7 @@ std::int64_t grad_input_row_unit(const Conv2dGradInput& g) { return g.shape.h.in
 
 template <int M>
 const char* grad_kernel_declines(const Conv2dGradKernel& g) {
-    return winograd_declines(g.shape);
+    return winograd_declines<M>(g.shape);
 }
 
 template <int M>
@@ -561,6 +561,7 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)
+FASTCNN_WINOGRAD(5)
 #undef FASTCNN_WINOGRAD
 
 #define FASTCNN_WINOGRAD_LANES(M)                                               \

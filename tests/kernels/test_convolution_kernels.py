@@ -425,7 +425,7 @@ def test_memory_for_a_batch_serves_every_smaller_one(case: dict[str, Any], direc
     assert asked or pooled
 
 
-@pytest.mark.parametrize("tile", [2, 3, 4])
+@pytest.mark.parametrize("tile", [2, 3, 4, 5])
 @pytest.mark.parametrize("filters", [8, 40, 64, 200])
 def test_a_single_tile_has_the_bits_that_it_has_among_others(tile: int, filters: int) -> None:
     """One tile is multiplied by many columns of the weights at once."""

@@ -67,6 +67,8 @@ CASES = [
     Pooled((28, 28), 1, 32, batch=3),
     Pooled((13, 13), 32, 64),
     Pooled((12, 12), 16, 16, padding="same"),
+    # cells of Winograd's tiles: filled, one window too many, one tile of a cell
+    *(Pooled((h, w), 20, 40, batch=3) for h, w in ((12, 22), (14, 13), (24, 5), (4, 4))),
     # channels around the vector widths
     *(Pooled((6, 7), n, 9) for n in (1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 100)),
     *(Pooled((6, 7), 3, n) for n in (1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 100)),
@@ -154,6 +156,8 @@ def check_forward(case: Pooled, algorithm: str, isa: str) -> bool:
     if result is None:
         return False
     y, argmax = result
+    if algorithm == "winograd5":  # with few terms its transforms round more than a sum's bound allows
+        bound *= 2
     assert_within(y, expected, bound, (case, algorithm, isa))
     assert_canaries(out)
     # A position is right where it names an element that could be the maximum; after ReLU a zero has no gradient.
@@ -330,7 +334,7 @@ def test_pooled_forward_of_few_channels(algorithm: str, isa: str, case: Pooled) 
 )
 @each_row("conv2d_forward")
 def test_the_first_of_equal_maxima_is_remembered(case: Pooled, algorithm: str, isa: str) -> None:
-    if algorithm == "winograd4":
+    if algorithm in ("winograd3", "winograd4", "winograd5"):
         pytest.skip("its transforms round: equal sums come out a rounding apart")
     rng = np.random.default_rng(5)  # small integers: every sum is exact, ties are many
     arrays = [placed(rng.integers(-1, 2, a.shape)) for a in data(case)]
