@@ -110,7 +110,8 @@ struct RowSplit {
 namespace {
 
 // The same pointer, of which the compiler knows nothing.
-FASTCNN_INLINE const float* unrelated(const float* p) {
+template <class T>
+FASTCNN_INLINE T* unrelated(T* p) {
     asm("" : "+r"(p));
     return p;
 }

@@ -106,14 +106,25 @@ struct WinogradMatrix {
             apply_columns(x, step, y);
     }
 
-    // out (kRows x kRows) = matrix in matrix^T, in: kColumns x kColumns, row-major; rows of out are `step`
-    // apart
-    FASTCNN_INLINE static void transform(const Vec* in, Vec* out, int step = kRows) {
+    // out (kRows x kRows) = matrix in matrix^T, in: kColumns x kColumns. load(k, c) gives in[k][c], column by
+    // column; store(r, q, v) takes out[r][q], row by row.
+    template <class Load, class Store>
+    FASTCNN_INLINE static void transform(Load load, Store store) {
         Vec half[kColumns][kRows];  // of each column of `in`
 #pragma GCC unroll 8
-        for (int c = 0; c < kColumns; ++c) apply(in + c, kColumns, half[c]);
+        for (int c = 0; c < kColumns; ++c) {
+            Vec column[kColumns];
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) apply(&half[0][r], kRows, out + r * step);
+            for (int k = 0; k < kColumns; ++k) column[k] = load(k, c);
+            apply(column, 1, half[c]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+            Vec row[kRows];
+            apply(&half[0][r], kRows, row);
+#pragma GCC unroll 8
+            for (int q = 0; q < kRows; ++q) store(r, q, row[q]);
+        }
     }
 
   private:
@@ -249,13 +260,59 @@ FASTCNN_INLINE std::int64_t winograd_chunk(std::int64_t all, std::int64_t row, s
     return min_of(max_of(1, budget / row / unit) * unit, all);
 }
 
+// What a transform loads or stores. A tile of an image is the transform's input with its rows as columns, so
+// that the products lie column by column: a vector's product k is `step` floats from product k - 1, and the
+// transform back, which reads them in that order, gives rows again.
+
+// The products of a tile in turn. The distance is added every time: GCC would keep all 49 multiples of it,
+// most of them in memory.
+struct ReadProducts {
+    const float* at;
+    std::int64_t step;
+    FASTCNN_INLINE Vec operator()(int, int) {
+        const Vec v = load(at);
+        at = unrelated(at + step);
+        return v;
+    }
+};
+struct WriteProducts {
+    float* at;
+    std::int64_t step;
+    FASTCNN_INLINE void operator()(int, int, Vec v) {
+        store(at, v);
+        at = unrelated(at + step);
+    }
+};
+
+// Pixels of a tile: (column, row).
+struct ReadPixels {
+    const float* at;
+    std::int64_t row_step, pixel;
+    FASTCNN_INLINE Vec operator()(int column, int row) {
+        if (column == 0 && row > 0) at = unrelated(at + row_step);
+        return load(at + column * pixel);
+    }
+};
+
+// Elements of an array of `Step` vectors a row: (column, row) or (row, column).
+template <int Step>
+struct ReadArray {
+    const Vec* array;
+    FASTCNN_INLINE Vec operator()(int column, int row) const { return array[row * Step + column]; }
+};
+template <int Step>
+struct WriteArray {
+    Vec* array;
+    FASTCNN_INLINE void operator()(int row, int column, Vec v) const { array[row * Step + column] = v; }
+};
+
 // One tile of an image, `lanes` channels from `channel` on. Elements outside the image are zero: such a tile
 // is first copied into `patch`, A * A * kWidth floats.
 template <int A>
-FASTCNN_INLINE void load_tile(const float* x, const Image& image, std::int64_t y0, std::int64_t x0,
-                              std::int64_t channel, std::int64_t lanes, float* patch, Vec* tile) {
+FASTCNN_INLINE ReadPixels read_tile(const float* x, const Image& image, std::int64_t y0, std::int64_t x0,
+                                    std::int64_t channel, std::int64_t lanes, float* patch) {
     const float* at = x + (y0 * image.width + x0) * image.channels + channel;
-    std::int64_t row = image.row(), pixel = image.channels;
+    const std::int64_t row = image.row(), pixel = image.channels;
     if (y0 < 0 || x0 < 0 || y0 + A > image.height || x0 + A > image.width || lanes < kWidth) {
         for (int r = 0; r < A; ++r)
             for (int c = 0; c < A; ++c) {
@@ -264,15 +321,9 @@ FASTCNN_INLINE void load_tile(const float* x, const Image& image, std::int64_t y
                 store(patch + (r * A + c) * kWidth,
                       exists ? load_partial(at + r * row + c * pixel, lanes) : zero());
             }
-        at = patch;
-        row = A * kWidth;
-        pixel = kWidth;
+        return {patch, A * kWidth, kWidth};
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < A; ++r) {
-#pragma GCC unroll 8
-        for (int c = 0; c < A; ++c) tile[r * A + c] = load(at + r * row + c * pixel);
-    }
+    return {at, row, pixel};
 }
 
 // Cycles of `rows` tiles: transforms of `transformed` vectors a tile there and back, products of depth
@@ -303,7 +354,7 @@ FASTCNN_INLINE std::int64_t winograd_packed(const Conv2dShape& c) {
 
 template <int M>
 void winograd_pack(const Conv2dShape& c, const float* weights, float* packed, int part, int parts) {
-    constexpr int R = 3, kProducts = (M + R - 1) * (M + R - 1);
+    constexpr int R = 3;
     const ColumnBlocks blocks = winograd_blocks<M>(c, c.out_channels);
     const std::int64_t u_step = winograd_weights_step(c), all = blocks.count * c.in_channels;
     for (std::int64_t i = all * part / parts; i < all * (part + 1) / parts; ++i) {
@@ -312,14 +363,14 @@ void winograd_pack(const Conv2dShape& c, const float* weights, float* packed, in
         const std::int64_t first = blocks.first(block);
         for (int v = 0; v < vecs; ++v) {
             const std::int64_t column = first + v * kWidth;
-            Vec g[R * R], u[kProducts];
+            Vec g[R * R];
 #pragma GCC unroll 9
             for (int k = 0; k < R * R; ++k)
                 g[k] = load_partial(weights + (k * c.in_channels + channel) * c.out_channels + column,
                                     c.out_channels - column);
-            WinogradMatrix<M, R, Matrix::filter, false>::transform(g, u);
             float* to = packed + first * c.in_channels + (channel * vecs + v) * kWidth;
-            for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+            WinogradMatrix<M, R, Matrix::filter, false>::transform(ReadArray<R>{g},
+                                                                   WriteProducts{to, u_step});
         }
     }
 }

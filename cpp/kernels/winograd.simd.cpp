@@ -66,13 +66,10 @@ struct Forward {
         for (std::int64_t t = 0; t < count; ++t, place.next(tiles)) {
             const float* x = f.x + place.sample * f.x_stride;
             for (std::int64_t channel = 0; channel < c.in_channels; channel += kWidth) {
-                Vec d[kProducts], transformed[kProducts];
-                load_tile<A>(x, image, tiles.top + place.row * M, tiles.left + place.column * M, channel,
-                             c.in_channels - channel, patch, d);
-                Input::transform(d, transformed);
-                float* to = v + channel * chunk + t * kWidth;
-#pragma GCC unroll 49
-                for (int k = 0; k < kProducts; ++k) store(to + k * v_step, transformed[k]);
+                Input::transform(
+                    read_tile<A>(x, image, tiles.top + place.row * M, tiles.left + place.column * M, channel,
+                                 c.in_channels - channel, patch),
+                    WriteProducts{v + channel * chunk + t * kWidth, v_step});
             }
         }
     }
@@ -87,12 +84,9 @@ struct Forward {
             WinogradPlace place(tiles, first);
             for (std::int64_t t = 0; t < count; t += kTiles, place.next_cell(tiles)) {
                 Vec y[E * E];
-                for (int i = 0; i < kTiles; ++i, from += kWidth) {
-                    Vec products[kProducts];
-#pragma GCC unroll 49
-                    for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
-                    Output::transform(products, y + (i / Cell * E + i % Cell) * M, E);
-                }
+                for (int i = 0; i < kTiles; ++i, from += kWidth)
+                    Output::transform(ReadProducts{from, p_step},
+                                      WriteArray<E>{y + (i / Cell * E + i % Cell) * M});
                 if (!all_finite<E * E>(y)) {
                     convolve_directly(place, channel, bias, lanes);
                     continue;
@@ -130,15 +124,17 @@ struct Forward {
     FASTCNN_INLINE void write_pooled(const WinogradPlace& place, std::int64_t channel, std::int64_t lanes,
                                      Vec bias, const Vec* y) const {
         constexpr int windows = E / 2;
-#pragma GCC unroll 5
+        const std::int64_t py = place.row / Cell * windows, px = place.column / Cell * windows;
+        const std::int64_t rows = min_of(windows, f.pool.h.out - py);
+        const std::int64_t columns = min_of(windows, f.pool.w.out - px);
+#pragma GCC unroll 2
         for (int r = 0; r < windows; ++r) {
-            const std::int64_t py = place.row / Cell * windows + r;
-            if (py >= f.pool.h.out) break;
-#pragma GCC unroll 5
-            for (int q = 0; q < windows; ++q) {
-                const std::int64_t px = place.column / Cell * windows + q;
-                if (px >= f.pool.w.out) break;
-                const Vec* window = y + 2 * r * E + 2 * q;
+            if (r >= rows) break;
+            std::int64_t at = ((py + r) * f.pool.w.out + px) * c.out_channels + channel;
+            const Vec* window = y + 2 * r * E;
+#pragma GCC unroll 2
+            for (int q = 0; q < windows; ++q, window += 2, at += c.out_channels) {
+                if (q >= columns) break;
                 const Vec other[3] = {window[1], window[E], window[E + 1]};
                 Vec best = window[0];
                 IVec slot = iset1(0);
@@ -151,7 +147,6 @@ struct Forward {
                 }
                 best = add(best, bias);
                 if (f.relu) best = max(zero(), best);
-                const std::int64_t at = (py * f.pool.w.out + px) * c.out_channels + channel;
                 float* to = f.y + place.sample * f.y_stride + at;
                 if (lanes >= kWidth)
                     store(to, best);

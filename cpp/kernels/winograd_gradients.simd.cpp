@@ -40,13 +40,10 @@ struct Gradients {
         WinogradPlace place(tiles, first);
         for (std::int64_t t = 0; t < count; ++t, place.next(tiles))
             for (std::int64_t channel = 0; channel < c.out_channels; channel += kWidth) {
-                Vec d[M * M], transformed[kProducts];
-                load_tile<M>(dy + place.sample * dy_stride, image, place.row * M, place.column * M, channel,
-                             c.out_channels - channel, patch, d);
-                OutputTransposed::transform(d, transformed);
-                float* to = z + channel * chunk + t * kWidth;
-#pragma GCC unroll 49
-                for (int k = 0; k < kProducts; ++k) store(to + k * z_step, transformed[k]);
+                OutputTransposed::transform(
+                    read_tile<M>(dy + place.sample * dy_stride, image, place.row * M, place.column * M,
+                                 channel, c.out_channels - channel, patch),
+                    WriteProducts{z + channel * chunk + t * kWidth, z_step});
             }
     }
 };
@@ -100,11 +97,10 @@ struct GradInput : Gradients<M> {
             }
             float* to = packed + blocks.first(block) * c.out_channels + first_out * width + column;
             for (std::int64_t o = 0; o < columns; ++o, to += width) {
-                Vec w[R * R], u[kProducts];
+                Vec w[R * R];
 #pragma GCC unroll 9
                 for (int k = 0; k < R * R; ++k) w[k] = load(by_output[k] + o * kWidth);
-                Filter::transform(w, u);
-                for (int k = 0; k < kProducts; ++k) store(to + k * u_step, u[k]);
+                Filter::transform(ReadArray<R>{w}, WriteProducts{to, u_step});
             }
         }
     }
@@ -117,10 +113,8 @@ struct GradInput : Gradients<M> {
             const float* from = p + n * chunk * kWidth;
             WinogradPlace place(tiles, first);
             for (std::int64_t t = 0; t < count; ++t, from += kWidth, place.next(tiles)) {
-                Vec products[kProducts], dx[A * A];
-#pragma GCC unroll 49
-                for (int k = 0; k < kProducts; ++k) products[k] = load(from + k * p_step);
-                InputTransposed::transform(products, dx);
+                Vec dx[A * A];
+                InputTransposed::transform(ReadProducts{from, p_step}, WriteArray<A>{dx});
                 if (!all_finite<A * A>(dx)) spread_directly(place, channel, lanes, dx);
                 add_tile(place, channel, lanes, dx);
             }
@@ -439,23 +433,18 @@ struct GradKernel : Gradients<M> {
         WinogradPlace place(tiles, first);
         for (std::int64_t t = 0; t < count; ++t, place.next(tiles))
             for (std::int64_t channel = 0; channel < c.in_channels; channel += kWidth) {
-                Vec d[kProducts], transformed[kProducts];
-                load_tile<A>(g.x + place.sample * g.x_stride, image, tiles.top + place.row * M,
-                             tiles.left + place.column * M, channel, c.in_channels - channel, patch, d);
-                Input::transform(d, transformed);
-                float* to = v + channel * chunk + t * kWidth;
-#pragma GCC unroll 49
-                for (int k = 0; k < kProducts; ++k) store(to + k * v_step, transformed[k]);
+                Input::transform(
+                    read_tile<A>(g.x + place.sample * g.x_stride, image, tiles.top + place.row * M,
+                                 tiles.left + place.column * M, channel, c.in_channels - channel, patch),
+                    WriteProducts{v + channel * chunk + t * kWidth, v_step});
             }
     }
 
     // Taps of one input channel and one vector of output channels, from the sums of their products.
     FASTCNN_INLINE void add_taps(std::int64_t first, std::int64_t count, std::int64_t in, std::int64_t out,
                                  const float* sums, bool accumulate) const {
-        Vec products[kProducts], taps[R * R];
-#pragma GCC unroll 49
-        for (int k = 0; k < kProducts; ++k) products[k] = load(sums + k * kSums);
-        FilterTransposed::transform(products, taps);
+        Vec taps[R * R];
+        FilterTransposed::transform(ReadProducts{sums, kSums}, WriteArray<R>{taps});
         if (!all_finite<R * R>(taps)) sum_directly(first, count, in, out, taps);
         const std::int64_t lanes = c.out_channels - out;
         float* to = g.dkernel + in * c.out_channels + out;
