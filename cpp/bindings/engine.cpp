@@ -255,6 +255,7 @@ py::list plan_as_list(const Plan& plan) {
     total["operation"] = "total";
     total["threads"] = threads;
     total["block"] = plan.block_size();
+    total["piece"] = plan.piece_size();
     total["lanes"] = plan.lane_count();
     total["segments"] = plan.phase_count();
     total["flops"] = flops;

@@ -28,6 +28,10 @@ constexpr std::int64_t kLaneFloats = 16 * 1024 * 1024;  // all lanes together
 constexpr std::int64_t kLargeGradient = 32 * 1024, kPieceFloats = 16 * 1024;
 constexpr std::int64_t kLeastPiece = 2;  // samples
 
+// Weights of a dense layer (floats) that at inference should be read for more samples than a block of the
+// layers below has, and that block's activations from there on.
+constexpr std::int64_t kSharedWeights = 32 * 1024, kSharingFloats = 256 * 1024;
+
 // Packed weights (floats) up to which each thread packs them for itself.
 constexpr std::int64_t kPackedByThread = 512 * 1024;
 
@@ -70,7 +74,11 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     for (const FusedOp& op : ops) amx_declined_.push_back(op.amx_declined);
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
-    choose_pieces(ops, cuts, first_trained);
+    memory_.piece_size = memory_.block_size;
+    if (options_.mode == Mode::infer)
+        choose_inference_pieces(ops, cuts);
+    else
+        choose_pieces(ops, cuts, first_trained);
     place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
         steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
@@ -125,10 +133,32 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 
+// A dense layer reads all its weights for every block, and the large tensors of the layers below make blocks
+// small. At inference the block is for the layers from the first such one on, and those below it take turns,
+// a few samples at a time.
+void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts) {
+    std::size_t late = 0;  // the first of the block's steps
+    for (; late < ops.size(); ++late) {
+        if (cuts[late] != Cut::none || ops[late].amx) return;
+        const auto* dense = std::get_if<DenseOp>(&ops[late].op);
+        if (dense && size_of(ops[late].in) == dense->inputs && dense->inputs * dense->units > kSharedWeights)
+            break;
+    }
+    std::int64_t most = 1;
+    for (std::size_t i = late; i < ops.size(); ++i) {
+        if (cuts[i] != Cut::none) return;
+        most = std::max(most, size_of(ops[i].in) + size_of(ops[i].out));
+    }
+    const std::int64_t block = std::min({kSharingFloats / most, kBlockLimit, options_.block_limit});
+    if (late == 0 || late == ops.size() || block <= memory_.block_size) return;
+    piece_steps_ = static_cast<int>(late);
+    memory_.block_size = std::min(block, options_.batch_size);
+    memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
+}
+
 // The lowest tensors are the largest, and their gradients are read once, by the next step down. Where a
 // block's would fill much of L2, the backward passes of those steps take turns, a few samples at a time.
 void Plan::choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained) {
-    memory_.piece_size = memory_.block_size;
     const std::size_t first = static_cast<std::size_t>(first_trained);
     std::int64_t largest = 0;
     std::size_t t = first + 1;  // its gradient, that step t computes, is large
@@ -184,7 +214,11 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
     std::vector<Slot> tensors, gradients(n + 1);
     for (std::size_t t = 0; t <= n; ++t) {
         const std::int64_t size = tensor_size(ops, input, t);
-        tensors.push_back(memory_.book(t < batch_tensors ? Place::batch : Place::block, size));
+        const bool by_piece = !memory_.training && static_cast<int>(t) < piece_steps_;
+        tensors.push_back(memory_.book(t < batch_tensors ? Place::batch
+                                       : by_piece        ? Place::piece
+                                                         : Place::block,
+                                       size));
     }
     input_ = tensors.front();
     output_ = tensors.back();
@@ -240,7 +274,8 @@ void Plan::make_phases(int first_trained) {
         phase.actions.push_back({act, step});
         end_phase(-1, true);
     };
-    phase.actions.push_back({Act::read, -1});
+    const int pieces = memory_.training ? 0 : piece_steps_;  // of the forward pass
+    phase.actions.push_back({Act::read, -1, pieces > 0});
     for (int i = 0; i < n; ++i) {
         if (steps_[static_cast<std::size_t>(i)]->wide()) {
             wide_phase(Act::wide_forward, i);
@@ -250,7 +285,7 @@ void Plan::make_phases(int first_trained) {
             phase.actions.push_back({Act::before_forward, i});
             end_phase(i, true);
         }
-        phase.actions.push_back({Act::forward, i});
+        phase.actions.push_back({Act::forward, i, i < pieces});
     }
     if (has_loss()) phase.actions.push_back({Act::loss, -1});
     phase.actions.push_back({Act::output, -1});

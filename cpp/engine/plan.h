@@ -126,6 +126,7 @@ class Plan {
     const PlanOptions& options() const { return options_; }
     const PlanMemory& memory() const { return memory_; }
     std::int64_t block_size() const { return memory_.block_size; }
+    std::int64_t piece_size() const { return memory_.piece_size; }
     std::int64_t lane_count() const { return lane_count_; }
     std::int64_t lane_floats() const { return memory_.lane.size(); }
     // Lanes that hold something after a batch of `count` samples.
@@ -210,6 +211,7 @@ class Plan {
     // (wide).
     enum class Cut { none, sync, wide };
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
+    void choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts);
     void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
     Cut cut_of(const FusedOp& op) const;
     // Floats a sample of what step t - 1 writes and step t reads.
@@ -257,7 +259,9 @@ class Plan {
     std::vector<Phase> phases_;
     bool packs_by_thread_ = false;
     std::vector<const Step*> penalties_;  // the steps that add to the loss
-    int piece_steps_ = 0;  // the backward passes of steps below this one take turns, piece by piece
+    // Steps below this one take turns, piece by piece: in training their backward passes, at inference the
+    // forward passes.
+    int piece_steps_ = 0;
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 

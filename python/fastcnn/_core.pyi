@@ -274,8 +274,8 @@ class Network:
         """Outputs of one batch in training mode: dropout drawn for `step`, batch statistics used and moving ones updated."""
     def explain(self, batch_size: int, training: bool) -> list[dict[str, Any]]:
         """One dict a step: index, layers, operation, kernel, isa, output_shape, flops (a sample), activation_bytes (a
-        sample), scratch_bytes, packed_bytes, declined (str); the last one sums up: operation == "total", threads, block, lanes,
-        segments, context_bytes."""
+        sample), scratch_bytes, packed_bytes, declined (str); the last one sums up: operation == "total", threads, block,
+        piece (of a block, that its largest tensors' steps take at a time), lanes, segments, context_bytes."""
 
 class Updater:
     """What an optimizer does to parameters of these shapes, the arrays that it keeps beside them and its count of steps.

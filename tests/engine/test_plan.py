@@ -126,6 +126,18 @@ def test_frozen_batch_normalisation_does_not_cut() -> None:
     assert network.explain(32, True)[-1]["segments"] == 1
 
 
+def test_a_dense_layer_shares_its_weights_among_more_samples_than_the_layers_below() -> None:
+    chain = Chain((40, 40, 3)).conv(40).activation("relu").conv(24, padding="same").pool().reshape().dense(70).dense(2)
+    network, _ = chain.network()
+    plan = network.explain(32, False)[-1]
+    assert plan["piece"] < 4 < plan["block"]
+    x = images(37, chain.input_shape)
+    outputs = network.predict(x, 37)
+    assert relative_error(outputs, Reference(chain).forward(x)) < 1e-5, "sums of 7,776 terms"
+    for count in (2, 5, 16, 33):
+        assert np.array_equal(network.predict(x[:count], count), outputs[:count])
+
+
 def test_explain_names_every_step_and_sums_up() -> None:
     chain = Chain((12, 12, 1)).conv(8).activation("relu").pool().dropout(0.1).reshape().dense(3)
     plan = chain.trainer(MSE, {"kind": "adam"})[0].explain(32)

@@ -189,7 +189,7 @@ def explain_table(steps: Sequence[dict[str, Any]]) -> str:
         lines += ["Kernels that declined:", *notes]
     for step in steps:
         if step["operation"] == "total":
-            names = ("threads", "block", "lanes", "segments")
+            names = ("threads", "block", "piece", "lanes", "segments")
             parts = [f"{name} {step[name]}" for name in names if name in step]
             parts.append(f"{step['flops']:,} FLOPs a sample")
             parts.append(f"memory {readable_bytes(step.get('context_bytes', 0))}")
