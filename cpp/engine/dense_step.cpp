@@ -24,9 +24,9 @@ class DenseStep : public Step {
         forward_args_.inputs = op_.inputs;
         forward_args_.units = op_.units;
         forward_args_.relu = in.op.activation == ActivationName::relu;
-        forward_args_.batch = grad_input_args_.batch = rows_ * memory.chosen_for;
-        // Wide and divided steps take parts of packed weights.
-        const Packing packing = wide_ ? Packing{} : memory.packing();
+        // A wide step's weights are packed once a batch.
+        forward_args_.batch = grad_input_args_.batch = wide_ ? memory.batch_size : rows_ * memory.chosen_for;
+        const Packing packing = wide_ ? Packing{1.0} : memory.packing();
         forward_ = choose(forward_args_, packing);
         packed_forward_ = memory.packed.book(forward_.packed(forward_args_));
         packed_floats_ = forward_.packed(forward_args_);
@@ -48,7 +48,9 @@ class DenseStep : public Step {
         grad_input_args_.units = op_.units;
         grad_input_ = choose(grad_input_args_, packing);
         grad_input_args_.batch = rows_ > 1 ? rows_ : memory.block_size;
-        memory.need_scratch(grad_input_.scratch(grad_input_args_));
+        DenseGradInput largest = grad_input_args_;
+        if (wide_) largest.inputs = Range::most(op_.inputs, kLeastWideParts);
+        memory.need_scratch(grad_input_.scratch(largest));
         packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
         packed_floats_ += grad_input_.packed(grad_input_args_);
     }
@@ -58,15 +60,15 @@ class DenseStep : public Step {
     }
 
     void pack_weights(const float* kernel, float* packed, int part, int parts) const override {
-        if (forward_.row->kernel->pack)
+        if (packs(forward_))
             forward_.row->kernel->pack(forward_args_, kernel, packed + packed_forward_, part, parts);
-        if (slots_.dx.booked() && grad_input_.row->kernel->pack)
+        if (slots_.dx.booked() && packs(grad_input_))
             grad_input_.row->kernel->pack(grad_input_args_, kernel, packed + packed_backward_, part, parts);
     }
 
     void forward(const BlockRun& run) const override {
         DenseForward a = forward_args_;
-        a.kernel = forward_.row->kernel->pack ? run.packed + packed_forward_ : weights_in(run);
+        a.kernel = packs(forward_) ? run.packed + packed_forward_ : weights_in(run);
         a.bias = run.kernel ? run.bias : own_bias_;
         for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
             a.batch = rows;
@@ -101,7 +103,7 @@ class DenseStep : public Step {
             a.batch = rows;
             a.dy = dy;
             a.dy_stride = dy_stride;
-            a.kernel = grad_input_.row->kernel->pack ? run.packed + packed_backward_ : weights_in(run);
+            a.kernel = packs(grad_input_) ? run.packed + packed_backward_ : weights_in(run);
             a.scratch = run.scratch;
             a.dx = run.at(slots_.dx) + sample * slots_.dx.stride;
             a.dx_stride = samples_are_rows ? slots_.dx.stride : op_.inputs;
@@ -130,7 +132,9 @@ class DenseStep : public Step {
         a.batch = run.count;
         a.x = run.at(slots_.x);
         a.x_stride = slots_.x.stride;
-        a.kernel = run.packed + packed_forward_ + columns.first * op_.inputs;
+        a.kernel = packs(forward_) ? run.packed + packed_forward_ + columns.first * op_.inputs
+                                   : kernel_ + columns.first;
+        a.kernel_row = op_.units;
         a.bias = own_bias_ ? own_bias_ + columns.first : nullptr;
         a.y = run.at(slots_.y) + columns.first;
         a.y_stride = slots_.y.stride;
@@ -156,7 +160,8 @@ class DenseStep : public Step {
         a.batch = run.count;
         a.dy = run.at(slots_.dy);
         a.dy_stride = slots_.dy.stride;
-        a.kernel = run.packed + packed_backward_ + columns.first * op_.units;
+        a.kernel = (packs(grad_input_) ? run.packed + packed_backward_ : kernel_) + columns.first * op_.units;
+        a.scratch = run.scratch;
         a.dx = run.at(slots_.dx) + columns.first;
         a.dx_stride = slots_.dx.stride;
         grad_input_(a);
@@ -199,8 +204,16 @@ class DenseStep : public Step {
             last = std::min(columns, groups * (part + 1) / parts * kPackedGroup);
         }
         bool empty() const { return first >= last; }
+        // Columns of the largest of so many parts or more.
+        static std::int64_t most(std::int64_t columns, int parts) {
+            return std::min(columns, ceil_div(ceil_div(columns, kPackedGroup), parts) * kPackedGroup);
+        }
     };
 
+    template <class Args>
+    static bool packs(const Choice<Args>& choice) {
+        return choice.row->kernel->pack;
+    }
     const float* weights_in(const BlockRun& run) const { return run.kernel ? run.kernel : kernel_; }
 
     DenseGradKernel gradient_args(const BlockRun& run) const {

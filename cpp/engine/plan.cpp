@@ -375,7 +375,7 @@ std::int64_t Plan::open_phase(Context& context, const BatchInput& in, std::size_
         return phase.parts;
     }
     // Parts of a wide step: some for each thread, so that a fast one takes more of them.
-    return is_wide(phase) ? 4 * context.threads() : active_lanes(in.count);
+    return is_wide(phase) ? kLeastWideParts * context.threads() : active_lanes(in.count);
 }
 
 void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, std::int64_t item,
@@ -391,8 +391,9 @@ void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, s
     } else if (is_wide(phase)) {
         const Action& action = phase.actions.front();
         const Step& step = *steps_[static_cast<std::size_t>(action.step)];
-        const BlockRun whole = whole_batch(context, in);
-        const int part = static_cast<int>(item), parts = 4 * context.threads();
+        BlockRun whole = whole_batch(context, in);
+        whole.scratch = block_run(context, in, thread).scratch;
+        const int part = static_cast<int>(item), parts = kLeastWideParts * context.threads();
         timed(context, thread, action, [&] {
             action.act == Act::wide_forward ? step.wide_forward(whole, part, parts)
                                             : step.wide_backward(whole, part, parts);

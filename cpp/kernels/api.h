@@ -239,6 +239,7 @@ struct DenseForward {
     const float* x = nullptr;
     std::int64_t x_stride = 0;
     const float* kernel = nullptr;  // packed; (inputs, units) where the kernel packs nothing
+    std::int64_t kernel_row = 0;    // floats from row to row of a kernel that is not packed; 0: units
     const float* bias = nullptr;    // (units) or null
     float* y = nullptr;
     std::int64_t y_stride = 0;

@@ -97,12 +97,13 @@ double forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.un
 
 const char* natural_forward_declines(const DenseForward& d) {
     return d.units % kPairWidth ? "units do not fill blocks of columns"
-           : d.units > 256      ? "rows of the weights are far apart"
+           : d.units > 512      ? "rows of the weights are far apart"
                                 : nullptr;
 }
 double natural_forward_cost(const DenseForward& d) { return cost(d.batch, d.inputs, d.units, 0.75); }
 void natural_forward_run(const DenseForward& d) {
-    multiply(d.x, d.x_stride, d.batch, d.inputs, d.kernel, d.units, d.bias, d.relu, d.y, d.y_stride, d.units);
+    multiply(d.x, d.x_stride, d.batch, d.inputs, d.kernel, d.units, d.bias, d.relu, d.y, d.y_stride,
+             d.kernel_row ? d.kernel_row : d.units);
 }
 
 std::int64_t grad_input_packed(const DenseGradInput& d) { return d.units * packed_columns(d.inputs); }

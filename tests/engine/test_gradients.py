@@ -296,7 +296,11 @@ def test_inputs_of_any_dtype_and_layout_are_read_alike(dtype: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(trainer.gradients(x, y, None, 0), expected))
 
 
-def test_a_wide_dense_layer_has_the_same_gradient() -> None:
-    """Weights larger than the cache take another way through the plan."""
-    chain = Chain((600,)).dense(1200).activation("relu").dense(1100).activation("relu").dense(3)
+@pytest.mark.parametrize("units", [(1200, 1100), (1300, 512), (1400, 256, 1100)])
+def test_a_wide_dense_layer_has_the_same_gradient(units: tuple[int, ...]) -> None:
+    """Weights larger than the cache take another way through the plan, packed or as they are."""
+    chain = Chain((600,))
+    for number in units:
+        chain.dense(number).activation("relu")
+    chain.dense(3)
     check(chain, MSE, 33)

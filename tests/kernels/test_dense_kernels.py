@@ -46,7 +46,7 @@ def data(case: Case) -> tuple[Any, ...]:
 def suited(case: Case, algorithm: str) -> Case:
     """The case as the forward row takes it: `natural` wants units that fill blocks of columns, and few of them."""
     batch, inputs, units = case
-    return (batch, inputs, min(256, -(-units // 64) * 64)) if algorithm == "natural" else case
+    return (batch, inputs, min(512, -(-units // 64) * 64)) if algorithm == "natural" else case
 
 
 def check_forward(case: Case, relu: bool, with_bias: bool, algorithm: str, isa: str) -> None:
@@ -184,6 +184,6 @@ def test_natural_forward_says_what_it_declines() -> None:
     x, kernel, _, _ = data((2, 3, 21))
     with pytest.raises(_core.Error, match="units do not fill blocks of columns"):
         _core.dense(x, kernel, None, False, isa="baseline", algorithm="natural")
-    x, kernel, _, _ = data((2, 3, 512))
+    x, kernel, _, _ = data((2, 3, 544))
     with pytest.raises(_core.Error, match="rows of the weights are far apart"):
         _core.dense(x, kernel, None, False, isa="baseline", algorithm="natural")
