@@ -334,7 +334,7 @@ def test_pooled_forward_of_few_channels(algorithm: str, isa: str, case: Pooled) 
 )
 @each_row("conv2d_forward")
 def test_the_first_of_equal_maxima_is_remembered(case: Pooled, algorithm: str, isa: str) -> None:
-    if algorithm in ("winograd3", "winograd4", "winograd5"):
+    if algorithm in ("winograd3", "winograd4", "winograd5", "winograd_rows"):
         pytest.skip("its transforms round: equal sums come out a rounding apart")
     rng = np.random.default_rng(5)  # small integers: every sum is exact, ties are many
     arrays = [placed(rng.integers(-1, 2, a.shape)) for a in data(case)]
