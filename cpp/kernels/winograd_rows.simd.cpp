@@ -1,12 +1,12 @@
-// Convolution of images with one to four channels by Winograd's method along the image's rows, with bias, ReLU
-// and 2x2 max pooling: a network's first layer.
+// Convolution of images with one to four channels by Winograd's method along the image's rows, with bias,
+// ReLU and 2x2 max pooling: a network's first layer.
 //
-// Four neighbouring outputs of a row take A = 3 + T products for each row and channel of the kernel, instead of
-// 4 T; T are the taps of a kernel's row, at a stride of 2 those of its even or its odd columns, which are rows
-// of two images. As in the direct kernels for few channels the image's numbers, here a tile's A transformed
-// ones, are spread over vectors of output channels. Products of all kernel rows and channels are summed in
-// registers and transformed back once, which with 9 of them or more is little. Along one axis the method is
-// about as exact as the direct sum.
+// Four neighbouring outputs of a row take A = 3 + T products for each row and channel of the kernel, instead
+// of 4 T; T are the taps of a kernel's row, at a stride of 2 those of its even or its odd columns, which are
+// rows of two images. As in the direct kernels for few channels the image's numbers, here a tile's A
+// transformed ones, are spread over vectors of output channels. Products of all kernel rows and channels are
+// summed in registers and transformed back once, which with 9 of them or more is little. Along one axis the
+// method is about as exact as the direct sum.
 //
 // A tile with a result that is not finite is computed again, directly: see winograd.simd.cpp.
 #include "kernels/few_channels.h"
@@ -69,7 +69,8 @@ struct RowForward {
             const int vecs = pair_vecs(c.out_channels, block);
             float* out = to + block * kPairWidth * of_column;
             for (std::int64_t ky = 0; ky < c.h.size; ++ky)
-                for (std::int64_t line = 0; line < c.w.stride * c.in_channels; ++line, out += A * vecs * kWidth)
+                for (std::int64_t line = 0; line < c.w.stride * c.in_channels;
+                     ++line, out += A * vecs * kWidth)
                     for (int n = 0; n < vecs; ++n) {
                         const std::int64_t phase = line / c.in_channels, channel = line % c.in_channels;
                         const std::int64_t column = block * kPairWidth + n * kWidth;
@@ -145,7 +146,8 @@ struct RowForward {
 #pragma GCC unroll 2
                     for (int n = 0; n < Vecs; ++n) {
                         weight[n] = load(u + n * kWidth);
-                        if constexpr (Tiles > 1) asm("" : "+v"(weight[n]));  // GCC would load it for each tile
+                        if constexpr (Tiles > 1)
+                            asm("" : "+v"(weight[n]));  // GCC would load it for each tile
                     }
 #pragma GCC unroll 2
                     for (int i = 0; i < Tiles; ++i) {
