@@ -226,6 +226,10 @@ struct Forward {
     }
 };
 
+// Tiles of 3 x 3 outputs in cells would be the best for outputs of 6 x 6 only.
+template <int M>
+inline constexpr bool kCells = M == 5;
+
 template <int M>
 const char* forward_declines(const Conv2dForward& f) {
     if (const char* reason = winograd_declines<M>(f.shape)) return reason;
@@ -234,6 +238,7 @@ const char* forward_declines(const Conv2dForward& f) {
     if (p.h.size != 2 || p.w.size != 2 || p.h.stride != 2 || p.w.stride != 2)
         return "pooling is not 2x2 with stride 2";
     if (p.h.pad > 0 || p.w.pad > 0 || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
+    if (M % 2 && !kCells<M>) return "tiles do not hold whole pooling windows";
     return nullptr;
 }
 
@@ -250,7 +255,7 @@ void forward_pack(const Conv2dForward& f, const float* weights, float* packed, i
 // What `function` makes of the pass.
 template <int M, class Function>
 FASTCNN_INLINE auto of_forward(const Conv2dForward& f, Function function) {
-    if constexpr (M % 2) {
+    if constexpr (kCells<M>) {
         if (f.pooled) return function(Forward<M, 2>(f));
     }
     return function(Forward<M, 1>(f));
