@@ -9,8 +9,6 @@
 // method is about as exact as the direct sum.
 //
 // A tile with a result that is not finite is computed again, directly: see winograd.simd.cpp.
-#include <type_traits>
-
 #include "kernels/few_channels.h"
 #include "kernels/rows.h"
 #include "kernels/winograd.h"
@@ -287,12 +285,13 @@ struct RowForward {
 };
 
 // What `function` makes of the pass, where there are registers enough for one.
-template <class Function, class Result = std::invoke_result_t<Function, RowForward<3>>>
-FASTCNN_INLINE Result of_rows(const Conv2dForward& f, Function function) {
+template <class Function>
+FASTCNN_INLINE auto of_rows(const Conv2dForward& f, Function function)
+    -> decltype(function(RowForward<3>(f))) {
     if constexpr (kManyRegisters)
         return phase_taps(f.shape) == 3 ? function(RowForward<3>(f)) : function(RowForward<4>(f));
     else
-        return Result();
+        return decltype(function(RowForward<3>(f)))();
 }
 
 const char* declines(const Conv2dForward& f) {
