@@ -14,8 +14,8 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-// Tiles are transformed back and written by cells of Cell x Cell: where M is odd, windows straddle tiles, and
-// cells of 2 x 2 hold whole ones.
+// Tiles are transformed back and written by cells of Cell x Cell: pooling windows straddle tiles of an odd M,
+// and cells of 2 x 2 hold whole ones.
 template <int M, int Cell>
 struct Forward {
     static constexpr int R = 3, A = M + R - 1, kProducts = A * A;

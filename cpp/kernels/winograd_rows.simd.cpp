@@ -5,8 +5,8 @@
 // of 4 T; T are the taps of a kernel's row, at a stride of 2 those of its even or its odd columns, which are
 // rows of two images. As in the direct kernels for few channels the image's numbers, here a tile's A
 // transformed ones, are spread over vectors of output channels. Products of all kernel rows and channels are
-// summed in registers and transformed back once, which with 9 of them or more is little. Along one axis the
-// method is about as exact as the direct sum.
+// summed in registers and transformed back once, which with 9 of them or more is little. The error is 1.1
+// to 1.4 times that of the direct sum.
 //
 // A tile with a result that is not finite is computed again, directly: see winograd.simd.cpp.
 #include "kernels/few_channels.h"
@@ -144,11 +144,8 @@ struct RowForward {
                 for (int k = 0; k < A; ++k, u += Vecs * kWidth) {
                     Vec weight[Vecs];
 #pragma GCC unroll 2
-                    for (int n = 0; n < Vecs; ++n) {
-                        weight[n] = load(u + n * kWidth);
-                        if constexpr (Tiles > 1)
-                            asm("" : "+v"(weight[n]));  // GCC would load it for each tile
-                    }
+                    for (int n = 0; n < Vecs; ++n)  // GCC would load it again for each tile
+                        weight[n] = Tiles > 1 ? in_register(load(u + n * kWidth)) : load(u + n * kWidth);
 #pragma GCC unroll 2
                     for (int i = 0; i < Tiles; ++i) {
                         const Vec number = set1(v[i * kLine + k]);
