@@ -145,7 +145,7 @@ struct RowForward {
                     Vec weight[Vecs];
 #pragma GCC unroll 2
                     for (int n = 0; n < Vecs; ++n)  // GCC would load it again for each tile
-                        weight[n] = Tiles > 1 ? in_register(load(u + n * kWidth)) : load(u + n * kWidth);
+                        weight[n] = in_register(load(u + n * kWidth));
 #pragma GCC unroll 2
                     for (int i = 0; i < Tiles; ++i) {
                         const Vec number = set1(v[i * kLine + k]);
