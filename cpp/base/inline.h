@@ -5,6 +5,8 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCNN_INLINE inline __forceinline
+#define FASTCNN_NOINLINE __declspec(noinline)
 #else
 #define FASTCNN_INLINE inline __attribute__((always_inline))
+#define FASTCNN_NOINLINE __attribute__((noinline))
 #endif

@@ -21,6 +21,11 @@ FASTCNN_INLINE IVec lanes_before(std::int64_t n) {
 
 FASTCNN_INLINE Vec zero() { return _mm256_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
+FASTCNN_INLINE Vec set1_pair(const float* p) {
+    double pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
 FASTCNN_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 FASTCNN_INLINE void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }

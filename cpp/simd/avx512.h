@@ -16,6 +16,11 @@ inline constexpr int kMostVecs = 4;
 
 FASTCNN_INLINE Vec zero() { return _mm512_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
+FASTCNN_INLINE Vec set1_pair(const float* p) {
+    double pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
 FASTCNN_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 FASTCNN_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }

@@ -14,6 +14,7 @@ inline constexpr int kMostVecs = 3;
 
 FASTCNN_INLINE Vec zero() { return 0.0f; }
 FASTCNN_INLINE Vec set1(float x) { return x; }
+FASTCNN_INLINE Vec set1_pair(const float* p) { return *p; }
 FASTCNN_INLINE Vec load(const float* p) { return *p; }
 FASTCNN_INLINE void store(float* p, Vec v) { *p = v; }
 FASTCNN_INLINE void stream(float* p, Vec v) { *p = v; }

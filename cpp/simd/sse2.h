@@ -20,6 +20,11 @@ FASTCNN_INLINE IVec lanes_before(std::int64_t n) {
 
 FASTCNN_INLINE Vec zero() { return _mm_setzero_ps(); }
 FASTCNN_INLINE Vec set1(float x) { return _mm_set1_ps(x); }
+FASTCNN_INLINE Vec set1_pair(const float* p) {
+    double pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm_castpd_ps(_mm_set1_pd(pair));
+}
 FASTCNN_INLINE Vec load(const float* p) { return _mm_loadu_ps(p); }
 FASTCNN_INLINE void store(float* p, Vec v) { _mm_storeu_ps(p, v); }
 // A tile's row is half a cache line: past the caches, halves would be merged in memory.

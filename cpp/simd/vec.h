@@ -9,6 +9,7 @@
 //   store_partial(p, v, n) the same; those from n on are not touched in memory
 //   stream(p, v)           past the caches, p a multiple of a vector; end_stream() before another thread reads
 //   set1 zero              broadcast
+//   set1_pair(p)           p[0], p[1], p[0], p[1], ...
 //   fma(a, b, c)           a * b + c, in one rounding where the instruction set has it
 //   fnma(a, b, c)          c - a * b
 //   max(a, b) min(a, b)    b where either is NaN: max(zero, x) keeps x's NaN
