@@ -35,11 +35,13 @@ FASTCNN_INLINE auto of_rows(const Args& args, Function function) -> decltype(fun
         return decltype(function(Pass<3>(args)))();
 }
 
+// Floats of a tile: the transformed numbers of a pair of lines, in turn.
+constexpr std::int64_t kRowTile = 16;
+
 template <int T>
 struct RowTiles {
     static constexpr int M = 4, A = M + T - 1;
-    static constexpr std::int64_t kTile = 16;  // floats: the transformed numbers of a pair of lines in turn
-    static_assert(2 * A <= kTile);
+    static_assert(2 * A <= kRowTile);
 
     // The input's transform, by columns.
     struct Columns {
@@ -63,7 +65,7 @@ struct RowTiles {
         : c(shape),
           lines(c.w.stride * c.in_channels),
           tiles(ceil_div(columns, M)),
-          of_pair(tiles * kTile),
+          of_pair(tiles * kRowTile),
           slots(c.h.extent() + (rows - 1) * c.h.stride),
           of_slot(ceil_div(lines, 2) * of_pair),
           of_row(packed_columns(max_of(c.w.pad + c.w.in, (M * tiles + A) * c.w.stride) * c.in_channels)) {}
@@ -104,7 +106,7 @@ struct RowTiles {
         Vec columns[A];
 #pragma GCC unroll 8
         for (int a = 0; a < A; ++a) columns[a] = in_register(load(kColumns.at[a]));
-        for (std::int64_t t = 0; t < tiles; ++t, d += M * step, v += kTile) {
+        for (std::int64_t t = 0; t < tiles; ++t, d += M * step, v += kRowTile) {
             Vec sum = mul(set1_pair(d), columns[0]);
 #pragma GCC unroll 8
             for (int a = 1; a < A; ++a) sum = fma(set1_pair(d + a * step), columns[a], sum);

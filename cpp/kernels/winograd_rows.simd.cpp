@@ -17,7 +17,7 @@ constexpr std::int64_t kMostKernelRows = 16;
 template <int T>
 struct RowForward : RowTiles<T> {
     using Base = RowTiles<T>;
-    using Base::A, Base::c, Base::kTile, Base::lines, Base::M, Base::of_pair, Base::tiles;
+    using Base::A, Base::c, Base::lines, Base::M, Base::of_pair, Base::tiles;
     using Filter = WinogradMatrix<M, T, Matrix::filter, false>;
     using Output = WinogradMatrix<M, T, Matrix::output, false>;
 
@@ -154,7 +154,7 @@ struct RowForward : RowTiles<T> {
 #pragma GCC unroll 2
         for (int i = 0; i < Tiles; ++i) {
             both[i] = &rows;
-            places[i] = (tile + i) * kTile;
+            places[i] = (tile + i) * kRowTile;
         }
         Vec acc[Tiles][Vecs][A];
         multiply(both, places, u, acc);
@@ -217,7 +217,7 @@ struct RowForward : RowTiles<T> {
     void pool_tiles(const float* x, const Rows (&rows)[2], std::int64_t sample, std::int64_t py,
                     std::int64_t tile, const float* u, std::int64_t channel) const {
         Vec acc[2][Vecs][A];
-        multiply({&rows[0], &rows[1]}, {tile * kTile, tile * kTile}, u, acc);
+        multiply({&rows[0], &rows[1]}, {tile * kRowTile, tile * kRowTile}, u, acc);
         const std::int64_t px = tile * M / 2;
         Vec sum = zero();
 #pragma GCC unroll 2
