@@ -17,12 +17,19 @@ namespace {
 // Taps of one phase of a kernel's row.
 FASTCNN_INLINE std::int64_t phase_taps(const Conv2dShape& c) { return ceil_div(c.w.size, c.w.stride); }
 
-FASTCNN_INLINE const char* rows_declines(const Conv2dShape& c) {
+// Outputs of a tile.
+constexpr int kRowOutputs = 4;
+
+// Why Winograd's kernels along rows do not take `columns` outputs a row, or null.
+FASTCNN_INLINE const char* rows_declines(const Conv2dShape& c, std::int64_t columns) {
     if (!kManyRegisters) return "too few registers";
     if (const char* reason = not_few_channels(c)) return reason;
     if (c.w.stride > 2) return "stride is more than 2";
     if (phase_taps(c) != 3 && phase_taps(c) != 4) return "not three or four taps a row";
-    if (c.w.stride * c.in_channels * c.h.size < 9) return "too few products for a transform";
+    const std::int64_t lines = c.w.stride * c.in_channels;
+    if (lines == 1 || lines * c.h.size < 9) return "too few products for a transform";
+    if (ceil_div(columns, kRowOutputs) * kRowOutputs * 4 > 5 * columns)
+        return "a fifth of the tiles lies beyond the output";
     return nullptr;
 }
 
@@ -40,7 +47,7 @@ constexpr std::int64_t kRowTile = 16;
 
 template <int T>
 struct RowTiles {
-    static constexpr int M = 4, A = M + T - 1;
+    static constexpr int M = kRowOutputs, A = M + T - 1;
     static_assert(2 * A <= kRowTile);
 
     // The input's transform, by columns.
@@ -102,7 +109,8 @@ struct RowTiles {
     }
 
     // Not inlined: its registers hold the matrix.
-    FASTCNN_NOINLINE static void transform_pair(const float* d, std::int64_t step, std::int64_t tiles, float* v) {
+    FASTCNN_NOINLINE static void transform_pair(const float* d, std::int64_t step, std::int64_t tiles,
+                                                float* v) {
         Vec columns[A];
 #pragma GCC unroll 8
         for (int a = 0; a < A; ++a) columns[a] = in_register(load(kColumns.at[a]));

@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::int64_t kMostKernelRows = 16;
 
+// Outputs of a row that are wanted.
+FASTCNN_INLINE std::int64_t columns(const Conv2dForward& f) {
+    return f.pooled ? 2 * f.pool.w.out : f.shape.w.out;
+}
+
 template <int T>
 struct RowForward : RowTiles<T> {
     using Base = RowTiles<T>;
@@ -24,8 +29,7 @@ struct RowForward : RowTiles<T> {
     const Conv2dForward& f;
 
     FASTCNN_INLINE explicit RowForward(const Conv2dForward& args)
-        : Base(args.shape, args.pooled ? 2 * args.pool.w.out : args.shape.w.out, args.pooled ? 2 : 1),
-          f(args) {}
+        : Base(args.shape, columns(args), args.pooled ? 2 : 1), f(args) {}
 
     // [block of output channels][kernel row][phase][channel][product][columns of the block]
     static std::int64_t packed(const Conv2dShape& c) {
@@ -129,7 +133,8 @@ struct RowForward : RowTiles<T> {
         return sum;
     }
 
-    // ---------------------------------------------------------------------------------------- without pooling
+    // ---------------------------------------------------------------------------------------- without
+    // pooling
 
     FASTCNN_INLINE float* output(std::int64_t sample, std::int64_t oy, std::int64_t ox,
                                  std::int64_t channel) const {
@@ -193,7 +198,8 @@ struct RowForward : RowTiles<T> {
         for (int n = 0; n < Vecs; ++n) write_directly(x, sample, oy, ox, Tiles * M, channel + n * kWidth);
     }
 
-    // ------------------------------------------------------------------------------------------- with pooling
+    // ------------------------------------------------------------------------------------------- with
+    // pooling
 
     FASTCNN_INLINE WrittenMaxima pooled(std::int64_t sample, std::int64_t py, std::int64_t px,
                                         std::int64_t channel) const {
@@ -233,7 +239,8 @@ struct RowForward : RowTiles<T> {
 #pragma GCC unroll 2
             for (int i = 0; i < M / 2; ++i) {
                 if (px + i >= f.pool.w.out) break;
-                const Vec window[2][2][1] = {{{y[0][2 * i]}, {y[0][2 * i + 1]}}, {{y[1][2 * i]}, {y[1][2 * i + 1]}}};
+                const Vec window[2][2][1] = {{{y[0][2 * i]}, {y[0][2 * i + 1]}},
+                                             {{y[1][2 * i]}, {y[1][2 * i + 1]}}};
                 const WrittenMaxima to = pooled(sample, py, px + i, channel + n * kWidth);
                 if (to.argmax)
                     write_maxima<1, 1, true>(window, FirstMaximum{}, to);
@@ -245,7 +252,8 @@ struct RowForward : RowTiles<T> {
         for (int n = 0; n < Vecs; ++n) pool_directly(x, sample, py, px, M / 2, channel + n * kWidth);
     }
 
-    // ------------------------------------------------------------------------------------------------- a pass
+    // ------------------------------------------------------------------------------------------------- a
+    // pass
 
     // Row `oy` of the output, or of the pooled output, one block of channels.
     template <int Vecs>
@@ -286,7 +294,7 @@ struct RowForward : RowTiles<T> {
 };
 
 const char* declines(const Conv2dForward& f) {
-    if (const char* reason = rows_declines(f.shape)) return reason;
+    if (const char* reason = rows_declines(f.shape, columns(f))) return reason;
     if (f.shape.h.size > kMostKernelRows) return "kernel has more than 16 rows";
     if (!f.pooled) return nullptr;
     if (f.pool.h.stride != 2 || f.pool.w.stride != 2) return "pooling stride is not 2";

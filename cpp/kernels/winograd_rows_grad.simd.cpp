@@ -13,10 +13,7 @@ namespace fastcnn::FASTCNN_ISA {
 namespace {
 
 // Tiles taken together at least: enough to pay for loading and storing the sums.
-constexpr std::int64_t kBandTiles = 48;
-
-// Lines of a kernel's row: of two phases and four channels.
-constexpr int kMostLines = 8;
+constexpr std::int64_t kBandTiles = 96;
 
 // The kernel's rows that are taken together: two vectors of sums of each line of theirs, and a pointer to a
 // pair of lines, are what registers hold.
@@ -27,7 +24,8 @@ FASTCNN_INLINE constexpr int rows_at_once(std::int64_t lines) {
 
 // Sums of one product and some rows of the kernel, over some rows of one sample's output.
 struct RowSums {
-    const float* v[kBandTiles][kMostRows];  // of each row of the output and kernel, at the first line and tile
+    const float* v[kBandTiles]
+                  [kMostRows];  // of each row of the output and kernel, at the first line and tile
     std::int64_t of_pair = 0;
     const float* z = nullptr;  // the same of dy
     std::int64_t z_tile = 0, z_row = 0;
@@ -101,11 +99,14 @@ RowSumsFunction sums_function_of(std::int64_t rows) {
     return add_products<Rows, Lines, Vecs>;
 }
 
-template <int Vecs, int Lines = kMostLines>
+// Lines of a kernel's row: one or two phases, one to four channels.
+template <int Vecs>
 RowSumsFunction sums_function(std::int64_t rows, std::int64_t lines) {
-    if constexpr (Lines > 1)
-        if (lines < Lines) return sums_function<Vecs, Lines - 1>(rows, lines);
-    return sums_function_of<Vecs, Lines>(rows);
+    return lines == 2   ? sums_function_of<Vecs, 2>(rows)
+           : lines == 3 ? sums_function_of<Vecs, 3>(rows)
+           : lines == 4 ? sums_function_of<Vecs, 4>(rows)
+           : lines == 6 ? sums_function_of<Vecs, 6>(rows)
+                        : sums_function_of<Vecs, 8>(rows);
 }
 
 template <int T>
@@ -120,7 +121,8 @@ struct RowGradKernel : RowTiles<T> {
     std::int64_t of_column;  // sums of an output channel
 
     FASTCNN_INLINE static std::int64_t band(const Conv2dShape& c) {
-        return min_of(c.h.out, ceil_div(kBandTiles, ceil_div(c.w.out, M)));
+        const std::int64_t enough = ceil_div(kBandTiles, ceil_div(c.w.out, M));
+        return ceil_div(c.h.out, ceil_div(c.h.out, enough));
     }
 
     FASTCNN_INLINE explicit RowGradKernel(const Conv2dGradKernel& args)
@@ -184,8 +186,8 @@ struct RowGradKernel : RowTiles<T> {
 
     // Adds the products of a block's columns with some rows of the transformed image.
     template <int Vecs>
-    FASTCNN_INLINE void add_block(const float* v, const float* dy, std::int64_t oy, std::int64_t lanes, float* z,
-                                  float* sums, float* dbias, RowSums& t) const {
+    FASTCNN_INLINE void add_block(const float* v, const float* dy, std::int64_t oy, std::int64_t lanes,
+                                  float* z, float* sums, float* dbias, RowSums& t) const {
         const bool whole = lanes >= Vecs * kWidth;
         if (g.dbias)
             whole ? transform_dy<Vecs, true, true>(dy, t.rows, lanes, z, dbias)
@@ -257,15 +259,15 @@ struct RowGradKernel : RowTiles<T> {
 
     FASTCNN_INLINE void write(const float* sums, const float* dbias) const {
         for (std::int64_t block = 0; block < pair_count(c.out_channels); ++block) {
-            const std::int64_t channel = block * kPairWidth, width = pair_vecs(c.out_channels, block) * kWidth;
+            const std::int64_t channel = block * kPairWidth,
+                               width = pair_vecs(c.out_channels, block) * kWidth;
             const std::int64_t lanes = min_of(c.out_channels - channel, width);
             for (std::int64_t ky = 0; ky < c.h.size; ++ky)
                 for (std::int64_t kx = 0; kx < c.w.size; ++kx)
                     for (std::int64_t i = 0; i < c.in_channels; ++i) {
                         const std::int64_t line = kx % c.w.stride * c.in_channels + i;
                         put(g.dkernel + ((ky * c.w.size + kx) * c.in_channels + i) * c.out_channels + channel,
-                            sums + channel * of_column +
-                                ((ky * A + kx / c.w.stride) * lines + line) * width,
+                            sums + channel * of_column + ((ky * A + kx / c.w.stride) * lines + line) * width,
                             lanes);
                     }
         }
@@ -278,13 +280,14 @@ struct RowGradKernel : RowTiles<T> {
         float* z = v + Base::scratch();
         float* sums = z + A * z_step;
         float* dbias = sums + of_column * packed_columns(c.out_channels);
-        std::memset(sums, 0,
-                    static_cast<std::size_t>((of_column + 1) * packed_columns(c.out_channels)) * sizeof(float));
+        std::memset(
+            sums, 0,
+            static_cast<std::size_t>((of_column + 1) * packed_columns(c.out_channels)) * sizeof(float));
         const std::int64_t most = band(c), of_dy = c.w.out * c.out_channels;
         RowSums t;
         t.of_pair = of_pair;
-        t.ahead_step = ceil_div(
-            M * c.out_channels, pair_count(c.out_channels) * ceil_div(c.h.size, rows_at_once(lines)) * A);
+        t.ahead_step = ceil_div(M * c.out_channels,
+                                pair_count(c.out_channels) * ceil_div(c.h.size, rows_at_once(lines)) * A);
         for (std::int64_t s = 0; s < g.batch; ++s) {
             std::int64_t ready = 0;
             for (std::int64_t oy = 0; oy < c.h.out; oy += most) {
@@ -310,7 +313,7 @@ struct RowGradKernel : RowTiles<T> {
     }
 };
 
-const char* declines(const Conv2dGradKernel& g) { return rows_declines(g.shape); }
+const char* declines(const Conv2dGradKernel& g) { return rows_declines(g.shape, g.shape.w.out); }
 
 std::int64_t scratch(const Conv2dGradKernel& g) {
     const std::int64_t floats = of_rows<RowGradKernel>(g, [](const auto& pass) { return pass.scratch(); });
