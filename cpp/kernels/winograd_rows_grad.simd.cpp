@@ -18,6 +18,7 @@ constexpr std::int64_t kBandTiles = 96;
 // The kernel's rows that are taken together: two vectors of sums of each line of theirs, and a pointer to a
 // pair of lines, are what registers hold.
 constexpr int kMostRows = 4;
+constexpr std::int64_t kLine = 16;  // floats of a cache line
 FASTCNN_INLINE constexpr int rows_at_once(std::int64_t lines) {
     return lines < 3 ? kMostRows : lines < 5 ? 3 : lines < 8 ? 2 : 1;
 }
@@ -61,6 +62,7 @@ void add_products(const RowSums& t) {
         }
         for (std::int64_t tile = 0; tile < t.tiles; ++tile, z += t.z_tile) {
             __builtin_prefetch(ahead, 0, 2);
+            if (Rows * Lines > 6) __builtin_prefetch(ahead + kLine, 0, 2);  // fewer passes fetch all
             ahead += t.ahead_step;
             Vec g[Vecs];
 #pragma GCC unroll 2
