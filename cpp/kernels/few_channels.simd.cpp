@@ -10,6 +10,10 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
+// Whether there are functions for usual distances between pixels: at the baseline they would be code for
+// nobody's sake.
+constexpr bool kKnownSteps = kWidth > 4;
+
 // Packed kernel: [block of output channels][kernel row][kernel column][input channel][columns of the block].
 std::int64_t forward_packed(const Conv2dForward& f) {
     return packed_columns(f.shape.out_channels) * f.shape.h.size * f.shape.w.size * f.shape.in_channels;
@@ -51,8 +55,9 @@ struct PositionTile {
 // multiply-adds. Weights come from L1: kept in registers (they fit for one channel and 3x3) they would leave
 // room for four positions and save nothing, the multiply-adds being the limit. Step is column_step, or 0:
 // any; Size the kernel's rows and its columns x channels, so that no loop has to be counted, or 0.
+// `left_out`: last taps that are not added.
 template <int Rows, int Columns, int Vecs, int Step, int Size = 0>
-FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Vecs]) {
+FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Vecs], int left_out = 0) {
 #pragma GCC unroll 2
     for (int n = 0; n < Vecs; ++n) {
         const Vec start = load(t.bias + n * kWidth);
@@ -98,7 +103,8 @@ FASTCNN_INLINE void convolve(const PositionTile& t, Vec (&acc)[Rows][Columns][Ve
     } else {
         for (std::int64_t ky = 0; ky < t.rows; ++ky) {
             begin_row(ky);
-            for (std::int64_t i = 0; i < t.run; ++i) add_tap();
+            const std::int64_t taps = ky + 1 < t.rows ? t.run : t.run - left_out;
+            for (std::int64_t i = 0; i < taps; ++i) add_tap();
         }
     }
 }
@@ -144,12 +150,41 @@ FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
 
 // ------------------------------------------------------------------------------------------- without pooling
 
+// On AVX-512 results are written one by one while the last tap is added: at the end, all at once, they would
+// keep the multiply-adds waiting (3x3, one channel to 32, on 112x112: 1.13 to 1.15 times as fast; AVX2, with
+// half as many: 0.93 to 0.99).
 template <int Columns, int Vecs, int Step>
 void convolve_strip(const PositionTile& t) {
     Vec acc[1][Columns][Vecs];
-    convolve<1, Columns, Vecs, Step>(t, acc);
-    write_rows(acc[0],
-               {.relu = t.relu, .stream = t.stream, .columns = t.lanes, .c = t.y, .c_step = t.channels});
+    if constexpr (!kManyRegisters) {
+        convolve<1, Columns, Vecs, Step>(t, acc);
+        return write_rows(
+            acc[0], {.relu = t.relu, .stream = t.stream, .columns = t.lanes, .c = t.y, .c_step = t.channels});
+    }
+    convolve<1, Columns, Vecs, Step>(t, acc, 1);
+    const Vec least = t.relu ? zero() : set1(-__builtin_inff());
+    const std::int64_t column_step = Step ? Step : t.column_step, channels = t.channels;
+    const float* x = unrelated(t.x + (t.rows - 1) * t.tap_row + t.run - 1);
+    Vec weight[Vecs];
+#pragma GCC unroll 2
+    for (int n = 0; n < Vecs; ++n)
+        weight[n] = in_register(load(t.kernel + (t.rows * t.run - 1) * Vecs * kWidth + n * kWidth));
+    const auto add_last_tap = [&](auto write) {
+        float* y = t.y;
+#pragma GCC unroll 16
+        for (int q = 0; q < Columns; ++q, y = unrelated(y + channels)) {
+            const Vec pixel = set1(x[q * column_step]);
+#pragma GCC unroll 2
+            for (int n = 0; n < Vecs; ++n)
+                write(y + n * kWidth, max(least, fma(pixel, weight[n], acc[0][q][n])), n);
+        }
+    };
+    if (t.lanes < Vecs * kWidth)
+        add_last_tap([&](float* y, Vec v, int n) { store_partial(y, v, t.lanes - n * kWidth); });
+    else if (t.stream)
+        add_last_tap([](float* y, Vec v, int) { stream(y, v); });
+    else
+        add_last_tap([](float* y, Vec v, int) { store(y, v); });
 }
 
 // Positions of a tile at most. Of one vector they must be more to hide the latency of the multiply-add (8
@@ -162,7 +197,7 @@ template <int Vecs, int Columns = max_columns(Vecs)>
 TileOfPositions strip_function(std::int64_t columns, std::int64_t step) {
     if constexpr (Columns > 1)
         if (columns < Columns) return strip_function<Vecs, Columns - 1>(columns, step);
-    if constexpr (Vecs == 1) return convolve_strip<Columns, 1, 0>;
+    if constexpr (Vecs == 1 || !kKnownSteps) return convolve_strip<Columns, Vecs, 0>;
     return step == 1   ? convolve_strip<Columns, Vecs, 1>
            : step == 3 ? convolve_strip<Columns, Vecs, 3>
            : step == 6 ? convolve_strip<Columns, Vecs, 6>
@@ -222,7 +257,7 @@ TileOfPositions window_function(std::int64_t windows, const PositionTile& t) {
     if constexpr (Windows > 1)
         if (windows < Windows) return window_function<Argmax, Vecs, Windows - 1>(windows, t);
     const std::int64_t step = t.column_step;
-    if constexpr (Vecs == 1) return convolve_windows<Windows, 1, Argmax, 0>;
+    if constexpr (Vecs == 1 || !kKnownSteps) return convolve_windows<Windows, Vecs, Argmax, 0>;
     if (step == 1 && t.rows == 3 && t.run == 3) return convolve_windows<Windows, Vecs, Argmax, 1, 3>;
     return step == 1   ? convolve_windows<Windows, Vecs, Argmax, 1>
            : step == 3 ? convolve_windows<Windows, Vecs, Argmax, 3>
