@@ -165,20 +165,20 @@ struct RowForward : RowTiles<T> {
         multiply(both, places, u, acc);
         const std::int64_t ox = tile * M, columns = c.w.out - ox, lanes = c.out_channels - channel;
         const bool whole = columns >= Tiles * M && lanes >= Vecs * kWidth;
-        const Vec least = f.relu ? zero() : set1(-__builtin_inff());
         float* to = output(sample, oy, ox, channel);
         Vec sum = zero();
 #pragma GCC unroll 2
         for (int i = 0; i < Tiles; ++i) {
 #pragma GCC unroll 2
             for (int n = 0; n < Vecs; ++n) {
-                const Vec bias = bias_of(channel + n * kWidth);
                 Vec y[M];
-                Output::apply(acc[i][n], 1, y);
+                Output::apply_to(bias_of(channel + n * kWidth), acc[i][n], y);
 #pragma GCC unroll 4
                 for (int m = 0; m < M; ++m) sum = add(sum, y[m]);
+                if (f.relu) {
 #pragma GCC unroll 4
-                for (int m = 0; m < M; ++m) y[m] = max(least, add(y[m], bias));
+                    for (int m = 0; m < M; ++m) y[m] = max(zero(), y[m]);
+                }
                 float* at = to + i * M * c.out_channels + n * kWidth;
                 if (whole && f.stream) {
 #pragma GCC unroll 4
@@ -232,9 +232,9 @@ struct RowForward : RowTiles<T> {
             Vec y[2][M];
 #pragma GCC unroll 2
             for (int i = 0; i < 2; ++i) {
-                Output::apply(acc[i][n], 1, y[i]);
+                Output::apply_to(bias, acc[i][n], y[i]);
 #pragma GCC unroll 4
-                for (int m = 0; m < M; ++m) sum = add(sum, y[i][m] = add(y[i][m], bias));
+                for (int m = 0; m < M; ++m) sum = add(sum, y[i][m]);
             }
 #pragma GCC unroll 2
             for (int i = 0; i < M / 2; ++i) {
