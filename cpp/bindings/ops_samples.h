@@ -25,4 +25,20 @@ void run_samples(const Call& call, const Args& args, std::int64_t floats, const 
                      });
 }
 
+// Runs a kernel of `size` elements on the team; advance(args, n) skips n of them.
+template <class Args, class Advance>
+void run_elements(const Call& call, const Args& args, const Advance& advance) {
+    constexpr std::int64_t kUnit = 64;  // a cache line of what is smallest
+    const int threads = threads_for(args.size, kLeastFloats);
+    const std::int64_t units = (args.size + kUnit - 1) / kUnit, items = items_for(threads, units);
+    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, args.size < kBriefFloats},
+                     [&](Args& copy, std::int64_t item, const auto& go) {
+                         const Share share(units, item, items);
+                         const std::int64_t first = share.begin * kUnit;
+                         copy.size = std::min(share.end * kUnit, args.size) - first;
+                         advance(copy, first);
+                         go(copy);
+                     });
+}
+
 }  // namespace fastcnn::bindings

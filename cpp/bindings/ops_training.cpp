@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "bindings/loss_rule.h"
-#include "bindings/ops_call.h"
+#include "bindings/ops_samples.h"
 #include "kernels/reference.h"
 
 namespace fastcnn::bindings {
@@ -389,6 +389,9 @@ DType dtype_of(const Call& call, const py::array& x) {
                                                               {"int64", DType::i64},
                                                               {"bool", DType::boolean}})
         if (native(name)) return value;
+    // The ml_dtypes type, which NumPy sees as two bytes without a meaning.
+    if (dtype.kind() == 'V' && dtype.itemsize() == 2 && dtype.attr("name").cast<std::string>() == "bfloat16")
+        return DType::bf16;
     fail(call.operation(), ": x: expected bool, integer or float elements in native byte order, received ",
          describe(x));
 }
@@ -407,9 +410,32 @@ py::array read_samples(const py::array& x, const std::string& isa, const std::st
         args.size = x.size();
         args.x = x.data();
         args.y = y.f32();
-        call.run(args);
+        const std::int64_t item = x.itemsize();
+        run_elements(call, args, [item](ReadSamples& part, std::int64_t first) {
+            part.x = static_cast<const char*>(part.x) + first * item;
+            part.y += first;
+        });
     }
     return y.array();
+}
+
+// Words, which NumPy has no type for: the caller views them as one.
+py::array round_bfloat16(const py::array& x_, const std::string& isa, const std::string& algorithm) {
+    const Call call("round_bfloat16", isa, algorithm);
+    require(!call.reference(), call.operation(), ": isa: expected a level, received 'reference'");
+    const Operand x = call.input_any("x", x_);
+    require(x_.flags() & py::array::c_style, call.operation(),
+            ": x: expected a C-contiguous array, received ", describe(x_));
+    py::array y = result_array(py::dtype::of<std::uint16_t>(), x.shape());
+    RoundBfloat16 args;
+    args.size = x.size();
+    args.x = x.f32();
+    args.y = static_cast<std::uint16_t*>(y.mutable_data());
+    run_elements(call, args, [](RoundBfloat16& part, std::int64_t first) {
+        part.x += first;
+        part.y += first;
+    });
+    return y;
 }
 
 }  // namespace
@@ -433,6 +459,7 @@ void bind_training_ops(py::module_& module) {
     module.def("sum_gradients_transposed", sum_gradients_transposed, arg("lanes"), arg("isa") = "",
                arg("algorithm") = "");
     module.def("read_samples", read_samples, arg("x"), arg("isa") = "", arg("algorithm") = "");
+    module.def("round_bfloat16", round_bfloat16, arg("x"), arg("isa") = "", arg("algorithm") = "");
 }
 
 }  // namespace fastcnn::bindings

@@ -678,7 +678,7 @@ struct OptimizerUpdate {
 
 // --------------------------------------------------------------------------------------------------- reading
 
-enum class DType : int { f32, f64, f16, u8, i8, u16, i16, u32, i32, u64, i64, boolean };
+enum class DType : int { f32, f64, f16, bf16, u8, i8, u16, i16, u32, i32, u64, i64, boolean };
 
 // y[i] = float(x[i]) for `size` elements, x contiguous but of any alignment. bool: 0 or 1.
 struct ReadSamples {
@@ -686,6 +686,13 @@ struct ReadSamples {
     std::int64_t size = 0;
     const void* x = nullptr;
     float* y = nullptr;
+};
+
+// y[i] = x[i] as bfloat16, rounded to nearest even; NaN stays NaN.
+struct RoundBfloat16 {
+    std::int64_t size = 0;
+    const float* x = nullptr;
+    std::uint16_t* y = nullptr;
 };
 
 // ----------------------------------------------------------------------------------------------------- peak

@@ -1,4 +1,4 @@
-// The first read of the user's array: any element type to float32.
+// The first read of the user's array: any element type to float32; and the way back to bfloat16.
 #include "kernels/rows.h"
 #include "simd/vec.h"
 
@@ -53,6 +53,27 @@ void convert_half(const void* x, std::int64_t size, float* y) {
     }
 }
 
+// The upper half of a float.
+void convert_bfloat16(const void* x, std::int64_t size, float* y) {
+    const char* bytes = static_cast<const char*>(x);
+    for (std::int64_t i = 0; i < size; ++i) {
+        std::uint16_t word;
+        std::memcpy(&word, bytes + 2 * i, 2);
+        const std::uint32_t bits = std::uint32_t{word} << 16;
+        std::memcpy(y + i, &bits, 4);
+    }
+}
+
+void round_bfloat16(const RoundBfloat16& a) {
+    for (std::int64_t i = 0; i < a.size; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, a.x + i, 4);
+        const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+        const std::uint32_t nan = bits >> 16 | 0x40u;
+        a.y[i] = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+    }
+}
+
 void read_samples(const ReadSamples& a) {
     switch (a.dtype) {
         case DType::f32:
@@ -62,6 +83,8 @@ void read_samples(const ReadSamples& a) {
             return convert<double>(a.x, a.size, a.y);
         case DType::f16:
             return convert_half(a.x, a.size, a.y);
+        case DType::bf16:
+            return convert_bfloat16(a.x, a.size, a.y);
         case DType::u8:
             return convert<std::uint8_t>(a.x, a.size, a.y);
         case DType::i8:
@@ -86,5 +109,6 @@ void read_samples(const ReadSamples& a) {
 }  // namespace
 
 const Kernel<ReadSamples> read_samples_direct = {read_samples};
+const Kernel<RoundBfloat16> round_bfloat16_direct = {round_bfloat16};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -200,6 +200,10 @@ double element(DType dtype, const void* x, std::int64_t i) {
             return as_float<double>(x, i);
         case DType::f16:
             return half(x, i);
+        case DType::bf16: {
+            const std::uint32_t bits = std::uint32_t{static_cast<const std::uint16_t*>(x)[i]} << 16;
+            return as_float<float>(&bits, 0);
+        }
         case DType::u8:
             return as_float<std::uint8_t>(x, i);
         case DType::i8:

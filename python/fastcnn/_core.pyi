@@ -850,6 +850,7 @@ def sum_gradients_transposed(lanes: NDArray[Any], isa: str = "", algorithm: str 
     """lanes (k, columns, rows) -> (rows, columns)"""
 
 def read_samples(x: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[np.float32]: ...
+def round_bfloat16(x: NDArray[np.float32], isa: str = "", algorithm: str = "") -> NDArray[np.uint16]: ...
 def fma_loop(rounds: int, start: float, a: float, b: float, isa: str = "", algorithm: str = "") -> tuple[float, int]:
     """r = a r + b, rounds times in every lane of a tile's registers: (mean of the lanes, operations done)."""
 

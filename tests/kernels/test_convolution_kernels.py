@@ -84,6 +84,11 @@ CASES = [
     *(Conv((20, 37), n, 16, strides=s, padding="same") for n in (1, 3) for s in ((2, 1), (3, 2), (1, 3))),
     Conv((40, 70), 1, 20, batch=1),
     Conv((31, 33), 3, 64, (5, 5), batch=2),
+    # images whose rows are taken in several bands
+    *(Conv((64, 49), n, 36, padding="same") for n in (2, 3, 4)),
+    *(Conv((61, 90), n, 40, (7, 7), strides=(2, 2), padding="same", batch=1) for n in (1, 2, 3, 4)),
+    Conv((50, 62), 3, 17, (5, 4), strides=(3, 1), dilation=(2, 1), padding="same"),
+    Conv((30, 27), 4, 8, (2, 6), strides=(1, 2)),
     # groups
     Conv(channels=6, filters=8, groups=2),
     Conv(channels=34, filters=66, groups=2, padding="same"),

@@ -74,3 +74,38 @@ def test_every_byte_and_every_half_is_read_exactly(algorithm: str, isa: str) -> 
 def test_other_dtypes_are_refused(dtype: str) -> None:
     with pytest.raises(_core.Error, match=r"^read_samples: x: expected bool, integer or float elements"):
         _core.read_samples(np.zeros(3, dtype))
+
+
+@each_row("round_bfloat16")
+def test_rounding_to_bfloat16_is_that_of_ml_dtypes(algorithm: str, isa: str) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    words = np.arange(2**16, dtype=np.uint32) << 16
+    halves = [words | low for low in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF)]  # below, at and above the middle
+    for bits in (*halves, rng.integers(0, 2**32, 100_003, np.uint32), rng.integers(0, 2**32, 5, np.uint32)):
+        x = bits.view(np.float32)
+        with np.errstate(invalid="ignore"):
+            expected = x.astype(ml_dtypes.bfloat16)
+        actual = _core.round_bfloat16(x, isa=isa, algorithm=algorithm).view(ml_dtypes.bfloat16)
+        read = _core.read_samples(expected, isa=isa)
+        np.testing.assert_array_equal(read, expected.astype(np.float32))
+        np.testing.assert_array_equal(_core.read_samples(expected, isa=REFERENCE), read)
+        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+        numbers = ~np.isnan(x)
+        np.testing.assert_array_equal(actual.view(np.uint16)[numbers], expected.view(np.uint16)[numbers])
+
+
+def test_many_numbers_are_divided_between_the_threads() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    x = np.random.default_rng(0).standard_normal((37, 41, 1003)).astype(np.float32)
+    rounded = x.astype(ml_dtypes.bfloat16)
+    actual = _core.round_bfloat16(x)
+    assert actual.shape == x.shape
+    np.testing.assert_array_equal(actual, rounded.view(np.uint16))
+    np.testing.assert_array_equal(_core.read_samples(rounded), rounded.astype(np.float32))
+
+
+@pytest.mark.parametrize("x", [np.zeros(3), np.zeros((4, 4), np.float32).T, np.zeros(0, np.float32)])
+def test_only_contiguous_float32_arrays_are_rounded(x: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(_core.Error, match=r"^round_bfloat16: x: expected"):
+        _core.round_bfloat16(x)

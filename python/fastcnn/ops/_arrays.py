@@ -9,7 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcnn import _messages, config
+from fastcnn import _core, _messages, config
 
 Floats: TypeAlias = NDArray[np.float32]
 IntOrPair: TypeAlias = int | Sequence[int]
@@ -56,7 +56,7 @@ def keeps_bfloat16(
             out: Any = kwargs.pop("out", None)
             result: Any = computed(*args, **kwargs)
             arrays = result if isinstance(result, tuple) else (result,)
-            arrays = tuple(array.astype(dtype, copy=False) for array in arrays)
+            arrays = tuple(_rounded(array, dtype) for array in arrays)
             if out is not None:
                 if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != arrays[0].shape:
                     _messages.fail(function.__name__, "out", f"a bfloat16 array of shape {arrays[0].shape}", out)
@@ -83,7 +83,16 @@ def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = N
         raise ValueError(f"{operation}: {argument}: expected at least one element, received shape {array.shape}")
     if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
         return array
+    if array.dtype.name == "bfloat16":
+        return _core.read_samples(np.ascontiguousarray(array))
     return np.require(array, dtype=np.float32, requirements=["C", "A"])
+
+
+def _rounded(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """A float32 array as bfloat16; others as they are."""
+    if array.dtype is not _FLOAT32:
+        return array.astype(dtype, copy=False)
+    return _core.round_bfloat16(np.ascontiguousarray(array)).view(dtype)
 
 
 def _array(operation: str, argument: str, value: ArrayLike) -> NDArray[Any]:
