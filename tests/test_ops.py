@@ -153,6 +153,7 @@ def test_arrays_of_any_number_type_and_layout_are_converted(dtype: str, layout: 
 
 def test_bfloat16_is_converted() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
+    assert ops.relu(np.array(1.5, ml_dtypes.bfloat16)).shape == ()
     x = np.array([-1.5, 2.0], ml_dtypes.bfloat16)
     np.testing.assert_array_equal(ops.relu(x), np.array([0, 2], np.float32))
 

@@ -1,4 +1,4 @@
-// Kernels that work on one sample after the other, called from Python.
+// Kernels that work on one sample, or one element, after the other, called from Python.
 #pragma once
 
 #include "bindings/ops_call.h"
@@ -11,34 +11,37 @@ struct Samples {
     std::int64_t batch, size;
 };
 
-// Runs an element-wise kernel on the team, divided by samples; advance(args, n) skips n of them.
-template <class Args, class Advance>
-void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
+// Divides `count` things of a kernel that works on `floats` between the team's threads: set(args, share)
+// makes a copy of `args` do its share.
+template <class Args, class Set>
+void run_shares(const Call& call, const Args& args, std::int64_t floats, std::int64_t count, const Set& set) {
     const int threads = threads_for(floats, kLeastFloats);
-    const std::int64_t items = items_for(threads, args.batch);
+    const std::int64_t items = items_for(threads, count);
     call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, floats < kBriefFloats},
                      [&](Args& copy, std::int64_t item, const auto& go) {
-                         const Share share(args.batch, item, items);
-                         copy.batch = share.end - share.begin;
-                         advance(copy, share.begin);
+                         set(copy, Share(count, item, items));
                          go(copy);
                      });
 }
 
-// Runs a kernel of `size` elements on the team; advance(args, n) skips n of them.
+// By samples; advance(args, n) skips n of them.
+template <class Args, class Advance>
+void run_samples(const Call& call, const Args& args, std::int64_t floats, const Advance& advance) {
+    run_shares(call, args, floats, args.batch, [&](Args& copy, const Share& share) {
+        copy.batch = share.end - share.begin;
+        advance(copy, share.begin);
+    });
+}
+
+// By elements, args.size of them; advance(args, n) skips n of them.
 template <class Args, class Advance>
 void run_elements(const Call& call, const Args& args, const Advance& advance) {
-    constexpr std::int64_t kUnit = 64;  // a cache line of what is smallest
-    const int threads = threads_for(args.size, kLeastFloats);
-    const std::int64_t units = (args.size + kUnit - 1) / kUnit, items = items_for(threads, units);
-    call.run_divided(call.choice(args), args, nullptr, {threads, items, 0, args.size < kBriefFloats},
-                     [&](Args& copy, std::int64_t item, const auto& go) {
-                         const Share share(units, item, items);
-                         const std::int64_t first = share.begin * kUnit;
-                         copy.size = std::min(share.end * kUnit, args.size) - first;
-                         advance(copy, first);
-                         go(copy);
-                     });
+    constexpr std::int64_t kUnit = 64;  // a cache line of bytes
+    run_shares(call, args, args.size, (args.size + kUnit - 1) / kUnit, [&](Args& copy, const Share& share) {
+        const std::int64_t first = share.begin * kUnit;
+        copy.size = std::min(share.end * kUnit, args.size) - first;
+        advance(copy, first);
+    });
 }
 
 }  // namespace fastcnn::bindings

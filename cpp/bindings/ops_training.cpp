@@ -419,7 +419,7 @@ py::array read_samples(const py::array& x, const std::string& isa, const std::st
     return y.array();
 }
 
-// Words, which NumPy has no type for: the caller views them as one.
+// 16-bit words: NumPy itself has no bfloat16, the caller views them as that of ml_dtypes.
 py::array round_bfloat16(const py::array& x_, const std::string& isa, const std::string& algorithm) {
     const Call call("round_bfloat16", isa, algorithm);
     require(!call.reference(), call.operation(), ": isa: expected a level, received 'reference'");

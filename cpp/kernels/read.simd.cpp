@@ -1,6 +1,6 @@
 // The first read of the user's array: any element type to float32; and the way back to bfloat16.
 #include "kernels/rows.h"
-#include "simd/vec.h"
+#include "simd/bfloat16.h"
 
 namespace fastcnn::FASTCNN_ISA {
 namespace {
@@ -65,13 +65,7 @@ void convert_bfloat16(const void* x, std::int64_t size, float* y) {
 }
 
 void round_bfloat16(const RoundBfloat16& a) {
-    for (std::int64_t i = 0; i < a.size; ++i) {
-        std::uint32_t bits;
-        std::memcpy(&bits, a.x + i, 4);
-        const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-        const std::uint32_t nan = bits >> 16 | 0x40u;
-        a.y[i] = static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
-    }
+    for (std::int64_t i = 0; i < a.size; ++i) a.y[i] = to_bfloat16(a.x[i]);
 }
 
 void read_samples(const ReadSamples& a) {

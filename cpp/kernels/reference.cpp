@@ -201,7 +201,9 @@ double element(DType dtype, const void* x, std::int64_t i) {
         case DType::f16:
             return half(x, i);
         case DType::bf16: {
-            const std::uint32_t bits = std::uint32_t{static_cast<const std::uint16_t*>(x)[i]} << 16;
+            std::uint16_t word;
+            std::memcpy(&word, static_cast<const char*>(x) + 2 * i, 2);
+            const std::uint32_t bits = std::uint32_t{word} << 16;
             return as_float<float>(&bits, 0);
         }
         case DType::u8:

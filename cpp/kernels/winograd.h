@@ -469,7 +469,10 @@ FASTCNN_INLINE void multiply_block(WinogradProduct t, int products, const Winogr
     }
 }
 
-// Whether all of v are finite; large sums may overflow.
+// Whether all numbers are finite that were added up; large sums may overflow.
+FASTCNN_INLINE bool is_finite(Vec sum) { return bits(is_nan(sub(sum, sum))) == 0; }
+
+// Whether all of v are finite.
 template <int N>
 FASTCNN_INLINE bool all_finite(const Vec* v) {
     Vec even = v[0], odd = v[1];
@@ -479,8 +482,7 @@ FASTCNN_INLINE bool all_finite(const Vec* v) {
         odd = add(odd, v[i + 1]);
     }
     if constexpr (N % 2) even = add(even, v[N - 1]);
-    const Vec sum = add(even, odd);
-    return bits(is_nan(sub(sum, sum))) == 0;
+    return is_finite(add(even, odd));
 }
 
 }  // namespace

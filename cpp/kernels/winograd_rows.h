@@ -28,8 +28,9 @@ FASTCNN_INLINE const char* rows_declines(const Conv2dShape& c, std::int64_t colu
     if (phase_taps(c) != 3 && phase_taps(c) != 4) return "not three or four taps a row";
     const std::int64_t lines = c.w.stride * c.in_channels;
     if (lines == 1 || lines * c.h.size < 9) return "too few products for a transform";
+    // 6 outputs of 8, 32 filters: 0.87 times as fast as the direct sum; 10 of 12: 0.97.
     if (ceil_div(columns, kRowOutputs) * kRowOutputs * 4 > 5 * columns)
-        return "a fifth of the tiles lies beyond the output";
+        return "more than a fifth of what tiles compute lies beyond the output";
     return nullptr;
 }
 

@@ -2,7 +2,7 @@
 // ReLU and 2x2 max pooling: a network's first layer (winograd_rows.h).
 //
 // Products of all kernel rows and channels are summed in registers and transformed back once, which with 9 of
-// them or more is little. The error is 1.1 to 1.4 times that of the direct sum.
+// them or more is little. The error is up to three times that of the direct sum.
 //
 // A tile with a result that is not finite is computed again, directly: see winograd.simd.cpp.
 #include "kernels/winograd_rows.h"
@@ -114,9 +114,6 @@ struct RowForward : RowTiles<T> {
         return f.bias ? load_partial(f.bias + channel, min_of(c.out_channels - channel, kWidth)) : zero();
     }
 
-    // Whether all are finite that were added up; large sums may overflow.
-    FASTCNN_INLINE static bool is_finite(Vec sum) { return bits(is_nan(sub(sum, sum))) == 0; }
-
     // A vector of outputs (oy, ox) without Winograd.
     Vec convolve_directly(const float* x, std::int64_t oy, std::int64_t ox, std::int64_t channel) const {
         Vec sum = bias_of(channel);
@@ -133,8 +130,7 @@ struct RowForward : RowTiles<T> {
         return sum;
     }
 
-    // ---------------------------------------------------------------------------------------- without
-    // pooling
+    // ------------------------------------------------------------------------------------ without pooling
 
     FASTCNN_INLINE float* output(std::int64_t sample, std::int64_t oy, std::int64_t ox,
                                  std::int64_t channel) const {
@@ -198,8 +194,7 @@ struct RowForward : RowTiles<T> {
         for (int n = 0; n < Vecs; ++n) write_directly(x, sample, oy, ox, Tiles * M, channel + n * kWidth);
     }
 
-    // ------------------------------------------------------------------------------------------- with
-    // pooling
+    // --------------------------------------------------------------------------------------- with pooling
 
     FASTCNN_INLINE WrittenMaxima pooled(std::int64_t sample, std::int64_t py, std::int64_t px,
                                         std::int64_t channel) const {
@@ -252,8 +247,7 @@ struct RowForward : RowTiles<T> {
         for (int n = 0; n < Vecs; ++n) pool_directly(x, sample, py, px, M / 2, channel + n * kWidth);
     }
 
-    // ------------------------------------------------------------------------------------------------- a
-    // pass
+    // --------------------------------------------------------------------------------------------- a pass
 
     // Row `oy` of the output, or of the pooled output, one block of channels.
     template <int Vecs>

@@ -12,25 +12,26 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
+constexpr std::int64_t kLine = 16;  // floats of a cache line
+
 // Tiles taken together at least: enough to pay for loading and storing the sums.
 constexpr std::int64_t kBandTiles = 96;
 
 // The kernel's rows that are taken together: two vectors of sums of each line of theirs, and a pointer to a
 // pair of lines, are what registers hold.
-constexpr int kMostRows = 4;
-constexpr std::int64_t kLine = 16;  // floats of a cache line
+constexpr int kMostRowsAtOnce = 4;
 FASTCNN_INLINE constexpr int rows_at_once(std::int64_t lines) {
-    return lines < 3 ? kMostRows : lines < 5 ? 3 : lines < 8 ? 2 : 1;
+    return lines < 3 ? kMostRowsAtOnce : lines < 5 ? 3 : lines < 8 ? 2 : 1;
 }
 
 // Sums of one product and some rows of the kernel, over some rows of one sample's output.
 struct RowSums {
-    const float* v[kBandTiles]
-                  [kMostRows];  // of each row of the output and kernel, at the first line and tile
+    // The transformed image's rows by rows of the output and of the kernel, at the first line and tile.
+    const float* v[kBandTiles][kMostRowsAtOnce];
     std::int64_t of_pair = 0;
+    std::int64_t number = 0;   // of a tile's floats: where the product's begin
     const float* z = nullptr;  // the same of dy
     std::int64_t z_tile = 0, z_row = 0;
-    std::int64_t product = 0;  // of which number of a tile
     std::int64_t rows = 0, tiles = 0;
     float* sums = nullptr;
     std::int64_t sums_row = 0;  // between the kernel's rows
@@ -58,11 +59,12 @@ void add_products(const RowSums& t) {
 #pragma GCC unroll 4
         for (int j = 0; j < Rows; ++j) {
 #pragma GCC unroll 4
-            for (int p = 0; p < kPairs; ++p) v[j][p] = t.v[row][j] + t.product + p * t.of_pair;
+            for (int p = 0; p < kPairs; ++p) v[j][p] = t.v[row][j] + t.number + p * t.of_pair;
         }
         for (std::int64_t tile = 0; tile < t.tiles; ++tile, z += t.z_tile) {
             __builtin_prefetch(ahead, 0, 2);
-            if (Rows * Lines > 6) __builtin_prefetch(ahead + kLine, 0, 2);  // fewer passes fetch all
+            // Where few passes, which do much, have to fetch everything, a step is more than a line.
+            if (Rows * Lines > 6) __builtin_prefetch(ahead + kLine, 0, 2);
             ahead += t.ahead_step;
             Vec g[Vecs];
 #pragma GCC unroll 2
@@ -122,6 +124,7 @@ struct RowGradKernel : RowTiles<T> {
     std::int64_t z_step;     // floats of one product's numbers of dy
     std::int64_t of_column;  // sums of an output channel
 
+    // Rows of the output taken together. They are shared out evenly, so that fewer rows may want more memory.
     FASTCNN_INLINE static std::int64_t band(const Conv2dShape& c) {
         const std::int64_t enough = ceil_div(kBandTiles, ceil_div(c.w.out, M));
         return ceil_div(c.h.out, ceil_div(c.h.out, enough));
@@ -208,7 +211,7 @@ struct RowGradKernel : RowTiles<T> {
                     t.v[r][j] = this->slot(v, (oy + r) * c.h.stride + (ky + j) * c.h.dilation);
             for (int k = 0; k < A; ++k) {
                 const int position = whole ? taken_as_it_is(k) : -1;
-                t.product = 2 * k;
+                t.number = 2 * k;
                 t.sums = sums + ky * t.sums_row + k * lines * Vecs * kWidth;
                 if (position < 0) {
                     t.z = z + k * z_step;
@@ -249,7 +252,7 @@ struct RowGradKernel : RowTiles<T> {
                 }
             }
         }
-        return bits(is_nan(sub(all, all))) == 0;
+        return is_finite(all);
     }
 
     FASTCNN_INLINE void put(float* to, const float* from, std::int64_t count) const {
@@ -311,7 +314,7 @@ struct RowGradKernel : RowTiles<T> {
         if (finish(sums))
             write(sums, dbias);
         else
-            conv2d_grad_kernel_taps.run(g);
+            conv2d_grad_kernel_direct.run(g);
     }
 };
 
@@ -319,7 +322,7 @@ const char* declines(const Conv2dGradKernel& g) { return rows_declines(g.shape, 
 
 std::int64_t scratch(const Conv2dGradKernel& g) {
     const std::int64_t floats = of_rows<RowGradKernel>(g, [](const auto& pass) { return pass.scratch(); });
-    return max_of(floats, conv2d_grad_kernel_taps.scratch(g));
+    return max_of(floats, conv2d_grad_kernel_direct.scratch(g));
 }
 
 void run(const Conv2dGradKernel& g) {

@@ -1,4 +1,5 @@
-// bfloat16 in the vector vocabulary: the upper halves of floats, in 16-bit words. AVX2 and AVX-512 only.
+// bfloat16 in the vector vocabulary: the upper halves of floats, in 16-bit words. Vectors of them are for
+// AVX2 and AVX-512 only.
 //
 //   load_bfloat16(p)          kWidth numbers as floats
 //   store_bfloat16(p, v)      rounded to nearest even; NaN stays NaN
@@ -16,6 +17,16 @@
 namespace fastcnn::FASTCNN_ISA {
 
 using Bfloat16 = std::uint16_t;
+
+// One number.
+FASTCNN_INLINE Bfloat16 to_bfloat16(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if (x != x) return static_cast<Bfloat16>((bits >> 16) | 0x40);
+    return static_cast<Bfloat16>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+#if defined(__AVX2__)
 
 #if defined(__AVX512F__)
 FASTCNN_INLINE Mask unordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
@@ -71,12 +82,6 @@ FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
 
 FASTCNN_INLINE Vec load_bfloat16(const Bfloat16* p) { return as_float(shift_left<16>(iload_words(p))); }
 
-// One number.
-FASTCNN_INLINE Bfloat16 to_bfloat16(float x) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    if (x != x) return static_cast<Bfloat16>((bits >> 16) | 0x40);
-    return static_cast<Bfloat16>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
+#endif
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -295,6 +295,19 @@ def suited(case: Conv, algorithm: str) -> Conv:
     """The case, or one like it that Winograd's rows take."""
     if not algorithm.startswith("winograd"):
         return case
+    if algorithm == "winograd_rows":
+        stride = min(case.strides[1], 2)
+        width = (3 + case.kernel[1] % 2) if stride == 1 else 5 + case.kernel[1] % 4
+        return replace(
+            case,
+            size=(case.size[0], case.size[1] + 12),
+            channels=1 + case.channels % 4,
+            kernel=(case.kernel[0] + 2, width),
+            strides=(case.strides[0], stride),
+            dilation=(case.dilation[0], 1),
+            groups=1,
+            padding="same",
+        )
     padding = case.padding if min(case.size) >= 3 else "same"
     return replace(case, kernel=(3, 3), strides=(1, 1), dilation=(1, 1), groups=1, padding=padding)
 
@@ -330,6 +343,10 @@ SPECIAL_CASES = [
     Conv(relu=True, padding="same"),
     Conv((9, 9), 3, 17, strides=(2, 2), padding="same"),
     Conv((9, 9), 6, 4, groups=2, dilation=(2, 2)),
+    # which Winograd's method along rows takes
+    Conv((9, 12), 3, 17, padding="same", relu=True),
+    Conv((19, 16), 3, 33, (7, 7), strides=(2, 2)),
+    Conv((11, 19), 2, 5, (5, 4), strides=(2, 1), padding="same"),
 ]
 each_special = pytest.mark.parametrize("special", SPECIALS)
 each_special_case = pytest.mark.parametrize("case", SPECIAL_CASES, ids=case_id)

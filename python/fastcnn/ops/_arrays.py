@@ -83,16 +83,16 @@ def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = N
         raise ValueError(f"{operation}: {argument}: expected at least one element, received shape {array.shape}")
     if array.dtype is _FLOAT32 and array.flags.c_contiguous and array.flags.aligned:
         return array
-    if array.dtype.name == "bfloat16":
-        return _core.read_samples(np.ascontiguousarray(array))
+    if array.dtype.kind == "V":  # bfloat16: others have been refused
+        return _core.read_samples(np.asarray(array, order="C"))
     return np.require(array, dtype=np.float32, requirements=["C", "A"])
 
 
 def _rounded(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """A float32 array as bfloat16; others as they are."""
+    """`array` with elements of the bfloat16 type `dtype`."""
     if array.dtype is not _FLOAT32:
         return array.astype(dtype, copy=False)
-    return _core.round_bfloat16(np.ascontiguousarray(array)).view(dtype)
+    return _core.round_bfloat16(np.asarray(array, order="C")).view(dtype)
 
 
 def _array(operation: str, argument: str, value: ArrayLike) -> NDArray[Any]:
