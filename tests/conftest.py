@@ -79,3 +79,16 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     yield
     config.set_dtype_policy("float32")
     _core.set_amx_emulated(before == "amx_emulated")
+
+
+@pytest.fixture
+def pairs() -> Iterator[None]:
+    """Dot products of bfloat16 pairs wherever they can compute a convolution of arrays."""
+    from fastcnn import _core
+
+    if not _core.has_bfloat16_pairs():
+        pytest.skip("no AVX512-BF16")
+    before = _core.pairs_active()
+    _core.set_pairs(True, always=True)
+    yield
+    _core.set_pairs(before)

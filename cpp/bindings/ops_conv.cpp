@@ -1,17 +1,10 @@
 // Convolution on arrays, and its gradients.
-#include <limits>
-
-#include "bindings/ops_windows.h"
-#include "kernels/parts.h"
+#include "bindings/ops_images.h"
 #include "kernels/reference.h"
 
 namespace fastcnn::bindings {
 
 namespace {
-
-// A sample's work as dense operations: with one or two input channels a group there is nothing to reuse, and
-// a quarter of their speed is reached.
-std::int64_t work_of(const Conv2dShape& c) { return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1); }
 
 // Whether a result is so large that its beginning has left the caches when its end is written: written past
 // them, it spares reading what is overwritten. (A smaller one is still there for the next operation, which
@@ -20,34 +13,6 @@ bool passes_caches(const Result& y) {
     constexpr std::int64_t kBytes = 8 << 20, kLine = 64, kSize = sizeof(float);
     return y.size() * kSize >= kBytes && y.shape().back() * kSize % kLine == 0 &&
            reinterpret_cast<std::uintptr_t>(y.f32()) % kLine == 0;
-}
-
-// Scratch that each thread needs for the blocks of a divided call.
-template <class Args>
-std::int64_t scratch_of(const Choice<Args>& choice, const Args& args, const ImageDivision& division) {
-    std::int64_t floats = 0;
-    for (std::int64_t item = 0; item < (division.parts > 1 ? division.parts : division.items); ++item)
-        division.for_each_block(
-            item, [&](auto... part) { floats = std::max(floats, choice.scratch(part_of(args, part...))); });
-    return floats;
-}
-
-// Runs the kernel on the team, divided by samples or runs of at least `least_unit` rows of the result.
-template <class Args>
-void run_on_images(const Call& call, const Args& args, const float* weights, std::int64_t flops,
-                   std::int64_t rows, std::int64_t least_unit, std::int64_t sample_floats) {
-    const Choice<Args> choice = call.choice(args, {weights ? 1.0 : 0.0, nullptr, true});
-    const int threads = threads_for(args.batch * flops, kLeastFlops);
-    const ImageDivision division =
-        ImageDivision::of(threads, args.batch, rows, std::max(least_unit, choice.row_unit(args)),
-                          sample_floats, choice.packed(args));
-    const std::int64_t parts = choice.row->kernel->divides_weights ? weight_parts(choice.packed(args)) : 0;
-    const std::int64_t scratch = parts ? choice.scratch(args) : scratch_of(choice, args, division);
-    call.run_divided(choice, args, weights,
-                     {threads, division.items, scratch, args.batch * flops < kBriefFlops, parts},
-                     [&](const Args& copy, std::int64_t item, const auto& go) {
-                         division.for_each_block(item, [&](auto... part) { go(part_of(copy, part...)); });
-                     });
 }
 
 void conv2d_reference(const Conv2dShape& shape, const PoolShape* pool, std::int64_t batch, const Operand& x,
@@ -137,102 +102,6 @@ py::array conv2d_grad_input(const py::array& dy_, const py::array& kernel_,
     return dx.array();
 }
 
-// The gradient summed in lanes: fixed runs of samples or rows, each summed in order by one thread, then the
-// lanes in order. Their number depends on the shape alone, and so do the bits.
-class GradKernelJob final : public Job {
-  public:
-    GradKernelJob(const Call& call, const Conv2dGradKernel& args, std::int64_t weights)
-        : args_(args),
-          weights_(weights),
-          bias_at_(Layout::round_up(weights)),
-          stride_(Layout::stride(bias_at_ + args.shape.out_channels)),
-          choice_(call.choice(args)),
-          sum_(call.any_algorithm().choice(SumGradients{})) {
-        const Conv2dShape& c = args.shape;
-        division_.batch = args.batch;
-        division_.rows = c.h.out;
-        const std::int64_t wanted = lanes_wanted();
-        if (args.batch < wanted) division_.parts = std::min(c.h.out, wanted / args.batch);
-        division_.items = division_.parts > 1 ? args.batch * division_.parts : std::min(args.batch, wanted);
-        const std::int64_t floats =
-            std::max(c.h.in * c.w.in * c.in_channels, c.h.out * c.w.out * c.out_channels);
-        division_.block = std::max<std::int64_t>(1, std::max<std::int64_t>(128 * 1024, weights / 2) / floats);
-        threads_ =
-            std::min(threads_for(args.batch * work_of(c), kLeastFlops), static_cast<int>(division_.items));
-        scratch_ = Layout::stride(scratch_of(choice_, args, division_));
-    }
-
-    int threads() const { return threads_; }
-    std::int64_t memory() const { return (lanes() > 1 ? lanes() * stride_ : 0) + threads_ * scratch_; }
-    void use(float* memory) { memory_ = memory; }
-
-    std::int64_t next_phase() override {
-        ++phase_;
-        if (phase_ == 1) return lanes();
-        return phase_ == 2 && lanes() > 1 ? sums() : 0;
-    }
-
-    bool is_brief() const override { return args_.batch * work_of(args_.shape) < kBriefFlops; }
-
-    void run(std::int64_t item, int thread) override { phase_ == 1 ? run_lane(item, thread) : run_sum(item); }
-
-  private:
-    std::int64_t lanes() const { return division_.items; }
-
-    // As many as there may be threads, but so few that summing them (lanes * weights) stays far below the
-    // work (positions * weights).
-    std::int64_t lanes_wanted() const {
-        constexpr std::int64_t kMost = 8, kPositions = 512, kFloats = 8 * 1024 * 1024;
-        const std::int64_t positions = args_.batch * args_.shape.h.out * args_.shape.w.out;
-        if (args_.batch * work_of(args_.shape) < 2 * kLeastFlops) return 1;
-        std::int64_t wanted = 2;
-        while (wanted < kMost && 2 * wanted * kPositions <= positions && 2 * wanted * weights_ <= kFloats)
-            wanted *= 2;
-        return wanted;
-    }
-
-    std::int64_t sums() const { return items_for(threads_, weights_ / 4096); }
-
-    void run_lane(std::int64_t lane, int thread) {
-        Conv2dGradKernel a = args_;
-        if (lanes() > 1) {
-            a.dkernel = memory_ + lane * stride_;
-            a.dbias = a.dkernel + bias_at_;
-        }
-        a.scratch = memory_ + memory() - (thread + 1) * scratch_;
-        a.accumulate = false;
-        division_.for_each_block(lane, [&](auto... part) {
-            choice_(part_of(a, part...));
-            a.accumulate = true;
-        });
-    }
-
-    void run_sum(std::int64_t item) {
-        const Share share(weights_, item, sums());
-        sum(share.begin, share.end - share.begin, args_.dkernel + share.begin);
-        if (item == 0) sum(bias_at_, args_.shape.out_channels, args_.dbias);
-    }
-
-    void sum(std::int64_t at, std::int64_t size, float* out) const {
-        SumGradients s;
-        s.size = size;
-        s.lanes = lanes();
-        s.lane = memory_ + at;
-        s.lane_stride = stride_;
-        s.gradient = out;
-        sum_(s);
-    }
-
-    const Conv2dGradKernel args_;
-    const std::int64_t weights_, bias_at_, stride_;
-    const Choice<Conv2dGradKernel> choice_;
-    const Choice<SumGradients> sum_;
-    ImageDivision division_;
-    int threads_ = 1, phase_ = 0;
-    std::int64_t scratch_ = 0;
-    float* memory_ = nullptr;
-};
-
 py::tuple conv2d_grad_kernel(const py::array& x_, const py::array& dy_, Pair kernel_size, Pair strides,
                              const std::string& padding, Pair dilation_rate, std::int64_t groups,
                              const OptionalArray& out, const std::string& isa, const std::string& algorithm) {
@@ -256,7 +125,7 @@ py::tuple conv2d_grad_kernel(const py::array& x_, const py::array& dy_, Pair ker
         args.dy_stride = per_sample(dy);
         args.dkernel = dkernel.f32();
         args.dbias = dbias.f32();
-        GradKernelJob job(call, args, dkernel.size());
+        GradKernelJob job(call, call.choice(args), args, dkernel.size());
         const py::gil_scoped_release release;
         const Lent memory(job.memory(), call.exact());
         job.use(memory.data());

@@ -33,11 +33,12 @@ inline std::int64_t weight_parts(std::int64_t packed) {
 }
 
 // Memory of one call, kept for the thread's next one: pages fresh from the system cost more than the
-// convolution that uses them.
-class Lent {
+// convolution that uses them. One of a slot at a time.
+template <int Slot>
+class LentMemory {
   public:
     // Filled with NaN where `poisoned`: a kernel under test cannot count on zeros then.
-    explicit Lent(std::int64_t floats, bool poisoned = false) {
+    explicit LentMemory(std::int64_t floats, bool poisoned = false) {
         if (floats > size()) {
             memory() = Buffer();
             memory() = Buffer(floats);
@@ -45,13 +46,13 @@ class Lent {
         }
         if (poisoned) std::fill_n(memory().data(), floats, std::numeric_limits<float>::quiet_NaN());
     }
-    ~Lent() {
+    ~LentMemory() {
         if (size() <= kKept) return;
         memory() = Buffer();
         size() = 0;
     }
-    Lent(const Lent&) = delete;
-    Lent& operator=(const Lent&) = delete;
+    LentMemory(const LentMemory&) = delete;
+    LentMemory& operator=(const LentMemory&) = delete;
 
     float* data() const { return memory().data(); }
 
@@ -67,6 +68,7 @@ class Lent {
         return floats;
     }
 };
+using Lent = LentMemory<0>;
 
 // A batch of images divided into items: samples where there are enough for the threads, else rows of each
 // sample. An item is done in blocks of samples that stay in L2 together.

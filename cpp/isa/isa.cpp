@@ -50,16 +50,28 @@ Isa detect() {
     return Isa::avx512;
 }
 
+bool detect_pairs() {
+    unsigned a, b, c, d;
+    return detect() == Isa::avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && bit(a, 5);  // AVX512-BF16
+}
+
 bool detect_tiles() {
     unsigned a, b, c, d;
-    if (detect() != Isa::avx512 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    if (!bit(d, 24) || !bit(d, 22)) return false;                              // AMX-TILE, AMX-BF16
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !bit(a, 5)) return false;  // AVX512-BF16
-    return (xcr0() & 0x60000) == 0x60000;                                      // tile state
+    if (!detect_pairs() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    if (!bit(d, 24) || !bit(d, 22)) return false;  // AMX-TILE, AMX-BF16
+    return (xcr0() & 0x60000) == 0x60000;          // tile state
+}
+
+bool made_by_amd() {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
+           d == signature_AMD_edx;
 }
 #else
 Isa detect() { return Isa::baseline; }
+bool detect_pairs() { return false; }
 bool detect_tiles() { return false; }
+bool made_by_amd() { return false; }
 #endif
 
 // Linux keeps a process's tile state only after it has asked for it.
@@ -106,6 +118,16 @@ Isa active_isa() {
 bool tiles_allowed() {
     static const bool allowed = cap_from_environment() >= Isa::amx && detect_tiles() && request_tiles();
     return allowed;
+}
+
+bool has_bfloat16_pairs() {
+    static const bool has = active_isa() >= Isa::avx512 && detect_pairs();
+    return has;
+}
+
+bool bfloat16_pairs_pay() {
+    static const bool pay = has_bfloat16_pairs() && made_by_amd();
+    return pay;
 }
 
 const std::vector<Isa>& compiled_isas() {

@@ -36,6 +36,14 @@ Isa active_isa();
 // called).
 bool tiles_allowed();
 
+// Whether vectors in use are those of AVX-512 and the processor multiplies bfloat16 numbers in pairs
+// (AVX512-BF16).
+bool has_bfloat16_pairs();
+
+// Whether that is faster than float32: by AMD two multiply-adds take the time of one. On Intel's processors
+// (Emerald Rapids) convolutions by pairs were measured slower than by floats.
+bool bfloat16_pairs_pay();
+
 // Levels this build holds kernels for.
 const std::vector<Isa>& compiled_isas();
 

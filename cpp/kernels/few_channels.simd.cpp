@@ -169,22 +169,22 @@ void convolve_strip(const PositionTile& t) {
 #pragma GCC unroll 2
     for (int n = 0; n < Vecs; ++n)
         weight[n] = in_register(load(t.kernel + (t.rows * t.run - 1) * Vecs * kWidth + n * kWidth));
-    const auto add_last_tap = [&](auto write) {
-        float* y = t.y;
+    float* y = t.y;
+    const bool whole = t.lanes >= Vecs * kWidth;
 #pragma GCC unroll 16
-        for (int q = 0; q < Columns; ++q, y = unrelated(y + channels)) {
-            const Vec pixel = set1(x[q * column_step]);
+    for (int q = 0; q < Columns; ++q, y = unrelated(y + channels)) {
+        const Vec pixel = set1(x[q * column_step]);
 #pragma GCC unroll 2
-            for (int n = 0; n < Vecs; ++n)
-                write(y + n * kWidth, max(least, fma(pixel, weight[n], acc[0][q][n])), n);
+        for (int n = 0; n < Vecs; ++n) {
+            const Vec v = max(least, fma(pixel, weight[n], acc[0][q][n]));
+            if (!whole)
+                store_partial(y + n * kWidth, v, t.lanes - n * kWidth);
+            else if (t.stream)
+                stream(y + n * kWidth, v);
+            else
+                store(y + n * kWidth, v);
         }
-    };
-    if (t.lanes < Vecs * kWidth)
-        add_last_tap([&](float* y, Vec v, int n) { store_partial(y, v, t.lanes - n * kWidth); });
-    else if (t.stream)
-        add_last_tap([](float* y, Vec v, int) { stream(y, v); });
-    else
-        add_last_tap([](float* y, Vec v, int) { store(y, v); });
+    }
 }
 
 // Positions of a tile at most. Of one vector they must be more to hide the latency of the multiply-add (8

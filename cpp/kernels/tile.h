@@ -174,7 +174,7 @@ void run_tile(const Tile& t) {
             for (int m = 0; m < Rows; ++m) {
                 const Vec row = set1(m < kNear ? a[m * t.a_step] : far[(m - kNear) * t.a_step]);
 #pragma GCC unroll 4
-                for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
+                for (int n = 0; n < Vecs; ++n) acc[m][n] = multiply_add(row, column[n], acc[m][n]);
             }
         }
     }
@@ -231,7 +231,8 @@ void run_row_blocks(const Tile& t, std::int64_t b_block) {
             const Vec row = set1(*a);
 #pragma GCC unroll 8
             for (int n = 0; n < kVecs; ++n)
-                acc[0][n] = fma(row, load(b + n / kPairVecs * b_block + n % kPairVecs * kWidth), acc[0][n]);
+                acc[0][n] =
+                    multiply_add(row, load(b + n / kPairVecs * b_block + n % kPairVecs * kWidth), acc[0][n]);
         }
     }
     write_rows(acc, {.relu = t.relu, .stream = t.stream, .columns = t.columns, .c = t.c});
@@ -301,7 +302,7 @@ void run_outer_tile(const OuterTile& t) {
                 for (int m = 0; m < Rows; ++m) {
                     const Vec row = set1(a[m]);
 #pragma GCC unroll 4
-                    for (int n = 0; n < Vecs; ++n) acc[m][n] = fma(row, column[n], acc[m][n]);
+                    for (int n = 0; n < Vecs; ++n) acc[m][n] = multiply_add(row, column[n], acc[m][n]);
                 }
             }
         }

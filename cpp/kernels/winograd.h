@@ -223,6 +223,16 @@ struct WinogradPlace {
 // Channels up to which the largest tile's error is known to be small.
 constexpr std::int64_t kMostChannels = 256;
 
+// Tiles that there are kernels for. Below AVX2, where speed is nobody's concern, one size spares a third of a
+// megabyte of code.
+template <int M>
+constexpr bool kCompiled = kWidth > 4 || M == 4;
+
+// In the place of those that there are not.
+template <class Args>
+constexpr Kernel<Args> kNotCompiled = {[](const Args&) {},
+                                       [](const Args&) -> const char* { return "not for this level"; }};
+
 // Why an operation is none for Winograd's kernels, or null.
 template <int M>
 FASTCNN_INLINE const char* winograd_declines(const Conv2dShape& c) {

@@ -287,13 +287,20 @@ std::int64_t forward_weight_units(const Conv2dForward& f) {
     return winograd_blocks<M>(f.shape, f.shape.out_channels).count;
 }
 
+template <int M>
+constexpr Kernel<Conv2dForward> forward_kernel(const char* name) {
+    if constexpr (kCompiled<M>)
+        return {forward_run<M>,  forward_declines<M>,    forward_scratch<M>,  forward_packed<M>,
+                forward_pack<M>, forward_cost<M>,        forward_row_unit<M>, name,
+                false,           forward_weight_units<M>};
+    else
+        return kNotCompiled<Conv2dForward>;
+}
+
 }  // namespace
 
-#define FASTCNN_WINOGRAD(M)                                                              \
-    const Kernel<Conv2dForward> conv2d_forward_winograd##M = {                           \
-        forward_run<M>,  forward_declines<M>,    forward_scratch<M>,  forward_packed<M>, \
-        forward_pack<M>, forward_cost<M>,        forward_row_unit<M>, "winograd" #M,     \
-        false,           forward_weight_units<M>};
+#define FASTCNN_WINOGRAD(M) \
+    const Kernel<Conv2dForward> conv2d_forward_winograd##M = forward_kernel<M>("winograd" #M);
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)

@@ -538,25 +538,46 @@ void grad_kernel_run(const Conv2dGradKernel& g) {
     GradKernel<M>(g).run();
 }
 
+template <int M>
+constexpr Kernel<Conv2dGradInput> grad_input_kernel() {
+    if constexpr (kCompiled<M>)
+        return {grad_input_run<M>,  grad_input_declines<M>, grad_input_scratch<M>, grad_input_packed<M>,
+                grad_input_pack<M>, grad_input_cost<M>,     grad_input_row_unit};
+    else
+        return kNotCompiled<Conv2dGradInput>;
+}
+
+template <int M>
+constexpr Kernel<Conv2dGradInput> lanes_kernel(const char* layout) {
+    if constexpr (kCompiled<M>)
+        return {lanes_run<M>,  lanes_declines<M>, lanes_scratch<M>,    lanes_packed<M>,
+                lanes_pack<M>, lanes_cost<M>,     grad_input_row_unit, layout};
+    else
+        return kNotCompiled<Conv2dGradInput>;
+}
+
+template <int M>
+constexpr Kernel<Conv2dGradKernel> grad_kernel_kernel() {
+    if constexpr (kCompiled<M>)
+        return {grad_kernel_run<M>, grad_kernel_declines<M>, grad_kernel_scratch<M>, nullptr, nullptr,
+                grad_kernel_cost<M>};
+    else
+        return kNotCompiled<Conv2dGradKernel>;
+}
+
 }  // namespace
 
-#define FASTCNN_WINOGRAD(M)                                                                      \
-    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M = {                              \
-        grad_input_run<M>,  grad_input_declines<M>, grad_input_scratch<M>, grad_input_packed<M>, \
-        grad_input_pack<M>, grad_input_cost<M>,     grad_input_row_unit};                        \
-    const Kernel<Conv2dGradKernel> conv2d_grad_kernel_winograd##M = {                            \
-        grad_kernel_run<M>, grad_kernel_declines<M>, grad_kernel_scratch<M>, nullptr, nullptr,   \
-        grad_kernel_cost<M>};
+#define FASTCNN_WINOGRAD(M)                                                               \
+    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M = grad_input_kernel<M>(); \
+    const Kernel<Conv2dGradKernel> conv2d_grad_kernel_winograd##M = grad_kernel_kernel<M>();
 FASTCNN_WINOGRAD(2)
 FASTCNN_WINOGRAD(3)
 FASTCNN_WINOGRAD(4)
 FASTCNN_WINOGRAD(5)
 #undef FASTCNN_WINOGRAD
 
-#define FASTCNN_WINOGRAD_LANES(M)                                               \
-    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M##_lanes = {     \
-        lanes_run<M>,  lanes_declines<M>, lanes_scratch<M>,    lanes_packed<M>, \
-        lanes_pack<M>, lanes_cost<M>,     grad_input_row_unit, "winograd" #M};
+#define FASTCNN_WINOGRAD_LANES(M) \
+    const Kernel<Conv2dGradInput> conv2d_grad_input_winograd##M##_lanes = lanes_kernel<M>("winograd" #M);
 FASTCNN_WINOGRAD_LANES(3)
 FASTCNN_WINOGRAD_LANES(4)
 #undef FASTCNN_WINOGRAD_LANES

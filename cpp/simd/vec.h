@@ -57,6 +57,16 @@ namespace fastcnn::FASTCNN_ISA {
 // 32 registers rather than 16 or none.
 inline constexpr bool kManyRegisters = kAccumulators > 16;
 
+// a * b + c for the sums of register tiles. With FASTCNN_PAIRS the "floats" of a and b are pairs of bfloat16
+// numbers, the products of both are added: the same kernels then compute on bfloat16 arrays.
+#if defined(FASTCNN_PAIRS)
+FASTCNN_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
+#else
+FASTCNN_INLINE Vec multiply_add(Vec a, Vec b, Vec c) { return fma(a, b, c); }
+#endif
+
 // A loaded vector that several instructions use, for which GCC would otherwise repeat the load in each of
 // them.
 FASTCNN_INLINE Vec in_register(Vec v) {

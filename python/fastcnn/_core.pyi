@@ -442,6 +442,49 @@ def amx_conv2d_grad_kernel(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The kernel's gradient as (filters, height * width * channels of a group), and the bias's, both float32."""
 
+def has_bfloat16_pairs() -> bool:
+    """Whether the processor multiplies bfloat16 numbers in pairs (AVX512-BF16), and AVX-512 is in use."""
+
+def pairs_active() -> bool:
+    """Whether bfloat16 arrays are multiplied so: where that is faster than float32."""
+
+def set_pairs(used: bool, always: bool = False) -> None:
+    """For tests; `always`: also where float32 is estimated to be faster."""
+
+def pairs_conv2d(
+    x: NDArray[np.uint16],
+    kernel: NDArray[np.uint16],
+    bias: NDArray[np.float32] | None,
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+    relu: bool,
+) -> NDArray[np.uint16] | None:
+    """conv2d of bfloat16 words by pairs; None where they do not fit or are slower. Shapes are checked by the caller."""
+
+def pairs_conv2d_grad_input(
+    dy: NDArray[np.uint16],
+    kernel: NDArray[np.uint16],
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+) -> NDArray[np.uint16] | None:
+    """conv2d_grad_input likewise; `size` is the images' height and width."""
+
+def pairs_conv2d_grad_kernel(
+    x: NDArray[np.uint16],
+    dy: NDArray[np.uint16],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+    groups: int,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+    """conv2d_grad_kernel likewise: the kernel's gradient as Keras has it, and the bias's."""
+
 def conv2d_grad_input(
     dy: NDArray[Any],
     kernel: NDArray[Any],

@@ -58,6 +58,16 @@ def each_row(operation: str) -> Callable[..., Any]:
     )
 
 
+def is_compiled(algorithm: str, isa: str) -> bool:
+    """Whether the row computes anything at this level.
+
+    Winograd's tiles other than 4 are left out of the baseline, its kernels along rows want the registers of AVX-512.
+    """
+    if algorithm == "winograd_rows":
+        return isa not in ("baseline", "avx2")
+    return isa != "baseline" or not algorithm.startswith("winograd") or algorithm.startswith("winograd4")
+
+
 def unless_declined(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The function's result, or None where the row that was asked for says why it does not take these arguments."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_cases import REFERENCE
+from kernel_cases import REFERENCE, is_compiled
 from numpy.typing import NDArray
 
 from fastcnn import _core
@@ -37,6 +37,8 @@ def test_errors_are_within_the_stated_bounds(tile: int, channels: int) -> None:
     )
     for isa in LEVELS[: LEVELS.index(_core.build_config()["isa_detected"]) + 1]:
         row = {"isa": isa, "algorithm": f"winograd{tile}"}
+        if not is_compiled(row["algorithm"], isa):
+            continue
         found = (
             _core.conv2d(x, kernel, None, *SLIDING, False, **row),
             _core.conv2d_grad_input(dy, kernel, x.shape, *SLIDING, **row),

@@ -1,4 +1,5 @@
-"""bfloat16 arrays in and out of fastcnn.ops: float32 arithmetic, results rounded once; convolution with (emulated) AMX tiles."""
+"""bfloat16 arrays in and out of fastcnn.ops: float32 arithmetic, results rounded once; convolution with (emulated) AMX tiles and
+with dot products of pairs."""
 
 from __future__ import annotations
 
@@ -81,13 +82,14 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize(
+each_convolution = pytest.mark.parametrize(
     ("batch", "height", "width", "channels", "filters", "size", "dilation", "strides", "groups"),
     [(*shape, 1)[:9] for shape in SHAPES],
 )
-def test_convolution_with_tiles(
-    tiles: None,
+each_padding = pytest.mark.parametrize("padding", ["valid", "same"])
+
+
+def check_convolution(
     batch: int,
     height: int,
     width: int,
@@ -120,7 +122,43 @@ def test_convolution_with_tiles(
         assert found.dtype == bfloat16 and found.flags.c_contiguous and near(found, one.astype(bfloat16))
 
 
-def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
+@each_padding
+@each_convolution
+def test_convolution_with_tiles(
+    tiles: None,
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    filters: int,
+    size: Any,
+    dilation: int,
+    strides: Any,
+    groups: int,
+    padding: str,
+) -> None:
+    check_convolution(batch, height, width, channels, filters, size, dilation, strides, groups, padding)
+
+
+@each_padding
+@each_convolution
+def test_convolution_with_pairs(
+    pairs: None,
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    filters: int,
+    size: Any,
+    dilation: int,
+    strides: Any,
+    groups: int,
+    padding: str,
+) -> None:
+    check_convolution(batch, height, width, channels, filters, size, dilation, strides, groups, padding)
+
+
+def check_threads() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((21, 9, 9, 32)).astype(bfloat16)
     dy = rng.standard_normal((21, 9, 9, 48)).astype(bfloat16)
@@ -138,6 +176,28 @@ def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
     _core.set_num_threads(0)
     for other in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(other, found[0]))
+
+
+def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
+    check_threads()
+
+
+def test_the_same_bits_with_pairs_on_any_number_of_threads(pairs: None) -> None:
+    check_threads()
+
+
+def test_pairs_are_taken_where_they_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1x1 convolutions, which have no better algorithm in float32; not first layers."""
+    if not _core.has_bfloat16_pairs():
+        pytest.skip("no AVX512-BF16")
+    before = _core.pairs_active()
+    _core.set_pairs(True)
+    sliding: Any = ((1, 1), "valid", (1, 1), 1)
+    for channels, taken in ((64, True), (63, False), (2, False)):
+        x = np.zeros((4, 28, 28, channels), np.uint16)
+        kernel = np.zeros((1, 1, channels, 64), np.uint16)
+        assert (_core.pairs_conv2d(x, kernel, None, *sliding, False) is not None) == taken
+    _core.set_pairs(before)
 
 
 def test_what_tiles_do_not_compute_is_computed_in_float32(tiles: None, images: Any) -> None:

@@ -1,6 +1,6 @@
-"""Convolution of bfloat16 arrays where AMX tiles are in use.
+"""Convolution of bfloat16 arrays where AMX tiles are in use, or dot products of pairs (AVX512-BF16) are faster than float32.
 
-Each function returns None for what tiles do not compute, and for bad input: the float32 path, which then follows, computes or
+Each function returns None for what neither computes, and for bad input: the float32 path, which then follows, computes or
 refuses it.
 """
 
@@ -35,15 +35,30 @@ def _fits(
     strides: tuple[int, int] | None,
     groups: Any,
 ) -> bool:
-    """Whether tiles slide a kernel of this shape over images of x's shape."""
-    if not _core.amx_active() or strides is None or dilation is None or not _messages.is_integer(groups) or groups < 1:
+    """Whether a kernel of this shape slides over images of x's shape."""
+    if strides is None or dilation is None or not _messages.is_integer(groups) or groups < 1:
         return False
     if len(x) != 4 or len(kernel) != 4 or 0 in (*x, *kernel) or padding not in ("valid", "same"):
         return False
-    if kernel[2] * groups != x[3] or kernel[3] % groups or not _core.amx_fills(x[3], kernel[3], groups):
+    if kernel[2] * groups != x[3] or kernel[3] % groups:
         return False
     extents = [(size - 1) * step + 1 for size, step in zip(kernel, dilation)]
     return padding == "same" or bool(extents[0] <= x[1] and extents[1] <= x[2])
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(array)
+    except ValueError:  # rows of different lengths
+        return ()
+
+
+def _on_tiles(channels: int, filters: int, groups: int) -> bool:
+    return _core.amx_active() and _core.amx_fills(channels, filters, groups)
+
+
+def _in_use() -> bool:
+    return _core.amx_active() or _core.pairs_active()
 
 
 def _words(array: Any) -> NDArray[np.uint16] | None:
@@ -61,58 +76,63 @@ def _weights(array: Any, rank: int) -> NDArray[np.float32] | None:
 
 def conv2d(arguments: dict[str, Any]) -> Array | None:
     """`ops.conv2d`."""
-    words, kernel, dilation = (
-        _words(arguments["x"]),
-        _weights(arguments["kernel"], 4),
-        _pair(arguments["dilation_rate"]),
-    )
-    activation, bias, padding = arguments["activation"], arguments["bias"], _lower(arguments["padding"])
-    strides = _pair(arguments["strides"])
-    if words is None or kernel is None or dilation is None or strides is None:
+    if not _in_use() or (words := _words(arguments["x"])) is None:
         return None
+    strides, dilation, padding = _sliding(arguments)
+    kernel, bias, groups, activation = (arguments[name] for name in ("kernel", "bias", "groups", "activation"))
     if activation not in (None, "linear", "relu"):
         return None
-    if not _fits(words.shape, kernel.shape, padding, dilation, strides, arguments["groups"]):
+    if not _fits(words.shape, _shape(kernel), padding, dilation, strides, groups):
         return None
-    if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != kernel.shape[3]):
+    filters = _shape(kernel)[3]
+    if bias is not None and ((bias := _weights(bias, 1)) is None or len(bias) != filters):
         return None
-    y = _core.amx_conv2d(words, kernel, bias, strides, padding, dilation, arguments["groups"], activation == "relu")
-    result: Array = y.view(arguments["x"].dtype)
-    return result
+    rest = (bias, strides, padding, dilation, groups, activation == "relu")
+    if _on_tiles(words.shape[3], filters, groups):
+        weights = _weights(kernel, 4)
+        y = None if weights is None else _core.amx_conv2d(words, weights, *rest)
+    else:
+        weight_words = _words(kernel)
+        y = None if weight_words is None else _core.pairs_conv2d(words, weight_words, *rest)
+    return None if y is None else y.view(arguments["x"].dtype)
 
 
 def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
     """`ops.conv2d_grad_input`."""
-    words, kernel, dilation = (
-        _words(arguments["dy"]),
-        _weights(arguments["kernel"], 4),
-        _pair(arguments["dilation_rate"]),
-    )
-    shape, padding, strides = arguments["input_shape"], _lower(arguments["padding"]), _pair(arguments["strides"])
-    if words is None or kernel is None or dilation is None or strides is None or not isinstance(shape, list | tuple):
+    if not _in_use() or (words := _words(arguments["dy"])) is None:
         return None
-    if not all(_messages.is_integer(size) and size > 0 for size in shape):
+    strides, dilation, padding = _sliding(arguments)
+    kernel, shape, groups = (arguments[name] for name in ("kernel", "input_shape", "groups"))
+    if not isinstance(shape, list | tuple) or not all(_messages.is_integer(size) and size > 0 for size in shape):
         return None
-    if not _fits(tuple(shape), kernel.shape, padding, dilation, strides, arguments["groups"]):
+    if not _fits(tuple(shape), _shape(kernel), padding, dilation, strides, groups):
         return None
-    if words.shape != (shape[0], *_outputs(shape, kernel.shape, padding, dilation, strides), kernel.shape[3]):
+    sizes = _shape(kernel)
+    if words.shape != (shape[0], *_outputs(shape, sizes, padding, dilation, strides), sizes[3]):
         return None
-    dx = _core.amx_conv2d_grad_input(
-        words, kernel, (shape[1], shape[2]), strides, padding, dilation, arguments["groups"]
-    )
-    result: Array = dx.view(arguments["dy"].dtype)
-    return result
+    rest = ((shape[1], shape[2]), strides, padding, dilation, groups)
+    if _on_tiles(shape[3], sizes[3], groups):
+        weights = _weights(kernel, 4)
+        dx = None if weights is None else _core.amx_conv2d_grad_input(words, weights, *rest)
+    else:
+        weight_words = _words(kernel)
+        dx = None if weight_words is None else _core.pairs_conv2d_grad_input(words, weight_words, *rest)
+    return None if dx is None else dx.view(arguments["dy"].dtype)
 
 
 def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     """`ops.conv2d_grad_kernel`."""
-    words, dy, dilation = _words(arguments["x"]), _words(arguments["dy"]), _pair(arguments["dilation_rate"])
-    size, padding, strides = _pair(arguments["kernel_size"]), _lower(arguments["padding"]), _pair(arguments["strides"])
-    if words is None or dy is None or dilation is None or strides is None or size is None:
+    if not _in_use():
         return None
-    if words.ndim != 4 or dy.ndim != 4:
+    words, dy, size, groups = (
+        _words(arguments["x"]),
+        _words(arguments["dy"]),
+        _pair(arguments["kernel_size"]),
+        arguments["groups"],
+    )
+    strides, dilation, padding = _sliding(arguments)
+    if words is None or dy is None or size is None or words.ndim != 4 or dy.ndim != 4:
         return None
-    groups = arguments["groups"]
     if not _messages.is_integer(groups) or groups < 1:
         return None
     kernel = (*size, words.shape[3] // groups, dy.shape[3])
@@ -120,9 +140,16 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
         return None
     if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation, strides)):
         return None
-    dkernel, dbias = _core.amx_conv2d_grad_kernel(words, dy, size, strides, padding, dilation, groups)
-    dtype = arguments["x"].dtype
-    return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
+    dtype, rest = arguments["x"].dtype, (words, dy, size, strides, padding, dilation, groups)
+    if _on_tiles(words.shape[3], dy.shape[3], groups):
+        dkernel, dbias = _core.amx_conv2d_grad_kernel(*rest)
+        return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
+    found = _core.pairs_conv2d_grad_kernel(*rest)
+    return None if found is None else (found[0].view(dtype), found[1].view(dtype))
+
+
+def _sliding(arguments: dict[str, Any]) -> tuple[Any, Any, str]:
+    return _pair(arguments["strides"]), _pair(arguments["dilation_rate"]), _lower(arguments["padding"])
 
 
 def _outputs(
