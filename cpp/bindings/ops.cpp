@@ -30,7 +30,7 @@ void bind_ops(pybind11::module_& module) {
     bindings::bind_conv_ops(module);
     bindings::bind_pool_ops(module);
     bindings::bind_amx_ops(module);
-    bindings::bind_pair_ops(module);
+    bindings::bind_bfloat16_ops(module);
     bindings::bind_layer_ops(module);
     bindings::bind_sample_kernels(module);
     bindings::bind_image_kernels(module);

@@ -289,7 +289,7 @@ Value named(const Call& call, const char* argument, const std::string& name,
 void bind_conv_ops(py::module_& module);
 void bind_pool_ops(py::module_& module);
 void bind_amx_ops(py::module_& module);
-void bind_pair_ops(py::module_& module);
+void bind_bfloat16_ops(py::module_& module);
 void bind_layer_ops(py::module_& module);
 void bind_sample_kernels(py::module_& module);
 void bind_image_kernels(py::module_& module);

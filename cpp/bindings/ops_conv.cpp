@@ -61,7 +61,8 @@ py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalA
         args.y_stride = args.argmax_stride = per_sample(y);
         args.argmax = positions;
         args.stream = !pool && passes_caches(y);
-        run_on_images(call, args, kernel.f32(), work_of(shape), pool ? pool->h.out : shape.h.out, 1,
+        run_on_images(call, call.choice(args, kPackedOnce), args, kernel.f32(), work_of(shape),
+                      pool ? pool->h.out : shape.h.out, 1,
                       std::max(per_sample(x), shape.h.out * shape.w.out * shape.out_channels));
     }
     if (pool) return py::make_tuple(y.array(), argmax);
@@ -96,8 +97,8 @@ py::array conv2d_grad_input(const py::array& dy_, const py::array& kernel_,
         args.dx_stride = per_sample(dx);
         // Where windows leave rows out, a part could begin between them.
         const bool any_row = shape.h.extent() >= shape.h.stride;
-        run_on_images(call, args, kernel.f32(), work_of(shape), height, any_row ? 1 : height,
-                      std::max(per_sample(dx), per_sample(dy)));
+        run_on_images(call, call.choice(args, kPackedOnce), args, kernel.f32(), work_of(shape), height,
+                      any_row ? 1 : height, std::max(per_sample(dx), per_sample(dy)));
     }
     return dx.array();
 }

@@ -44,7 +44,8 @@ class LentMemory {
             memory() = Buffer(floats);
             size() = floats;
         }
-        if (poisoned) std::fill_n(memory().data(), floats, std::numeric_limits<float>::quiet_NaN());
+        data_ = memory().data();
+        if (poisoned) std::fill_n(data_, floats, std::numeric_limits<float>::quiet_NaN());
     }
     ~LentMemory() {
         if (size() <= kKept) return;
@@ -54,9 +55,10 @@ class LentMemory {
     LentMemory(const LentMemory&) = delete;
     LentMemory& operator=(const LentMemory&) = delete;
 
-    float* data() const { return memory().data(); }
+    float* data() const { return data_; }  // on any thread
 
   private:
+    float* data_;
     static constexpr std::int64_t kKept = 16 * 1024 * 1024;  // floats: 64 MB
 
     static Buffer& memory() {

@@ -8,7 +8,12 @@ namespace fastcnn::bindings {
 
 // A sample's work as dense operations: with one or two input channels a group there is nothing to reuse, and
 // a quarter of their speed is reached.
-inline std::int64_t work_of(const Conv2dShape& c) { return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1); }
+inline std::int64_t work_of(const Conv2dShape& c) {
+    return flops_of(c) * (c.in_channels / c.groups < 3 ? 4 : 1);
+}
+
+// How often a call packs its weights.
+inline constexpr Packing kPackedOnce{1.0, nullptr, true};
 
 // Scratch that each thread needs for the blocks of a divided call.
 template <class Args>
@@ -22,9 +27,9 @@ std::int64_t scratch_of(const Choice<Args>& choice, const Args& args, const Imag
 
 // Runs the kernel on the team, divided by samples or runs of at least `least_unit` rows of the result.
 template <class Args>
-void run_on_images(const Call& call, const Args& args, const float* weights, std::int64_t flops,
-                   std::int64_t rows, std::int64_t least_unit, std::int64_t sample_floats) {
-    const Choice<Args> choice = call.choice(args, {weights ? 1.0 : 0.0, nullptr, true});
+void run_on_images(const Call& call, const Choice<Args>& choice, const Args& args, const float* weights,
+                   std::int64_t flops, std::int64_t rows, std::int64_t least_unit,
+                   std::int64_t sample_floats) {
     const int threads = threads_for(args.batch * flops, kLeastFlops);
     const ImageDivision division =
         ImageDivision::of(threads, args.batch, rows, std::max(least_unit, choice.row_unit(args)),

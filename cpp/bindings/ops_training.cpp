@@ -438,6 +438,28 @@ py::array round_bfloat16(const py::array& x_, const std::string& isa, const std:
     return y;
 }
 
+// Pairs of words, b's above a's (null: zeros).
+py::array pair_words(const py::array& a, const OptionalArray& b, const std::string& isa,
+                     const std::string& algorithm) {
+    const Call call("pair_words", isa, algorithm);
+    require(!call.reference(), call.operation(), ": isa: expected a level, received 'reference'");
+    const Shape shape = shape_of(a);
+    require_array({call.operation(), "a"}, a, py::dtype::of<std::uint16_t>(), pattern_of(shape));
+    if (b) require_array({call.operation(), "b"}, *b, py::dtype::of<std::uint16_t>(), pattern_of(shape));
+    py::array y = result_array(py::dtype::of<std::uint32_t>(), shape);
+    PairWords args;
+    args.size = a.size();
+    args.a = static_cast<const std::uint16_t*>(a.data());
+    args.b = b ? static_cast<const std::uint16_t*>(b->data()) : nullptr;
+    args.y = static_cast<float*>(y.mutable_data());
+    run_elements(call, args, [](PairWords& part, std::int64_t first) {
+        part.a += first;
+        if (part.b) part.b += first;
+        part.y += first;
+    });
+    return y;
+}
+
 }  // namespace
 
 void bind_training_ops(py::module_& module) {
@@ -460,6 +482,8 @@ void bind_training_ops(py::module_& module) {
                arg("algorithm") = "");
     module.def("read_samples", read_samples, arg("x"), arg("isa") = "", arg("algorithm") = "");
     module.def("round_bfloat16", round_bfloat16, arg("x"), arg("isa") = "", arg("algorithm") = "");
+    module.def("pair_words", pair_words, arg("a"), arg("b").none(true), arg("isa") = "",
+               arg("algorithm") = "");
 }
 
 }  // namespace fastcnn::bindings

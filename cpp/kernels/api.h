@@ -695,6 +695,14 @@ struct RoundBfloat16 {
     std::uint16_t* y = nullptr;
 };
 
+// y[i] = words a[i] and b[i] (b null: 0), side by side in the place of a float.
+struct PairWords {
+    std::int64_t size = 0;
+    const std::uint16_t* a = nullptr;
+    const std::uint16_t* b = nullptr;
+    float* y = nullptr;
+};
+
 // ----------------------------------------------------------------------------------------------------- peak
 
 // What a processor can do at the most: `rounds` of r = a r + b on as many registers as a tile has

@@ -1,7 +1,7 @@
-// Convolution of bfloat16 arrays by dot products of pairs (AVX512-BF16): the direct kernels, compiled once more
-// with two bfloat16 numbers in the place of a float. What a sum runs over has to lie in pairs in memory, and
-// counts half: input channels in the forward pass, output channels in the input's gradient, samples in the
-// kernel's gradient. Results are float32.
+// Convolution of bfloat16 arrays by dot products of pairs (AVX512-BF16): the direct kernels, compiled once
+// more with two bfloat16 numbers in the place of a float. What a sum runs over has to lie in pairs in memory,
+// and counts half: input channels in the forward pass, output channels in the input's gradient, samples in
+// the kernel's gradient. Results are float32.
 #pragma once
 
 #include "kernels/dispatch.h"
@@ -17,8 +17,8 @@ struct PairRows {
 // Null where they are not in use: by default they are where they are faster than float32.
 const PairRows* pair_rows();
 
-// For tests: elsewhere too, and `always`, also where float32 is estimated to be faster. Throws Error where the
-// processor or the build has no pairs.
+// For tests: elsewhere too, and `always`, also where float32 is estimated to be faster. Throws Error where
+// the processor or the build has no pairs.
 void set_pairs(bool used, bool always);
 bool pairs_always();
 

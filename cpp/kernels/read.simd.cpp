@@ -68,6 +68,18 @@ void round_bfloat16(const RoundBfloat16& a) {
     for (std::int64_t i = 0; i < a.size; ++i) a.y[i] = to_bfloat16(a.x[i]);
 }
 
+// By value: what is written through memcpy might be what a reference leads to.
+void pair_words(const PairWords& args) {
+    const PairWords a = args;
+    const auto put = [y = a.y](std::int64_t i, std::uint32_t pair) {
+        std::memcpy(y + i, &pair, sizeof pair);
+    };
+    if (!a.b)
+        for (std::int64_t i = 0; i < a.size; ++i) put(i, a.a[i]);
+    else
+        for (std::int64_t i = 0; i < a.size; ++i) put(i, a.a[i] | std::uint32_t{a.b[i]} << 16);
+}
+
 void read_samples(const ReadSamples& a) {
     switch (a.dtype) {
         case DType::f32:
@@ -104,5 +116,6 @@ void read_samples(const ReadSamples& a) {
 
 const Kernel<ReadSamples> read_samples_direct = {read_samples};
 const Kernel<RoundBfloat16> round_bfloat16_direct = {round_bfloat16};
+const Kernel<PairWords> pair_words_direct = {pair_words};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -451,7 +451,7 @@ def pairs_active() -> bool:
 def set_pairs(used: bool, always: bool = False) -> None:
     """For tests; `always`: also where float32 is estimated to be faster."""
 
-def pairs_conv2d(
+def bfloat16_conv2d(
     x: NDArray[np.uint16],
     kernel: NDArray[np.uint16],
     bias: NDArray[np.float32] | None,
@@ -460,10 +460,10 @@ def pairs_conv2d(
     dilation_rate: tuple[int, int],
     groups: int,
     relu: bool,
-) -> NDArray[np.uint16] | None:
-    """conv2d of bfloat16 words by pairs; None where they do not fit or are slower. Shapes are checked by the caller."""
+) -> NDArray[np.uint16]:
+    """conv2d of bfloat16 words, by pairs where they fit and are faster, else in float32. Shapes are checked by the caller."""
 
-def pairs_conv2d_grad_input(
+def bfloat16_conv2d_grad_input(
     dy: NDArray[np.uint16],
     kernel: NDArray[np.uint16],
     size: tuple[int, int],
@@ -471,10 +471,10 @@ def pairs_conv2d_grad_input(
     padding: str,
     dilation_rate: tuple[int, int],
     groups: int,
-) -> NDArray[np.uint16] | None:
+) -> NDArray[np.uint16]:
     """conv2d_grad_input likewise; `size` is the images' height and width."""
 
-def pairs_conv2d_grad_kernel(
+def bfloat16_conv2d_grad_kernel(
     x: NDArray[np.uint16],
     dy: NDArray[np.uint16],
     kernel_size: tuple[int, int],
@@ -482,7 +482,7 @@ def pairs_conv2d_grad_kernel(
     padding: str,
     dilation_rate: tuple[int, int],
     groups: int,
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]] | None:
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """conv2d_grad_kernel likewise: the kernel's gradient as Keras has it, and the bias's."""
 
 def conv2d_grad_input(
@@ -894,6 +894,9 @@ def sum_gradients_transposed(lanes: NDArray[Any], isa: str = "", algorithm: str 
 
 def read_samples(x: NDArray[Any], isa: str = "", algorithm: str = "") -> NDArray[np.float32]: ...
 def round_bfloat16(x: NDArray[np.float32], isa: str = "", algorithm: str = "") -> NDArray[np.uint16]: ...
+def pair_words(
+    a: NDArray[np.uint16], b: NDArray[np.uint16] | None, isa: str = "", algorithm: str = ""
+) -> NDArray[np.uint32]: ...
 def fma_loop(rounds: int, start: float, a: float, b: float, isa: str = "", algorithm: str = "") -> tuple[float, int]:
     """r = a r + b, rounds times in every lane of a tile's registers: (mean of the lanes, operations done)."""
 

@@ -109,3 +109,15 @@ def test_many_numbers_are_divided_between_the_threads() -> None:
 def test_only_contiguous_float32_arrays_are_rounded(x: np.ndarray[Any, Any]) -> None:
     with pytest.raises(_core.Error, match=r"^round_bfloat16: x: expected"):
         _core.round_bfloat16(x)
+
+
+@each_row("pair_words")
+def test_words_are_paired(algorithm: str, isa: str) -> None:
+    rng = np.random.default_rng(0)
+    for size in (*SIZES, 5000, 100_003):
+        a, b = (rng.integers(0, 2**16, size, np.uint16) for _ in "ab")
+        row = {"isa": isa, "algorithm": algorithm}
+        np.testing.assert_array_equal(_core.pair_words(a, b, **row), a + b.astype(np.uint32) * 2**16)
+        np.testing.assert_array_equal(_core.pair_words(a, None, **row), a)
+    with pytest.raises(_core.Error, match=r"^pair_words: b: expected"):
+        _core.pair_words(a, b[1:])

@@ -186,17 +186,20 @@ def test_the_same_bits_with_pairs_on_any_number_of_threads(pairs: None) -> None:
     check_threads()
 
 
-def test_pairs_are_taken_where_they_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1x1 convolutions, which have no better algorithm in float32; not first layers."""
+def test_pairs_are_taken_where_they_are_faster() -> None:
+    """1x1 convolutions, which have no better algorithm in float32: sums in another order."""
     if not _core.has_bfloat16_pairs():
         pytest.skip("no AVX512-BF16")
+    rng = np.random.default_rng(0)
     before = _core.pairs_active()
-    _core.set_pairs(True)
-    sliding: Any = ((1, 1), "valid", (1, 1), 1)
-    for channels, taken in ((64, True), (63, False), (2, False)):
-        x = np.zeros((4, 28, 28, channels), np.uint16)
-        kernel = np.zeros((1, 1, channels, 64), np.uint16)
-        assert (_core.pairs_conv2d(x, kernel, None, *sliding, False) is not None) == taken
+    for channels, differs in ((128, True), (127, False)):
+        x = rng.standard_normal((4, 28, 28, channels)).astype(bfloat16)
+        kernel = rng.standard_normal((1, 1, channels, 64)).astype(bfloat16)
+        found = []
+        for used in (False, True):
+            _core.set_pairs(used)
+            found.append(ops.conv2d(x, kernel))
+        assert near(found[1], found[0]) and bool((found[0] != found[1]).any()) == differs
     _core.set_pairs(before)
 
 

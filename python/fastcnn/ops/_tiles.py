@@ -1,7 +1,7 @@
-"""Convolution of bfloat16 arrays where AMX tiles are in use, or dot products of pairs (AVX512-BF16) are faster than float32.
+"""Convolution of bfloat16 arrays: with AMX tiles where they are in use, else natively in what is fastest here.
 
-Each function returns None for what neither computes, and for bad input: the float32 path, which then follows, computes or
-refuses it.
+Each function returns None for other arrays, for what is not computed natively, and for bad input: the float32 path, which then
+follows, computes or refuses it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,6 @@ def _on_tiles(channels: int, filters: int, groups: int) -> bool:
     return _core.amx_active() and _core.amx_fills(channels, filters, groups)
 
 
-def _in_use() -> bool:
-    return _core.amx_active() or _core.pairs_active()
-
-
 def _words(array: Any) -> NDArray[np.uint16] | None:
     if not isinstance(array, np.ndarray) or array.dtype.name != "bfloat16":
         return None
@@ -76,7 +72,7 @@ def _weights(array: Any, rank: int) -> NDArray[np.float32] | None:
 
 def conv2d(arguments: dict[str, Any]) -> Array | None:
     """`ops.conv2d`."""
-    if not _in_use() or (words := _words(arguments["x"])) is None:
+    if (words := _words(arguments["x"])) is None:
         return None
     strides, dilation, padding = _sliding(arguments)
     kernel, bias, groups, activation = (arguments[name] for name in ("kernel", "bias", "groups", "activation"))
@@ -93,13 +89,13 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         y = None if weights is None else _core.amx_conv2d(words, weights, *rest)
     else:
         weight_words = _words(kernel)
-        y = None if weight_words is None else _core.pairs_conv2d(words, weight_words, *rest)
+        y = None if weight_words is None else _core.bfloat16_conv2d(words, weight_words, *rest)
     return None if y is None else y.view(arguments["x"].dtype)
 
 
 def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
     """`ops.conv2d_grad_input`."""
-    if not _in_use() or (words := _words(arguments["dy"])) is None:
+    if (words := _words(arguments["dy"])) is None:
         return None
     strides, dilation, padding = _sliding(arguments)
     kernel, shape, groups = (arguments[name] for name in ("kernel", "input_shape", "groups"))
@@ -116,14 +112,12 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         dx = None if weights is None else _core.amx_conv2d_grad_input(words, weights, *rest)
     else:
         weight_words = _words(kernel)
-        dx = None if weight_words is None else _core.pairs_conv2d_grad_input(words, weight_words, *rest)
+        dx = None if weight_words is None else _core.bfloat16_conv2d_grad_input(words, weight_words, *rest)
     return None if dx is None else dx.view(arguments["dy"].dtype)
 
 
 def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     """`ops.conv2d_grad_kernel`."""
-    if not _in_use():
-        return None
     words, dy, size, groups = (
         _words(arguments["x"]),
         _words(arguments["dy"]),
@@ -144,8 +138,8 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     if _on_tiles(words.shape[3], dy.shape[3], groups):
         dkernel, dbias = _core.amx_conv2d_grad_kernel(*rest)
         return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
-    found = _core.pairs_conv2d_grad_kernel(*rest)
-    return None if found is None else (found[0].view(dtype), found[1].view(dtype))
+    words_dkernel, words_dbias = _core.bfloat16_conv2d_grad_kernel(*rest)
+    return words_dkernel.view(dtype), words_dbias.view(dtype)
 
 
 def _sliding(arguments: dict[str, Any]) -> tuple[Any, Any, str]:
