@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LEVELS = ("baseline", "avx2", "avx512", "amx", "amx_emulated")
+LEVELS = ("baseline", "avx2", "avx512", "avx512_pairs", "amx", "amx_emulated")
 
 
 def belongs(symbol: str, level: str) -> bool:
