@@ -49,7 +49,7 @@ void round_words(const float* from, std::int64_t count, std::uint16_t* to) {
 }
 
 // Rows of words, `row` long, in pairs of two rows each; the last of an odd number has zeros beside it.
-void pair_rows_of(const std::uint16_t* words, std::int64_t rows, std::int64_t row, float* to) {
+void put_in_pairs(const std::uint16_t* words, std::int64_t rows, std::int64_t row, float* to) {
     const Choice<PairWords> pair = choose(PairWords{});
     const std::int64_t pairs = (rows + 1) / 2;
     share_out(pairs * row, [&](std::int64_t begin, std::int64_t end) {
@@ -105,8 +105,8 @@ void run_in_strips(const Call& call, const Choice<Args>& choice, Args args, cons
     const std::int64_t rows = to.rows(args), flops = args.batch * work_of(args.shape);
     const std::int64_t unit = std::max(to.least_unit, choice.row_unit(args));
     const int threads = threads_for(flops, kLeastFlops);
-    ImageDivision division = ImageDivision::of(threads, args.batch, rows, unit,
-                                               std::max(to.read, rows * to.row), choice.packed(args));
+    const ImageDivision division = ImageDivision::of(threads, args.batch, rows, unit,
+                                                     std::max(to.read, rows * to.row), choice.packed(args));
     const std::int64_t strip = std::max<std::int64_t>(1, kStrip / (unit * to.row)) * unit;
     float* const origin = reinterpret_cast<float*>(words);  // only distances from it count
     args.*to.pointer = origin;
@@ -196,7 +196,7 @@ Words bfloat16_conv2d(const Words& x, const Words& kernel, const std::optional<F
         const py::gil_scoped_release release;
         if (pairs) {
             args.x = pairs_of(x);
-            pair_rows_of(kernel.data(), kernel.size() / filters, filters, weights);
+            put_in_pairs(kernel.data(), kernel.size() / filters, filters, weights);
         } else {
             args.x = memory.data() + x_at;
             widen(x.data(), x.size(), memory.data() + x_at);
@@ -316,8 +316,8 @@ py::tuple bfloat16_conv2d_grad_kernel(const Words& x, const Words& dy, Pair size
         const py::gil_scoped_release release;
         if (pairs) {
             args.dbias = nullptr;
-            pair_rows_of(x.data(), x.shape(0), args.x_stride, memory.data() + x_at);
-            pair_rows_of(dy.data(), dy.shape(0), args.dy_stride, memory.data() + dy_at);
+            put_in_pairs(x.data(), x.shape(0), args.x_stride, memory.data() + x_at);
+            put_in_pairs(dy.data(), dy.shape(0), args.dy_stride, memory.data() + dy_at);
             constexpr std::uint32_t kOnes = 0x3f803f80;
             for (std::int64_t i = 0; i < sums.shape.w.in; ++i)
                 std::memcpy(memory.data() + ones_at + i, &kOnes, sizeof kOnes);

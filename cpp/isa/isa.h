@@ -40,8 +40,8 @@ bool tiles_allowed();
 // (AVX512-BF16).
 bool has_bfloat16_pairs();
 
-// Whether that is faster than float32: by AMD two multiply-adds take the time of one. On Intel's processors
-// (Emerald Rapids) convolutions by pairs were measured slower than by floats.
+// Whether that is faster than float32: on AMD's (Zen 4) two multiply-adds take the time of one. On the Intel
+// processor that was measured the dot product is slower than float32's multiply-add.
 bool bfloat16_pairs_pay();
 
 // Levels this build holds kernels for.

@@ -82,25 +82,12 @@ SHAPES = [
 ]
 
 
-each_convolution = pytest.mark.parametrize(
-    ("batch", "height", "width", "channels", "filters", "size", "dilation", "strides", "groups"),
-    [(*shape, 1)[:9] for shape in SHAPES],
-)
+each_convolution = pytest.mark.parametrize("shape", SHAPES, ids=str)
 each_padding = pytest.mark.parametrize("padding", ["valid", "same"])
 
 
-def check_convolution(
-    batch: int,
-    height: int,
-    width: int,
-    channels: int,
-    filters: int,
-    size: Any,
-    dilation: int,
-    strides: Any,
-    groups: int,
-    padding: str,
-) -> None:
+def check_convolution(shape: Any, padding: str) -> None:
+    batch, height, width, channels, filters, size, dilation, strides, groups = (*shape, 1)[:9]
     rng = np.random.default_rng(batch)
     kinds: Any = {"padding": padding, "dilation_rate": dilation, "strides": strides, "groups": groups}
     x = rng.standard_normal((batch, height, width, channels)).astype(bfloat16)
@@ -124,38 +111,14 @@ def check_convolution(
 
 @each_padding
 @each_convolution
-def test_convolution_with_tiles(
-    tiles: None,
-    batch: int,
-    height: int,
-    width: int,
-    channels: int,
-    filters: int,
-    size: Any,
-    dilation: int,
-    strides: Any,
-    groups: int,
-    padding: str,
-) -> None:
-    check_convolution(batch, height, width, channels, filters, size, dilation, strides, groups, padding)
+def test_convolution_with_tiles(tiles: None, shape: Any, padding: str) -> None:
+    check_convolution(shape, padding)
 
 
 @each_padding
 @each_convolution
-def test_convolution_with_pairs(
-    pairs: None,
-    batch: int,
-    height: int,
-    width: int,
-    channels: int,
-    filters: int,
-    size: Any,
-    dilation: int,
-    strides: Any,
-    groups: int,
-    padding: str,
-) -> None:
-    check_convolution(batch, height, width, channels, filters, size, dilation, strides, groups, padding)
+def test_convolution_with_pairs(pairs: None, shape: Any, padding: str) -> None:
+    check_convolution(shape, padding)
 
 
 def check_threads() -> None:
@@ -186,12 +149,9 @@ def test_the_same_bits_with_pairs_on_any_number_of_threads(pairs: None) -> None:
     check_threads()
 
 
-def test_pairs_are_taken_where_they_are_faster() -> None:
+def test_pairs_are_taken_where_they_are_faster(pairs: None) -> None:
     """1x1 convolutions, which have no better algorithm in float32: sums in another order."""
-    if not _core.has_bfloat16_pairs():
-        pytest.skip("no AVX512-BF16")
     rng = np.random.default_rng(0)
-    before = _core.pairs_active()
     for channels, differs in ((128, True), (127, False)):
         x = rng.standard_normal((4, 28, 28, channels)).astype(bfloat16)
         kernel = rng.standard_normal((1, 1, channels, 64)).astype(bfloat16)
@@ -200,7 +160,6 @@ def test_pairs_are_taken_where_they_are_faster() -> None:
             _core.set_pairs(used)
             found.append(ops.conv2d(x, kernel))
         assert near(found[1], found[0]) and bool((found[0] != found[1]).any()) == differs
-    _core.set_pairs(before)
 
 
 def test_what_tiles_do_not_compute_is_computed_in_float32(tiles: None, images: Any) -> None:

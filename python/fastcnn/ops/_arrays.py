@@ -23,18 +23,18 @@ IMAGES = "(batch, height, width, channels)"
 
 
 def keeps_bfloat16(
-    tiles: Callable[[dict[str, Any]], Any] | None = None,
+    native: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
     """Where the first array is bfloat16 (the `ml_dtypes` type), so are the results.
 
     Args:
-        tiles: the operation on bfloat16 arrays, by its arguments; None from it, or no such function: the arithmetic is
+        native: the operation on bfloat16 arrays, by its arguments; None from it, or no such function: the arithmetic is
             that of float32, and its results are rounded.
     """
 
     def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
         def computed(*args: Any, **kwargs: Any) -> Any:
-            if tiles is not None:
+            if native is not None:
                 import inspect
 
                 try:
@@ -42,7 +42,7 @@ def keeps_bfloat16(
                 except TypeError:
                     return function(*args, **kwargs)  # which says what is wrong
                 bound.apply_defaults()
-                if (result := tiles(bound.arguments)) is not None:
+                if (result := native(bound.arguments)) is not None:
                     return result
             return function(*args, **kwargs)
 

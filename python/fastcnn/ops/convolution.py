@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from fastcnn import _core, _messages
-from fastcnn.ops import _tiles
+from fastcnn.ops import _bfloat16
 from fastcnn.ops._arrays import (
     IMAGES,
     Floats,
@@ -24,7 +24,7 @@ from fastcnn.ops.nn import apply_activation, is_relu
 _KERNEL = "(height, width, channels / groups, filters)"
 
 
-@keeps_bfloat16(_tiles.conv2d)
+@keeps_bfloat16(_bfloat16.conv2d)
 def conv2d(
     x: ArrayLike,
     kernel: ArrayLike,
@@ -82,7 +82,7 @@ def conv2d(
     return result
 
 
-@keeps_bfloat16(_tiles.conv2d_grad_input)
+@keeps_bfloat16(_bfloat16.conv2d_grad_input)
 def conv2d_grad_input(
     dy: ArrayLike,
     kernel: ArrayLike,
@@ -133,7 +133,7 @@ def conv2d_grad_input(
     )
 
 
-@keeps_bfloat16(_tiles.conv2d_grad_kernel)
+@keeps_bfloat16(_bfloat16.conv2d_grad_kernel)
 def conv2d_grad_kernel(
     x: ArrayLike,
     dy: ArrayLike,
