@@ -11,8 +11,8 @@ namespace fastcnn {
 
 namespace {
 
-// Patches of at most this many numbers take the place of channels that would hardly fill a line.
-constexpr std::int64_t kPatchNumbers = 256, kPatchChannels = 8;
+// Patches take the place of at most this many channels, which would hardly fill a line.
+constexpr std::int64_t kPatchChannels = 8;
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
@@ -48,7 +48,7 @@ class AmxStep : public Step {
         args_.y = image_of(plan_, samples_);
         patches_ = {plan_.h, plan_.w, plan_.channels.count, plan_.pool, plan_.out_height, plan_.out_width};
         by_patches_ = !plan_.x_is_image && !slots_.dx.booked() && plan_.channels.groups == 1 &&
-                      plan_.channels.count <= kPatchChannels && patches_.size() <= kPatchNumbers &&
+                      plan_.channels.count <= kPatchChannels && patches_.size() <= kAmxPatchNumbers &&
                       patches_.all_count();
         packed_forward_ = memory.packed.book(by_patches_ ? rows_.amx_patch_conv->packed({args_})
                                                          : rows_.amx_conv->packed(args_));

@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "engine/amx.h"
 #include "engine/placed.h"
+#include "kernels/amx.h"
 
 namespace fastcnn {
 
@@ -16,6 +17,9 @@ constexpr std::int64_t kBlockLimit = 16;
 // MB).
 constexpr std::int64_t kTrainingBlockFloats = 160 * 1024;
 constexpr std::int64_t kInferenceBlockFloats = 128 * 1024;
+// The same where tiles are used. With few samples their rows are not filled, which costs more than reading
+// from L3 (150 x 150 x 3: 2 samples instead of 1 train 1.3 times as fast, 4 infer 1.6 times).
+constexpr std::int64_t kTileTrainingBlockFloats = 768 * 1024, kTileInferenceBlockFloats = 1024 * 1024;
 // Blocks that a training batch is cut into at the least, where it has the samples: as many threads can work
 // at once. Four at a batch of 32 would be 8 samples each, too few to pay for streaming the weights of the
 // later layers from L2 (the mission's network: 8 % slower on two threads).
@@ -38,6 +42,12 @@ constexpr std::int64_t kPackedByThread = 512 * 1024;
 // Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways
 // they fill L2.
 constexpr std::int64_t kWideWeights = 256 * 1024;
+
+std::int64_t largest_power_of_two(std::int64_t limit) {
+    std::int64_t power = 1;
+    while (2 * power <= limit) power *= 2;
+    return power;
+}
 
 bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
 
@@ -124,9 +134,14 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
         all += size_of(op.out);
         most = std::max(most, size_of(op.in) + size_of(op.out));
     }
-    const std::int64_t budget = memory_.training ? kTrainingBlockFloats / std::max<std::int64_t>(1, all)
-                                                 : kInferenceBlockFloats / std::max<std::int64_t>(1, most);
+    const bool tiles = static_cast<bool>(amx_level()) &&
+                       std::any_of(ops.begin(), ops.end(), [](const FusedOp& op) { return op.bfloat16; });
+    const std::int64_t floats = memory_.training
+                                    ? (tiles ? kTileTrainingBlockFloats : kTrainingBlockFloats)
+                                    : (tiles ? kTileInferenceBlockFloats : kInferenceBlockFloats);
+    const std::int64_t budget = floats / std::max<std::int64_t>(1, memory_.training ? all : most);
     std::int64_t block = std::clamp<std::int64_t>(budget, 1, kBlockLimit);
+    if (tiles) block = largest_power_of_two(block);  // so that samples fill tiles
     if (memory_.training) block = std::min(block, ceil_div(options_.batch_size, kBlocksWanted));
     memory_.chosen_for = memory_.training ? std::min(block, options_.batch_size) : block;
     memory_.block_size = std::min({block, options_.block_limit, options_.batch_size});

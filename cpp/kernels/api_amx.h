@@ -113,6 +113,9 @@ struct AmxPool {
     FASTCNN_INLINE std::int64_t positions() const { return h * w; }
 };
 
+// Numbers of a patch (AmxPatches) at most.
+inline constexpr std::int64_t kAmxPatchNumbers = 256;
+
 // First layers of few channels: the footprint of a pooling window in the padded image as one line.
 struct AmxPatches {
     Window h, w;
@@ -133,6 +136,12 @@ struct AmxPatches {
     FASTCNN_INLINE std::int64_t height() const { return (out_height - 1) * row_step() + rows(); }
     FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * column_step() + columns(); }
     FASTCNN_INLINE std::int64_t sample() const { return (height() * width() * channels + 63) / 32 * 32; }
+
+    // A window's first number.
+    FASTCNN_INLINE const std::uint16_t* window(const std::uint16_t* image, std::int64_t s, std::int64_t y,
+                                               std::int64_t x) const {
+        return image + s * sample() + (y * row_step() * width() + x * column_step()) * channels;
+    }
 
     // Whether each number counts for some position. One that does not would be multiplied by zeros, and a NaN
     // there come through where no window reads it.

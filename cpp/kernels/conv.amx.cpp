@@ -2,6 +2,8 @@
 // channels x 16 filters of the kernel. Two tiles of lines and two of filters are summed at once (four loads
 // for four products). The sums of one run of pooling windows stay in L1 (8 KB for 2 x 2 windows), from where
 // the epilogue takes them.
+#include <type_traits>
+
 #include "kernels/patches.h"
 
 namespace fastcnn::FASTCNN_ISA {
@@ -81,15 +83,29 @@ struct Products {
     }
 };
 
-// From sums to results: maximum over the window's positions, bias, ReLU.
+// From sums to results, line by line: maximum over the window's positions, bias, ReLU.
 struct Epilogue {
     const AmxConv& a;
-    std::int64_t window_step;                   // floats between windows
-    std::int64_t column_step = 1;               // between the columns of windows
+    std::int64_t size;         // of a line
+    bool apart;                // lines of neighbouring windows: in strided images, where phases take turns
+    std::int64_t column_step;  // between the columns of windows
     std::int64_t position[kAmxPositions] = {};  // floats, of each position of a window
     std::int64_t place = 0;                     // of the pair's filters in a line
     std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
     Vec bias[kFilters / kWidth] = {};
+    // Where the next line goes.
+    std::int64_t row = 0, column = 0, sample = 0;
+    Bfloat16* line = nullptr;
+    float* values = nullptr;
+    std::uint8_t* marks = nullptr;
+
+    FASTCNN_INLINE explicit Epilogue(const AmxConv& conv) : a(conv), size(conv.filters.size()) {
+        set_column_step(1);
+    }
+    FASTCNN_INLINE void set_column_step(std::int64_t step) {
+        column_step = step;
+        apart = !a.y.data || step != 1 || a.y.stride != 1;
+    }
 
     FASTCNN_INLINE void begin(std::int64_t pair) {
         const Pair of(a, pair);
@@ -103,105 +119,120 @@ struct Epilogue {
         }
     }
 
-    // `windows` windows of row y from column x on.
-    FASTCNN_INLINE void run(const float* sums, std::int64_t y, std::int64_t x, std::int64_t windows) const {
-        if (a.y.data && place == 0 && x == 0) clear_borders(y);
-        switch (a.pool.positions()) {
-            case 1:
-                return run_marked<1>(sums, y, x, windows);
-            case 4:
-                return run_marked<4>(sums, y, x, windows);
-            default:
-                return run_marked<0>(sums, y, x, windows);
-        }
+    // The next lines are those of the windows (y, x), (y, x + column_step), ...
+    FASTCNN_INLINE void start(std::int64_t y, std::int64_t x) { start_line(y, x * a.x.samples); }
+    // The same from a line on: of x * samples + sample.
+    FASTCNN_INLINE void start_line(std::int64_t y, std::int64_t l) {
+        if (a.y.data && place == 0 && l == 0) clear_borders(y);
+        row = y;
+        column = l / a.x.samples;
+        sample = l % a.x.samples;
+        marks = a.argmax ? a.argmax + (y * a.out_width * a.x.samples + l) * size + place : nullptr;
+        find_window();
     }
-    template <int kPositions>
-    FASTCNN_INLINE void run_marked(const float* sums, std::int64_t y, std::int64_t x,
-                                   std::int64_t windows) const {
-        if (!a.y.data)
-            a.argmax ? finish_all<kPositions, true, true>(sums, y, x, windows)
-                     : finish_all<kPositions, false, true>(sums, y, x, windows);
+    FASTCNN_INLINE void find_window() {
+        if (a.y.data)
+            line = a.y.at(row, column) + sample * size + place;
         else
-            a.argmax ? finish_all<kPositions, true, false>(sums, y, x, windows)
-                     : finish_all<kPositions, false, false>(sums, y, x, windows);
+            values =
+                a.y_values + sample * a.y_stride + (row * a.out_width + column) * a.filters.count + filter;
     }
 
-    // Everything is read before the first store: a store of bytes might change what is read after it, as far
-    // as the compiler knows. Lines of neighbouring windows lie one after the other but in strided images and
-    // where phases take turns.
-    template <int kPositions, bool kMarks, bool kSamples>
-    FASTCNN_INLINE void finish_all(const float* sums, std::int64_t y, std::int64_t x,
-                                   std::int64_t windows) const {
-        constexpr int kVecs = kFilters / kWidth;
-        const std::int64_t line = a.filters.size(), samples = a.x.samples, step = window_step;
-        const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
-        const std::int64_t values_step = a.y_stride, pixel = column_step * a.filters.count, count = a.count;
-        const bool scattered = column_step != 1 || a.y.stride != 1;
-        const std::int64_t existing = valid;
-        std::int64_t at[kAmxPositions];
-        for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
-        Vec added[kVecs];
-        for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
-        const bool relu = a.relu;
-        std::uint8_t* marks = kMarks ? a.argmax + (y * a.out_width + x) * samples * line + place : nullptr;
-        Bfloat16* lines = kSamples ? nullptr : a.y.at(y, x) + place;
-        float* values = kSamples ? a.y_values + (y * a.out_width + x) * a.filters.count + filter : nullptr;
-        for (std::int64_t w = 0; w < windows; ++w, sums += step - samples * kFilters, values += pixel) {
-            if (!kSamples && scattered) lines = a.y.at(y, x + w * column_step) + place;
-            for (std::int64_t s = 0; s < samples; ++s, sums += kFilters) {
-                Vec best[kVecs];
-#pragma GCC unroll 4
-                for (int v = 0; v < kVecs; ++v) {
-                    IVec which;
-                    best[v] =
-                        add(largest<kPositions, kMarks>(sums + v * kWidth, at, positions, which), added[v]);
-                    if (relu) {
-                        best[v] = max(zero(), best[v]);
-                        if constexpr (kMarks)
-                            which = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which);
-                    }
-                    if constexpr (kMarks) istore_bytes_partial(marks + v * kWidth, which, kWidth);
-                }
-                if constexpr (kMarks) marks += line;
-                if constexpr (kSamples) {
-                    if (s >= count) continue;
-                    for (int v = 0; v < kVecs; ++v)
-                        if (v * kWidth < existing)
-                            store_partial(values + s * values_step + v * kWidth, best[v],
-                                          at_most(kWidth, existing - v * kWidth));
-                } else {
-                    for (int v = 0; v < kVecs; v += 2)
-                        store_bfloat16(lines + v * kWidth, best[v], best[v + 1]);
-                    lines += line;
-                }
+    // `count` lines. kPositions: how many a window has, 0 where only the call knows.
+    template <int kPositions, bool kMarks>
+    FASTCNN_INLINE void finish(const float* sums, std::int64_t count) {
+        while (count > 0) {
+            const std::int64_t n = apart ? at_most(count, a.x.samples - sample) : count;
+            finish_run<kPositions, kMarks>(sums, n);
+            sums += n * kFilters;
+            count -= n;
+            sample += n;
+            if (apart && sample == a.x.samples) {
+                sample = 0;
+                column += column_step;
+                find_window();
             }
         }
     }
 
-    // kPositions: how many a window has, 0 where only the call knows. NaN wins.
+    // Everything is read before the first store: a store of bytes might change what is read after it, as far
+    // as the compiler knows.
     template <int kPositions, bool kMarks>
-    FASTCNN_INLINE static Vec largest(const float* sums, const std::int64_t* at, std::int64_t positions,
-                                      IVec& which) {
-        Vec best = load(sums + at[0]);
-        which = iset1(0);
+    FASTCNN_INLINE void finish_run(const float* sums, std::int64_t n) {
+        constexpr int kVecs = kFilters / kWidth;
+        const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
+        const std::int64_t line_step = size, values_step = a.y_stride, existing = valid;
+        const std::int64_t existing_samples = a.count - sample;
+        const bool relu = a.relu;
+        std::int64_t at[kAmxPositions];
+        for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
+        Vec added[kVecs];
+        for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
+        Bfloat16* to_line = line;
+        float* to_values = values;
+        std::uint8_t* to_marks = marks;
+        for (std::int64_t s = 0; s < n; ++s, sums += kFilters) {
+            Vec best[kVecs];
+            IVec which[kVecs];
+            if (largest<kPositions, kVecs>(sums, at, positions, best, which)) [[unlikely]]
+                largest<0, kVecs>(sums, at, positions, best, which);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                best[v] = add(best[v], added[v]);
+                if (relu) {
+                    best[v] = max(zero(), best[v]);
+                    if constexpr (kMarks)
+                        which[v] = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which[v]);
+                }
+                if constexpr (kMarks) istore_bytes_partial(to_marks + v * kWidth, which[v], kWidth);
+            }
+            if constexpr (kMarks) to_marks += line_step;
+            if (to_line) {
+                for (int v = 0; v < kVecs; v += 2) store_bfloat16(to_line + v * kWidth, best[v], best[v + 1]);
+                to_line += line_step;
+            } else if (s < existing_samples) {
+                for (int v = 0; v < kVecs; ++v)
+                    if (v * kWidth < existing)
+                        store_partial(to_values + v * kWidth, best[v],
+                                      at_most(kWidth, existing - v * kWidth));
+                to_values += values_step;
+            }
+        }
+        line = to_line;
+        values = to_values;
+        marks = to_marks;
+    }
+
+    // Of all vectors of a line. Whether there was a NaN that the results may have missed.
+    template <int kPositions, int kVecs>
+    FASTCNN_INLINE static bool largest(const float* sums, const std::int64_t* at, std::int64_t positions,
+                                       Vec* best, IVec* which) {
         if constexpr (kPositions == 4) {
-            const Vec b = load(sums + at[1]), c = load(sums + at[2]), d = load(sums + at[3]);
-            const Mask nan = mask_or(unordered(best, b), unordered(c, d));
-            const Mask right = gt(b, best), right_below = gt(d, c);
-            const Vec above = max(best, b), below = max(c, d);
-            const Mask is_below = gt(below, above);
-            if constexpr (kMarks)
-                which = iselect(is_below, iselect(right_below, iset1(3), iset1(2)),
-                                iselect(right, iset1(1), which));
-            return select(nan, add(add(best, b), add(c, d)), max(above, below));
+            Mask numbers = first_lanes(kWidth);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v, sums += kWidth) {
+                const Vec a = load(sums + at[0]), b = load(sums + at[1]), c = load(sums + at[2]),
+                          d = load(sums + at[3]);
+                numbers = ordered(ordered(numbers, a, b), c, d);
+                const Vec above = max(a, b), below = max(c, d);
+                const IVec first = iselect(gt(b, a), iset1(1), iset1(0));
+                const IVec second = iselect(gt(d, c), iset1(3), iset1(2));
+                which[v] = iselect(gt(below, above), second, first);
+                best[v] = max(above, below);
+            }
+            return bits(mask_not(numbers)) != 0;
         }
-        for (std::int64_t p = 1; p < positions; ++p) {
-            const Vec sum = load(sums + at[p]);
-            const Mask better = mask_and(not_le(sum, best), mask_not(is_nan(best)));
-            best = select(better, sum, best);
-            which = iselect(better, iset1(static_cast<std::int32_t>(p)), which);
+        for (int v = 0; v < kVecs; ++v, sums += kWidth) {
+            best[v] = load(sums + at[0]);
+            which[v] = iset1(0);
+            for (std::int64_t p = 1; p < positions; ++p) {
+                const Vec sum = load(sums + at[p]);
+                const Mask better = mask_and(not_le(sum, best[v]), mask_not(is_nan(best[v])));
+                best[v] = select(better, sum, best[v]);
+                which[v] = iselect(better, iset1(static_cast<std::int32_t>(p)), which[v]);
+            }
         }
-        return best;
+        return false;
     }
 
     FASTCNN_INLINE void clear_borders(std::int64_t y) const {
@@ -210,6 +241,22 @@ struct Epilogue {
         clear(a.y.at(y, a.y.width), a.y.right * a.y.pixel());
     }
 };
+
+// Calls run(positions, marks), integral constants, by what the convolution asks for.
+template <class Run>
+FASTCNN_INLINE void by_kind(const AmxConv& a, const Run& run) {
+    const auto by_marks = [&](auto positions) {
+        a.argmax ? run(positions, std::true_type{}) : run(positions, std::false_type{});
+    };
+    switch (a.pool.positions()) {
+        case 1:
+            return by_marks(std::integral_constant<int, 1>{});
+        case 4:
+            return by_marks(std::integral_constant<int, 4>{});
+        default:
+            return by_marks(std::integral_constant<int, 0>{});
+    }
+}
 
 // One tap of a kernel as a matrix: element (channel, filter) at values + channel * channel_step + filter *
 // filter_step, one of the steps 1.
@@ -321,6 +368,7 @@ FASTCNN_INLINE void convolve(const AmxConv& a, const Axis& h, const Axis& w, Til
 }
 
 // Pooling windows of `height` rows and `width` columns, by one pair of tiles of filters.
+template <int kPositions, bool kMarks>
 FASTCNN_INLINE void run_part(const AmxConv& a, const Axis& h, const Axis& w, std::int64_t height,
                              std::int64_t width, Tiles& tiles, Epilogue& epilogue, std::int64_t pair) {
     const Run of = run_of(a);
@@ -328,7 +376,7 @@ FASTCNN_INLINE void run_part(const AmxConv& a, const Axis& h, const Axis& w, std
     const std::int64_t channel = Pair(a, pair).group * a.channels.group_size();
     const Bfloat16* kernel =
         reinterpret_cast<const Bfloat16*>(a.kernel) + pair * taps_of(a) * depth_of(a) * kKernelStep;
-    epilogue.column_step = w.step;
+    epilogue.set_column_step(w.step);
     for (std::int64_t y = 0; y < height; ++y)
         for (std::int64_t x = 0; x < width; x += of.windows) {
             const std::int64_t windows = at_most(of.windows, width - x);
@@ -341,44 +389,46 @@ FASTCNN_INLINE void run_part(const AmxConv& a, const Axis& h, const Axis& w, std
                     convolve<2>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
                 if (tile < all) convolve<1>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
             }
-            epilogue.run(a.scratch, h.first + y * h.step, w.first + x * w.step, windows);
+            epilogue.start(h.first + y * h.step, w.first + x * w.step);
+            for (std::int64_t i = 0; i < windows; ++i)
+                epilogue.finish<kPositions, kMarks>(a.scratch + i * lines_of_window * kFilters, a.x.samples);
         }
 }
 
-void run(const AmxConv& a) {
+template <int kPositions, bool kMarks>
+FASTCNN_INLINE void run_all(const AmxConv& a) {
     Tiles tiles;
     const Run of = run_of(a);
-    Epilogue epilogue{.a = a, .window_step = a.pool.w * a.x.samples * kFilters};
+    Epilogue epilogue(a);
     for (std::int64_t i = 0; i < a.pool.h; ++i)
         for (std::int64_t j = 0; j < a.pool.w; ++j)
             epilogue.position[i * a.pool.w + j] = i * of.floats() + j * a.x.samples * kFilters;
     for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
         epilogue.begin(pair);
         if (!a.transposed) {
-            run_part(a, Axis(a.h), Axis(a.w), a.out_height, a.out_width, tiles, epilogue, pair);
+            run_part<kPositions, kMarks>(a, Axis(a.h), Axis(a.w), a.out_height, a.out_width, tiles, epilogue,
+                                         pair);
             continue;
         }
         for (std::int64_t i = 0; i < at_most(a.h.stride, a.h.in); ++i)
             for (std::int64_t j = 0; j < at_most(a.w.stride, a.w.in); ++j) {
                 const AmxPhase h(a.h, i), w(a.w, j);
-                run_part(a, Axis(h), Axis(w), h.window.out, w.window.out, tiles, epilogue, pair);
+                run_part<kPositions, kMarks>(a, Axis(h), Axis(w), h.window.out, w.window.out, tiles, epilogue,
+                                             pair);
             }
     }
+}
+
+void run(const AmxConv& a) {
+    by_kind(a, [&](auto positions, auto marks) {
+        run_all<decltype(positions)::value, decltype(marks)::value>(a);
+    });
 }
 
 // --------------------------------------------------------------------------------- few channels: by patches
 
 FASTCNN_INLINE AmxPatches patches_of(const AmxConv& a) {
     return {a.h, a.w, a.channels.count, a.pool, a.out_height, a.out_width};
-}
-
-template <int kTiles>
-FASTCNN_INLINE void multiply(Tiles& tiles, const Bfloat16* lines, std::int64_t line, const Bfloat16* kernel,
-                             std::int64_t depth, float* sums) {
-    Products<kTiles> products{tiles, line};
-    products.begin();
-    products.add(lines, kernel, depth);
-    products.end(sums);
 }
 
 std::int64_t packed_patches(const AmxPatchConv& args) {
@@ -411,51 +461,111 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
         }
 }
 
-FASTCNN_INLINE Run patch_run_of(const AmxConv& a) { return Run(a.x.samples, a.out_width); }
+// Lines that are made and multiplied together: of one row of windows.
+constexpr std::int64_t kPatchTiles = 8;
+
+// The room for these lines, two tiles of sums in each position, taking turns.
+struct PatchRoom {
+    std::int64_t sums, lines;  // floats
+    FASTCNN_INLINE explicit PatchRoom(const AmxConv& a) {
+        sums = a.pool.positions() * kTileLines * kFilters;
+        lines = kPatchTiles * kTileLines * patches_of(a).line() / 2;
+    }
+};
 
 std::int64_t patch_scratch(const AmxPatchConv& args) {
+    const PatchRoom room(args.conv);
+    return 2 * room.sums + room.lines;
+}
+
+// A tile of lines by a pair of tiles of filters, for one position of the windows: the sums kFirst and
+// kFirst + 1.
+template <int kFirst>
+FASTCNN_INLINE void multiply(Tiles& tiles, const Bfloat16* lines, std::int64_t depth,
+                             const Bfloat16* kernel) {
+    tiles.zero<kFirst>();
+    tiles.zero<kFirst + 1>();
+    for (std::int64_t k = 0; k < depth; ++k, kernel += kKernelStep) {
+        tiles.load<4>(lines + k * kTileDepth, 2 * depth * kTileDepth);
+        tiles.load<6>(kernel, 64);
+        tiles.dot<kFirst, 4, 6>();
+        tiles.load<7>(kernel + kTileElements, 64);
+        tiles.dot<kFirst + 1, 4, 7>();
+    }
+}
+template <int kFirst>
+FASTCNN_INLINE void store_pair(const Tiles& tiles, float* sums) {
+    tiles.store<kFirst>(sums, 4 * kFilters);
+    tiles.store<kFirst + 1>(sums + 16, 4 * kFilters);
+}
+
+// The same for all positions. Between the products, `count` lines of the tile before are finished: stores of
+// tiles and products do not overlap, but vectors do with both.
+template <int kPositions, bool kMarks>
+FASTCNN_INLINE void multiply_and_finish(Tiles& tiles, const Bfloat16* lines, std::int64_t depth,
+                                        const Bfloat16* kernel, std::int64_t positions_, float* sums,
+                                        Epilogue& epilogue, const float* before, std::int64_t count) {
+    constexpr std::int64_t kSums = kTileLines * kFilters;
+    const std::int64_t positions = kPositions ? kPositions : positions_, step = depth * kKernelStep;
+    std::int64_t p = 0, finished = 0;
+    for (; p + 1 < positions; p += 2) {
+        multiply<0>(tiles, lines, depth, kernel + p * step);
+        if (p > 0) store_pair<2>(tiles, sums + (p - 1) * kSums);
+        multiply<2>(tiles, lines, depth, kernel + (p + 1) * step);
+        store_pair<0>(tiles, sums + p * kSums);
+        const std::int64_t n = (p + 2) * count / positions - finished;
+        epilogue.finish<kPositions, kMarks>(before + finished * kFilters, n);
+        finished += n;
+    }
+    if (p > 0) store_pair<2>(tiles, sums + (p - 1) * kSums);
+    if (p == positions) return;
+    multiply<0>(tiles, lines, depth, kernel + p * step);
+    epilogue.finish<kPositions, kMarks>(before + finished * kFilters, count - finished);
+    store_pair<0>(tiles, sums + p * kSums);
+}
+
+template <int kPositions, bool kMarks>
+FASTCNN_INLINE void run_patches(const AmxPatchConv& args, Tiles& tiles) {
     const AmxConv& a = args.conv;
-    const Run of = patch_run_of(a);
-    return a.pool.positions() * of.floats() + of.tiles * kTileLines * patches_of(a).line() / 2 + kWidth;
+    const AmxPatches patches = patches_of(a);
+    const PatchLines patch_lines(patches);
+    const PatchRoom room(a);
+    Bfloat16* image = reinterpret_cast<Bfloat16*>(args.image);
+    read_image(patches, args.x, args.x_stride, a.count, a.x.samples, image);
+    float *sums = a.scratch, *before = sums + room.sums;
+    Bfloat16* lines = reinterpret_cast<Bfloat16*>(a.scratch + 2 * room.sums);
+    const std::int64_t line = patches.line(), depth = line / kTileDepth, positions = a.pool.positions();
+    const std::int64_t in_row = a.out_width * a.x.samples;
+    Epilogue epilogue(a);
+    for (std::int64_t p = 0; p < positions; ++p) epilogue.position[p] = p * kTileLines * kFilters;
+    for (std::int64_t y = 0; y < a.out_height; ++y)
+        for (std::int64_t first = 0; first < in_row; first += kPatchTiles * kTileLines) {
+            const std::int64_t count = at_most(kPatchTiles * kTileLines, in_row - first);
+            patch_lines.copy(image, a.x.samples, y, first, count, lines);
+            for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
+                const Bfloat16* kernel =
+                    reinterpret_cast<const Bfloat16*>(a.kernel) + pair * positions * depth * kKernelStep;
+                epilogue.begin(pair);
+                epilogue.start_line(y, first);
+                std::int64_t waiting = 0;
+                for (std::int64_t l = 0; l < count; l += kTileLines) {
+                    multiply_and_finish<kPositions, kMarks>(tiles, lines + l * line, depth, kernel, positions,
+                                                            sums, epilogue, before, waiting);
+                    waiting = at_most(kTileLines, count - l);
+                    float* const made = sums;
+                    sums = before;
+                    before = made;
+                }
+                epilogue.finish<kPositions, kMarks>(before, waiting);
+            }
+        }
 }
 
 void run_patches(const AmxPatchConv& args) {
-    const AmxConv& a = args.conv;
     Tiles tiles;
-    const AmxPatches patches = patches_of(a);
-    Bfloat16* image = reinterpret_cast<Bfloat16*>(args.image);
-    read_image(patches, args.x, args.x_stride, a.count, a.x.samples, image);
-    const Run of = patch_run_of(a);
-    const std::int64_t line = patches.line(), depth = line / kTileDepth, positions = a.pool.positions();
-    Bfloat16* lines = reinterpret_cast<Bfloat16*>(a.scratch + positions * of.floats());
-    Epilogue epilogue{.a = a, .window_step = a.x.samples * kFilters};
-    for (std::int64_t p = 0; p < positions; ++p) epilogue.position[p] = p * of.floats();
-    for (std::int64_t y = 0; y < a.out_height; ++y)
-        for (std::int64_t x = 0; x < a.out_width; x += of.windows) {
-            const std::int64_t windows = at_most(of.windows, a.out_width - x);
-            const std::int64_t all = tiles_of(windows * a.x.samples, kTileLines);
-            for (std::int64_t w = 0; w < windows; ++w)
-                for (std::int64_t s = 0; s < a.x.samples; ++s)
-                    copy_patch(patches, image, s, y, x + w, lines + (w * a.x.samples + s) * line);
-            for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
-                epilogue.begin(pair);
-                const Bfloat16* kernel =
-                    reinterpret_cast<const Bfloat16*>(a.kernel) + pair * positions * depth * kKernelStep;
-                for (std::int64_t p = 0; p < positions; ++p, kernel += depth * kKernelStep) {
-                    float* sums = a.scratch + p * of.floats();
-                    std::int64_t tile = 0;
-                    for (; tile < all; tile += 2) {
-                        const Bfloat16* from = lines + tile * kTileLines * line;
-                        float* to = sums + tile * kTileLines * kFilters;
-                        if (tile + 1 < all)
-                            multiply<2>(tiles, from, line, kernel, depth, to);
-                        else
-                            multiply<1>(tiles, from, line, kernel, depth, to);
-                    }
-                }
-                epilogue.run(a.scratch, y, x, windows);
-            }
-        }
+    by_kind(args.conv, [&](auto positions, auto marks) {
+        run_patches<decltype(positions)::value, decltype(marks)::value>(args, tiles);
+    });
 }
 
 }  // namespace

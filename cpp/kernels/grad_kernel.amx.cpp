@@ -224,12 +224,11 @@ FASTCNN_INLINE void sum_patches(Tiles& t, const Bfloat16* patches, const Bfloat1
 // Patches of row y as tiles [tile of 16 numbers][tile of 32 lines].
 FASTCNN_INLINE void transpose_patches(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
                                       Bfloat16* lines, Bfloat16* tiles) {
+    const PatchLines patch_lines(row.patches);
     const Bfloat16* image = reinterpret_cast<const Bfloat16*>(a.image);
     for (std::int64_t k = 0; k < row.chunks; ++k) {
         const std::int64_t first = k * kTileDepth, count = at_most(kTileDepth, row.lines - first);
-        for (std::int64_t l = 0; l < count; ++l)
-            copy_patch(row.patches, image, (first + l) % a.dy.samples, y, (first + l) / a.dy.samples,
-                       lines + l * row.line);
+        patch_lines.copy(image, a.dy.samples, y, first, count, lines);
         for (std::int64_t n = 0; n < row.patch_tiles; ++n)
             transpose_lines(lines + n * 16, row.line, count, tiles + (n * row.chunks + k) * kTileElements);
     }

@@ -11,6 +11,11 @@
 // rounds to nearest even and takes denormal numbers for zero
 // (https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html#text=_tile_dpbf16ps).
 //
+// A row of a tile is also a vector:
+//   merge_words(row, p, words)   `row` with those of 32 words at p; the others are not read
+//   words_between(first, end)    which words
+//   store_row(p, row)
+//
 // With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any
 // float32 kernel, for tests where there is no AMX.
 #pragma once
@@ -24,6 +29,20 @@ inline constexpr std::int64_t kTileDepth = 32;          // bfloat16 numbers in a
 inline constexpr std::int64_t kTileElements = 16 * 32;  // bfloat16 numbers in a tile
 
 #ifdef FASTCNN_EMULATE_TILES
+
+struct TileRow {
+    Bfloat16 words[kTileDepth] = {};
+};
+using RowWords = std::uint32_t;
+
+FASTCNN_INLINE TileRow merge_words(TileRow row, const Bfloat16* p, RowWords words) {
+    for (std::int64_t i = 0; i < kTileDepth; ++i)
+        if (words >> i & 1) row.words[i] = p[i];
+    return row;
+}
+FASTCNN_INLINE void store_row(Bfloat16* p, const TileRow& row) {
+    std::memcpy(p, row.words, sizeof row.words);
+}
 
 class Tiles {
   public:
@@ -69,6 +88,16 @@ class Tiles {
 
 #else
 
+struct TileRow {
+    __m512i words = _mm512_setzero_si512();
+};
+using RowWords = __mmask32;
+
+FASTCNN_INLINE TileRow merge_words(TileRow row, const Bfloat16* p, RowWords words) {
+    return {_mm512_mask_loadu_epi16(row.words, words, p)};
+}
+FASTCNN_INLINE void store_row(Bfloat16* p, const TileRow& row) { _mm512_storeu_si512(p, row.words); }
+
 class Tiles {
   public:
     FASTCNN_INLINE Tiles() {
@@ -103,5 +132,9 @@ class Tiles {
 };
 
 #endif
+
+FASTCNN_INLINE RowWords words_between(std::int64_t first, std::int64_t end) {
+    return static_cast<RowWords>(((std::uint64_t{1} << end) - 1) & ~((std::uint64_t{1} << first) - 1));
+}
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -9,7 +9,7 @@
 //   store_bfloat16(p, v, w)   2 * kWidth numbers
 //   pair_words(a, b)          b << 16 | a: one word of each in a lane
 //   keep_equal_words(a, b, v) 16-bit words: v where a == b, else 0
-//   unordered(a, b)           lanes where either is NaN
+//   ordered(m, a, b)          lanes of m where neither is NaN
 #pragma once
 
 #include "simd/vec.h"
@@ -29,7 +29,7 @@ FASTCNN_INLINE Bfloat16 to_bfloat16(float x) {
 #if defined(__AVX2__)
 
 #if defined(__AVX512F__)
-FASTCNN_INLINE Mask unordered(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+FASTCNN_INLINE Mask ordered(Mask m, Vec a, Vec b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_ORD_Q); }
 FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
     return _mm512_maskz_mov_epi16(_mm512_cmpeq_epi16_mask(a, b), v);
 }
@@ -40,7 +40,7 @@ FASTCNN_INLINE void istore_words(Bfloat16* p, IVec v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
 }
 #else
-FASTCNN_INLINE Mask unordered(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+FASTCNN_INLINE Mask ordered(Mask m, Vec a, Vec b) { return mask_and(m, _mm256_cmp_ps(a, b, _CMP_ORD_Q)); }
 FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
     return _mm256_and_si256(_mm256_cmpeq_epi16(a, b), v);
 }
