@@ -271,20 +271,37 @@ FASTCNN_INLINE void round_16(const float* from, std::int64_t count, Bfloat16* to
         store_bfloat16(to + v, v < count ? load_partial(from + v, at_most(kWidth, count - v)) : zero());
 }
 
+// The same of at most 32.
+FASTCNN_INLINE void round_32(const float* from, std::int64_t count, Bfloat16* to) {
+    if (count < 32) {
+        round_16(from, at_most(16, count), to);
+        if (count > 16) round_16(from + 16, count - 16, to + 16);
+        return;
+    }
+    for (std::int64_t v = 0; v < 32; v += 2 * kWidth)
+        store_bfloat16(to + v, load(from + v), load(from + v + kWidth));
+}
+
 // `channels` x `filters` (at most 32 x 16) of them as a tile of pairs of channels.
 FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64_t filters, Bfloat16* to) {
+    if (m.filter_step == 1 && channels == kTileDepth && filters == 16) {
+        const float* row = m.values;
+        for (std::int64_t pair = 0; pair < 16; ++pair, row += 2 * m.channel_step, to += kTileDepth)
+            for (std::int64_t v = 0; v < 16; v += kWidth)
+                istore(reinterpret_cast<std::int32_t*>(to) + v,
+                       round_pairs(load(row + v), load(row + m.channel_step + v)));
+        return;
+    }
     alignas(64) Bfloat16 lines[kTileElements];
-    clear(lines, kTileElements);
+    if (channels < kTileDepth || filters < 16) clear(lines, kTileElements);
     if (m.filter_step == 1) {
         for (std::int64_t c = 0; c < channels; ++c)
             round_16(m.values + c * m.channel_step, filters, lines + c * 16);
         for (std::int64_t pair = 0; pair < 16; ++pair)
-            pair_lines(lines + 32 * pair, lines + 32 * pair + 16,
-                       reinterpret_cast<std::int32_t*>(to) + 16 * pair);
+            pair_lines(lines + 32 * pair, lines + 32 * pair + 16, to + 32 * pair);
     } else {
         for (std::int64_t f = 0; f < filters; ++f)
-            for (std::int64_t c = 0; c < channels; c += 16)
-                round_16(m.values + f * m.filter_step + c, at_most(16, channels - c), lines + f * 32 + c);
+            round_32(m.values + f * m.filter_step, channels, lines + f * 32);
         transpose_words(reinterpret_cast<const std::int32_t*>(lines), reinterpret_cast<std::int32_t*>(to));
     }
 }
@@ -453,11 +470,11 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
                     round_16(weights + at * a.filters.count + f + df, at_most(16, a.filters.count - f - df),
                              lines + k * kFilters + df);
             }
-            std::int32_t* words = reinterpret_cast<std::int32_t*>(to) + (pair * step + i) * kKernelStep / 2;
+            Bfloat16* row = reinterpret_cast<Bfloat16*>(to) + (pair * step + i) * kKernelStep;
             for (std::int64_t tile = 0; tile < 2; ++tile)
-                for (std::int64_t k = 0; k < kTileDepth; k += 2, words += 16)
+                for (std::int64_t k = 0; k < kTileDepth; k += 2, row += kTileDepth)
                     pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16,
-                               words);
+                               row);
         }
 }
 

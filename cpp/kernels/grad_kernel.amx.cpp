@@ -78,10 +78,10 @@ struct Pairs {
         for (std::int64_t phase = 0; phase < phases; ++phase)
             for (std::int64_t p = 0; p < pairs; ++p) {
                 const std::int64_t first = 2 * p + phase;
-                std::int32_t* to = reinterpret_cast<std::int32_t*>(memory) + (phase * pairs + p) * line;
+                Bfloat16* to = reinterpret_cast<Bfloat16*>(memory) + 2 * (phase * pairs + p) * line;
                 for (std::int64_t c = 0; c < line; c += 16)
                     pair_lines(first < lines ? x.data + first * line + c : kZeros,
-                               first + 1 < lines ? x.data + (first + 1) * line + c : kZeros, to + c);
+                               first + 1 < lines ? x.data + (first + 1) * line + c : kZeros, to + 2 * c);
             }
     }
 };

@@ -65,11 +65,9 @@ FASTCNN_INLINE void spread_pixel(const AmxSpread& a, std::int64_t y, std::int64_
         return;
     }
     const std::uint8_t* argmax = a.argmax + (from_y * a.dy.width + from_x) * pixel;
-    const IVec here = iset1(static_cast<std::int32_t>(y % a.pool.h * a.pool.w + x % a.pool.w));
-    for (std::int64_t k = 0; k < pixel; k += kWidth) {
-        const Mask is_here = ieq(iload_bytes_partial(argmax + k, kWidth), here);
-        istore_words(to + k, iselect(is_here, iload_words(from + k), iset1(0)));
-    }
+    const auto here = static_cast<std::uint8_t>(y % a.pool.h * a.pool.w + x % a.pool.w);
+    for (std::int64_t k = 0; k < pixel; k += kTileDepth)
+        store_row(to + k, merge_words({}, from + k, words_marked(argmax + k, here)));
 }
 
 std::int64_t spread_scratch(const AmxSpread& a) { return a.width * a.dy.pixel() / 2; }

@@ -17,12 +17,6 @@ FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
     std::memset(p, 0, static_cast<std::size_t>(n) * sizeof(Bfloat16));
 }
 
-// 16 channels of two lines as 16 words (second << 16 | first): how a tile holds what is summed over.
-FASTCNN_INLINE void pair_lines(const Bfloat16* first, const Bfloat16* second, std::int32_t* words) {
-    for (int v = 0; v < 16; v += kWidth)
-        istore(words + v, pair_words(iload_words(first + v), iload_words(second + v)));
-}
-
 // 16 x 16 words.
 FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) {
     for (int i = 0; i < 16; i += kWidth)
@@ -33,42 +27,50 @@ FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) 
 
 // 16 channels of `count` <= 32 lines, `pitch` elements apart, as a tile of 16 channels x 32 lines; lines from
 // `count` on are zero.
-FASTCNN_INLINE void transpose_lines(const Bfloat16* lines, std::int64_t pitch, std::int64_t count,
+FASTCNN_INLINE void transpose_lines(const Bfloat16* first, std::int64_t pitch, std::int64_t count,
                                     Bfloat16* tile) {
-    alignas(64) std::int32_t words[256];
     alignas(64) static constexpr Bfloat16 kZeros[16] = {};
-    for (std::int64_t p = 0; p < 16; ++p) {
-        const Bfloat16* first = 2 * p < count ? lines + 2 * p * pitch : kZeros;
-        const Bfloat16* second = 2 * p + 1 < count ? lines + (2 * p + 1) * pitch : kZeros;
-        pair_lines(first, second, words + p * 16);
-    }
-    transpose_words(words, reinterpret_cast<std::int32_t*>(tile));
+    const Bfloat16* lines[kTileDepth];
+    for (std::int64_t l = 0; l < kTileDepth; ++l) lines[l] = l < count ? first + l * pitch : kZeros;
+    transpose_tile(lines, tile);
 }
 
-// dbias += or = the sum of dy's lines where argmax names a position.
-FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, float* dbias, bool accumulate) {
-    const std::int64_t in_group = dy.channels.in_group(), vecs = tiles_of(in_group, kWidth);
-    for (std::int64_t i = 0; i < dy.channels.groups * vecs; ++i) {
-        const std::int64_t group = i / vecs, c = i % vecs * kWidth;
-        const std::int64_t place = group * dy.channels.group_size() + c, channel = group * in_group + c;
-        Vec sum = zero();
-        for (std::int64_t y = 0; y < dy.height; ++y) {
-            const Bfloat16* line = dy.at(y, 0) + place;
-            const std::int64_t lines = dy.width * dy.samples;
-            const std::uint8_t* position = argmax ? argmax + y * lines * dy.line() + place : nullptr;
-            for (std::int64_t l = 0; l < lines; ++l) {
-                Vec v = load_bfloat16(line + l * dy.line());
-                if (position) {
-                    const IVec at = iload_bytes_partial(position + l * dy.line(), kWidth);
-                    v = select(ieq(at, iset1(kAmxNoPosition)), zero(), v);
+// dbias += or = the sum of dy's lines where argmax names a position. kVecs vectors from channel c of a group
+// on: several sums at once.
+template <int kVecs>
+FASTCNN_INLINE void sum_bias_vectors(const AmxImage& dy, const std::uint8_t* argmax, std::int64_t group,
+                                     std::int64_t c, float* dbias, bool accumulate) {
+    const std::int64_t in_group = dy.channels.in_group(), pitch = dy.line();
+    const std::int64_t place = group * dy.channels.group_size() + c, lines = dy.width * dy.samples;
+    Vec sums[kVecs];
+    for (int v = 0; v < kVecs; ++v) sums[v] = zero();
+    for (std::int64_t y = 0; y < dy.height; ++y) {
+        const Bfloat16* line = dy.at(y, 0) + place;
+        const std::uint8_t* marks = argmax ? argmax + y * lines * pitch + place : nullptr;
+        for (std::int64_t l = 0; l < lines; ++l, line += pitch, marks += marks ? pitch : 0)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                Vec value = load_bfloat16(line + v * kWidth);
+                if (marks) {
+                    const IVec at = iload_bytes_partial(marks + v * kWidth, kWidth);
+                    value = select(ieq(at, iset1(kAmxNoPosition)), zero(), value);
                 }
-                sum = add(sum, v);
+                sums[v] = add(sums[v], value);
             }
-        }
-        const std::int64_t n = at_most(kWidth, in_group - c);
-        if (accumulate) sum = add(sum, load_partial(dbias + channel, n));
-        store_partial(dbias + channel, sum, n);
     }
+    for (int v = 0; v < kVecs; ++v) {
+        const std::int64_t n = at_most(kWidth, in_group - c - v * kWidth);
+        if (n <= 0) return;
+        float* to = dbias + group * in_group + c + v * kWidth;
+        store_partial(to, accumulate ? add(sums[v], load_partial(to, n)) : sums[v], n);
+    }
+}
+
+FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, float* dbias, bool accumulate) {
+    constexpr int kVecs = 32 / kWidth;  // a group's channels in a line are a multiple
+    for (std::int64_t group = 0; group < dy.channels.groups; ++group)
+        for (std::int64_t c = 0; c < dy.channels.in_group(); c += 32)
+            sum_bias_vectors<kVecs>(dy, argmax, group, c, dbias, accumulate);
 }
 
 }  // namespace

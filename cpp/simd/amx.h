@@ -14,7 +14,10 @@
 // A row of a tile is also a vector:
 //   merge_words(row, p, words)   `row` with those of 32 words at p; the others are not read
 //   words_between(first, end)    which words
+//   words_marked(marks, mark)    those whose byte is `mark`
 //   store_row(p, row)
+//   pair_lines(p, q, to)         16 words of each, as pairs: a row of 16 (word of q << 16 | word of p)
+//   transpose_tile(lines, to)    16 words of 32 lines -> 16 rows of 32 words
 //
 // With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any
 // float32 kernel, for tests where there is no AMX.
@@ -97,6 +100,62 @@ FASTCNN_INLINE TileRow merge_words(TileRow row, const Bfloat16* p, RowWords word
     return {_mm512_mask_loadu_epi16(row.words, words, p)};
 }
 FASTCNN_INLINE void store_row(Bfloat16* p, const TileRow& row) { _mm512_storeu_si512(p, row.words); }
+FASTCNN_INLINE RowWords words_marked(const std::uint8_t* marks, std::uint8_t mark) {
+    return _mm256_cmpeq_epi8_mask(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(marks)),
+                                  _mm256_set1_epi8(static_cast<char>(mark)));
+}
+
+// 16 words of each, one after the other.
+FASTCNN_INLINE __m512i side_by_side(const Bfloat16* p, const Bfloat16* q) {
+    return _mm512_inserti64x4(
+        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), 1);
+}
+FASTCNN_INLINE void pair_lines(const Bfloat16* p, const Bfloat16* q, Bfloat16* to) {
+    alignas(64) static constexpr std::uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                              21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                              11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces), side_by_side(p, q)));
+}
+
+// Shuffles within 128 bits put four lines' words together, then eight pairs of them; one permutation of two
+// vectors makes a row.
+FASTCNN_INLINE void transpose_tile(const Bfloat16* const* lines, Bfloat16* to) {
+    // Quarters (16 bytes) of pairs[h][q]: words 4 h.. and 8 + 4 h.. of lines 4 q and 4 q + 1, then of the
+    // next two.
+    __m512i pairs[2][8];
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) {
+        const __m512i a = side_by_side(lines[4 * q], lines[4 * q + 2]);
+        const __m512i b = side_by_side(lines[4 * q + 1], lines[4 * q + 3]);
+        pairs[0][q] = _mm512_unpacklo_epi16(a, b);
+        pairs[1][q] = _mm512_unpackhi_epi16(a, b);
+    }
+    const __m512i low = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
+    const __m512i high = _mm512_setr_epi32(4, 12, 5, 13, 6, 14, 7, 15, 20, 28, 21, 29, 22, 30, 23, 31);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+        // Quarters of words[g][r]: word 4 h + r, then 8 + 4 h + r, of the even pairs of half g; then of the
+        // odd ones.
+        __m512i words[2][4];
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; ++g) {
+            const __m512i* p = pairs[h] + 4 * g;
+            const __m512i a = _mm512_unpacklo_epi32(p[0], p[1]), b = _mm512_unpackhi_epi32(p[0], p[1]);
+            const __m512i c = _mm512_unpacklo_epi32(p[2], p[3]), d = _mm512_unpackhi_epi32(p[2], p[3]);
+            words[g][0] = _mm512_unpacklo_epi64(a, c);
+            words[g][1] = _mm512_unpackhi_epi64(a, c);
+            words[g][2] = _mm512_unpacklo_epi64(b, d);
+            words[g][3] = _mm512_unpackhi_epi64(b, d);
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) {
+            const __m512i a = words[0][r], b = words[1][r];
+            _mm512_storeu_si512(to + (4 * h + r) * kTileDepth, _mm512_permutex2var_epi32(a, low, b));
+            _mm512_storeu_si512(to + (8 + 4 * h + r) * kTileDepth, _mm512_permutex2var_epi32(a, high, b));
+        }
+    }
+}
 
 class Tiles {
   public:
