@@ -278,6 +278,7 @@ void Plan::make_phases(int first_trained) {
     phase.actions.push_back({Act::read, -1, pieces > 0});
     for (int i = 0; i < n; ++i) {
         if (steps_[static_cast<std::size_t>(i)]->wide()) {
+            phase.actions.push_back({Act::before_forward, i});
             wide_phase(Act::wide_forward, i);
             continue;
         }
@@ -508,9 +509,10 @@ BlockRun Plan::whole_batch(Context& context, const BatchInput& in) const {
 }
 
 void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
-                            std::int64_t last_row, float* gradient) const {
-    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole_batch(context, in), first_row, last_row,
-                                                             gradient);
+                            std::int64_t last_row, float* gradient, int thread) const {
+    BlockRun whole = whole_batch(context, in);
+    whole.scratch = block_run(context, in, thread).scratch;
+    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {

@@ -150,7 +150,7 @@ class Plan {
     // After the last phase, in the same step: rows of the gradient of a wide step's kernel, into the whole
     // matrix `gradient`.
     void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
-                          std::int64_t last_row, float* gradient) const;
+                          std::int64_t last_row, float* gradient, int thread) const;
     // After the last phase, by one thread.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
     // Of a batch, before it runs; infinity where nothing counts.

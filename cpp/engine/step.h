@@ -51,6 +51,7 @@ struct GradientSlot {
     // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the
     // lanes.
     int producer = -1;
+    std::int64_t rows_at_once = 1;  // the producer's rows come in multiples of this
 };
 
 // What one call of a step sees.
@@ -124,12 +125,13 @@ struct PlanMemory {
     Packing packing() const { return {training ? 1.0 / static_cast<double>(block_total) : 0.0}; }
     void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
     // A gradient of (rows, columns) that step `producer` computes row by row for the optimizer.
-    void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer) {
-        gradients.push_back({parameter, 0, rows * columns, rows, columns, producer});
+    void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer,
+                           std::int64_t rows_at_once = 1) {
+        gradients.push_back({parameter, 0, rows * columns, rows, columns, producer, rows_at_once});
     }
     std::int64_t gradient(int parameter, std::int64_t size, std::int64_t rows = 0, std::int64_t columns = 0) {
         const std::int64_t offset = lane.book(size);
-        gradients.push_back({parameter, offset, size, rows, columns, -1});
+        gradients.push_back({parameter, offset, size, rows, columns});
         return offset;
     }
 };
@@ -170,7 +172,7 @@ class Step {
 
     // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes
     // through at once, part `part` of `parts` of the outputs by each worker (`run` spans the batch).
-    // before_backward() still sees blocks. The kernel's gradient is never stored: the optimizer asks for a
+    // before_forward() and before_backward() still see blocks. The kernel's gradient is never stored: the optimizer asks for a
     // few rows at a time, while x and dy are at hand.
     virtual bool wide() const { return false; }
     virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}

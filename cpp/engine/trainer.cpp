@@ -125,7 +125,8 @@ std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
         // A transposed lane is read, and a produced gradient computed, in whole rows of the parameter.
         const std::int64_t unit = slot.rows ? slot.columns : 1;
         const std::int64_t least = slot.producer < 0 ? 1 : kProducedRows;
-        const std::int64_t step = std::max(least, kChunk / unit) * unit;
+        const std::int64_t step =
+            ceil_div(std::max(least, kChunk / unit), slot.rows_at_once) * slot.rows_at_once * unit;
         for (chunk.first = 0; chunk.first < slot.size; chunk.first += step) {
             chunk.size = std::min(step, slot.size - chunk.first);
             chunk.first_row = chunk.first / unit;
@@ -153,7 +154,7 @@ std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size)
 }
 
 void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, const BatchInput& batch,
-                        bool want_squares) {
+                        bool want_squares, int thread) {
     const float* lanes = context.lanes();
     const std::int64_t lane_count = plan.plan->active_lanes(batch.count);
     const Chunk& chunk = plan.chunks[index];
@@ -165,8 +166,8 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     s.lane_stride = plan.plan->lane_floats();
     s.lane = lanes + chunk.lane + chunk.first;
     if (chunk.producer >= 0) {
-        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row,
-                                    gradient);
+        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row, gradient,
+                                    thread);
         s.lanes = 1;
         s.lane = gradient + chunk.first;
     } else if (chunk.rows) {
@@ -218,12 +219,12 @@ float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
 
 // One pass over a share of the chunks. The update waits for rules and clipping that want the whole gradient.
 void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& batch,
-                           const Updater::Step& step, Share share) {
+                           const Updater::Step& step, Share share, int thread) {
     const bool later = in_two_passes(), gathers = updater_->spec().accumulation > 1;
     for (std::int64_t i = share.begin; i < share.end; ++i) {
         const std::size_t c = static_cast<std::size_t>(i);
         const Chunk& chunk = plan.chunks[c];
-        sum_chunk(plan, c, context, batch, later && !gathers);
+        sum_chunk(plan, c, context, batch, later && !gathers, thread);
         if (gathers) {
             const std::size_t p = static_cast<std::size_t>(chunk.parameter);
             updater_->gather(places_[p], chunk.first, chunk.size,
@@ -313,7 +314,7 @@ struct Trainer::TrainJob final : Job {
             case Stage::batch:
                 return cursor.run(item, thread);
             case Stage::update:
-                return trainer.update_share(train, cursor.context, cursor.in, step, share);
+                return trainer.update_share(train, cursor.context, cursor.in, step, share, thread);
             case Stage::clip:
                 return trainer.clip_share(train, step, share);
             case Stage::regularize:
@@ -511,7 +512,7 @@ struct Trainer::GradientsJob final : Job {
         const std::int64_t chunks = static_cast<std::int64_t>(train.chunks.size());
         const Share share(chunks, item, std::min(kMaxItems, chunks));
         for (std::int64_t i = share.begin; i < share.end; ++i)
-            trainer.sum_chunk(train, static_cast<std::size_t>(i), cursor.context, cursor.in, false);
+            trainer.sum_chunk(train, static_cast<std::size_t>(i), cursor.context, cursor.in, false, thread);
     }
 
     Trainer& trainer;

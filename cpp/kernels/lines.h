@@ -23,11 +23,11 @@ FASTCNN_INLINE void pair_lines(const Bfloat16* first, const Bfloat16* second, st
         istore(words + v, pair_words(iload_words(first + v), iload_words(second + v)));
 }
 
-// 16 x 16 words.
-FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) {
+// 16 x 16 words, whose rows are `pitch` words apart.
+FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to, std::int64_t pitch = 16) {
     for (int i = 0; i < 16; i += kWidth)
         for (int j = 0; j < 16; j += kWidth)
-            transpose(reinterpret_cast<const float*>(from) + i * 16 + j, 16,
+            transpose(reinterpret_cast<const float*>(from) + i * pitch + j, pitch,
                       reinterpret_cast<float*>(to) + j * 16 + i, 16);
 }
 

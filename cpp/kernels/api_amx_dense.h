@@ -1,0 +1,91 @@
+// Contracts of the kernels over AMX tiles for dense layers of many weights, which all samples of a batch go
+// through at once: each weight is read from memory once for all of them, float32 and in its own order, and
+// rounded on the way to the tiles. There is no packed copy to write and to read.
+//
+// The samples lie in two forms. Inputs are tiles [32 inputs][16 samples], a sample a row: what the forward
+// pass multiplies with. Gradients of the outputs are lines of bfloat16, a sample a line, zeros behind the
+// units. Both have an even number of tiles of samples; those that do not exist are zeros.
+#pragma once
+
+#include "kernels/api_amx.h"
+
+namespace fastcnn {
+
+struct AmxDenseShape {
+    std::int64_t inputs = 1, units = 1;
+
+    FASTCNN_INLINE std::int64_t input_tiles() const { return (inputs + 31) / 32; }
+    FASTCNN_INLINE std::int64_t line() const { return amx_channels(units); }
+};
+
+// Tiles of samples, and the floats that the forms above take.
+FASTCNN_INLINE constexpr std::int64_t amx_sample_tiles(std::int64_t samples) {
+    return (samples + 31) / 32 * 2;
+}
+FASTCNN_INLINE std::int64_t amx_dense_floats(const AmxDenseShape& shape, std::int64_t sample_tiles) {
+    return shape.input_tiles() * sample_tiles * 256;
+}
+FASTCNN_INLINE std::int64_t amx_dense_line_floats(const AmxDenseShape& shape, std::int64_t sample_tiles) {
+    return sample_tiles * 16 * shape.line() / 2;
+}
+
+// The first `count` samples of an image of one group of channels, without columns beside it, whose channels
+// fill whole tile rows -> samples first, first + 1, ... of the tiles; the `zeros` samples behind them are
+// zeros.
+struct AmxDenseRead {
+    AmxImage image;
+    std::int64_t count = 0, zeros = 0, first = 0, sample_tiles = 2;
+    std::uint16_t* tiles = nullptr;
+};
+
+// y = act(bias + x kernel), of units [first_unit, last_unit); first_unit is a multiple of 32. act is ReLU or
+// the identity. Sums are in the order of the inputs, whatever the units and the samples of a call.
+struct AmxDenseForward {
+    AmxDenseShape shape;
+    std::int64_t first_unit = 0, last_unit = 0;
+    bool relu = false;
+    std::int64_t sample_tiles = 2, count = 0;
+    const std::uint16_t* x = nullptr;  // tiles
+    const float* kernel = nullptr;     // (inputs, units)
+    const float* bias = nullptr;
+    float* y = nullptr;
+    std::int64_t y_stride = 0;
+    float* scratch = nullptr;
+};
+
+// dx = dy kernel^T, of inputs [first_input, last_input); first_input is a multiple of 32. dx are float32
+// samples of which `count` exist, or the images of blocks (`blocks` of them, image_stride numbers apart) of
+// one group of channels that fill whole tile rows, all samples of them.
+struct AmxDenseGradInput {
+    AmxDenseShape shape;
+    std::int64_t first_input = 0, last_input = 0;
+    std::int64_t sample_tiles = 2, count = 0;
+    const std::uint16_t* dy = nullptr;  // lines
+    const float* kernel = nullptr;
+    AmxImage image = {};  // the first block's
+    std::int64_t blocks = 0, image_stride = 0;
+    float* dx = nullptr;  // where image.data is null
+    std::int64_t dx_stride = 0;
+    float* scratch = nullptr;
+};
+
+// Lines -> tiles of 16 units, as AmxDenseGradKernel multiplies with them: tiles [16 units][32 samples] of
+// pairs of samples; those of units [16 first_tile, 16 last_tile).
+struct AmxDensePairs {
+    AmxDenseShape shape;
+    std::int64_t first_tile = 0, last_tile = 0, sample_tiles = 2;
+    const std::uint16_t* dy = nullptr;
+    std::uint16_t* pairs = nullptr;
+};
+
+// dkernel = x^T dy, rows [first_input, last_input) of it; first_input is a multiple of 16.
+struct AmxDenseGradKernel {
+    AmxDenseShape shape;
+    std::int64_t first_input = 0, last_input = 0, sample_tiles = 2;
+    const std::uint16_t* x = nullptr;      // tiles
+    const std::uint16_t* pairs = nullptr;  // AmxDensePairs's
+    float* dkernel = nullptr;              // of the whole matrix
+    float* scratch = nullptr;
+};
+
+}  // namespace fastcnn
