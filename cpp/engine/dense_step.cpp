@@ -8,6 +8,9 @@ namespace fastcnn {
 
 namespace {
 
+// Rows of a produced gradient: a register tile's.
+constexpr std::int64_t kProducedRows = 12;
+
 class DenseStep : public Step {
   public:
     DenseStep(const StepInput& in, PlanMemory& memory)
@@ -38,7 +41,8 @@ class DenseStep : public Step {
             grad_kernel_args_.units = op_.units;
             grad_kernel_ = choose(grad_kernel_args_);
             if (wide_)
-                memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number));
+                memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number),
+                                         kProducedRows);
             else
                 lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
             if (own_bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
@@ -172,7 +176,7 @@ class DenseStep : public Step {
         DenseGradKernel a = gradient_args(run);
         a.first_input = first_row;
         a.last_input = last_row;
-        a.dkernel = gradient;
+        a.dkernel = gradient - first_row * op_.units;  // as if it were the whole
         grad_kernel_(a);
     }
 

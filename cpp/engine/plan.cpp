@@ -515,6 +515,11 @@ void Plan::produce_gradient(Context& context, const BatchInput& in, int step, st
     steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
 }
 
+float* Plan::produced(Context& context, int thread) const {
+    return context.thread_memory_[static_cast<std::size_t>(thread)].data() + memory_.block.size() +
+           Layout::round_up(memory_.scratch);
+}
+
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
     if (phase.sync_step == kHostLoss) return run_host_loss(context, in);
     SyncRun run;
@@ -599,16 +604,14 @@ std::vector<StepInfo> Plan::infos() const {
 }
 
 std::int64_t Plan::context_bytes(int threads) const {
-    const std::int64_t of_thread =
-        memory_.block.size() + memory_.scratch + (packs_by_thread_ ? memory_.packed.size() : 0);
+    const std::int64_t of_thread = thread_floats() + (packs_by_thread_ ? memory_.packed.size() : 0);
     const std::int64_t floats = threads * of_thread + memory_.batch.size() +
                                 (options_.mode == Mode::train ? lane_count_ * memory_.lane.size() : 0);
     return floats * 4 + (has_loss() ? lane_count_ * totals_stride() * 8 : 0);
 }
 
 Context::Context(const Plan& plan, int threads) {
-    for (int t = 0; t < threads; ++t)
-        thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
+    for (int t = 0; t < threads; ++t) thread_memory_.emplace_back(plan.thread_floats());
     if (plan.packs_by_thread_) {
         for (int t = 0; t < threads; ++t) packed_.emplace_back(plan.memory_.packed.size());
         packed_from_.assign(static_cast<std::size_t>(threads), 0);

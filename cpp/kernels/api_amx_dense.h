@@ -78,13 +78,13 @@ struct AmxDensePairs {
     std::uint16_t* pairs = nullptr;
 };
 
-// dkernel = x^T dy, rows [first_input, last_input) of it; first_input is a multiple of 16.
+// dkernel = rows [first_input, last_input) of x^T dy; first_input is a multiple of 16.
 struct AmxDenseGradKernel {
     AmxDenseShape shape;
     std::int64_t first_input = 0, last_input = 0, sample_tiles = 2;
     const std::uint16_t* x = nullptr;      // tiles
     const std::uint16_t* pairs = nullptr;  // AmxDensePairs's
-    float* dkernel = nullptr;              // of the whole matrix
+    float* dkernel = nullptr;
     float* scratch = nullptr;
 };
 

@@ -248,7 +248,7 @@ void pairs(const AmxDensePairs& a) {
 FASTCNN_INLINE void write_gradient(const AmxDenseGradKernel& a, Tiles& tiles, std::int64_t input,
                                    std::int64_t unit) {
     const std::int64_t units = a.shape.units, rows = a.last_input - input, width = units - unit;
-    float* to = a.dkernel + input * units + unit;
+    float* to = a.dkernel + (input - a.first_input) * units + unit;
     if (rows >= 16 && width >= 16) return tiles.store<0>(to, 4 * units);
     alignas(64) float sums[kTileFloats];
     tiles.store<0>(sums, 64);
