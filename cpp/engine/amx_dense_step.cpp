@@ -10,8 +10,8 @@ namespace fastcnn {
 
 namespace {
 
-constexpr std::int64_t kUnits = 32, kInputs = 32;  // that tiles are computed for together
-constexpr std::int64_t kGradientRows = 16;         // rows of a tile
+constexpr std::int64_t kInputs = 32;        // whose gradients are computed together
+constexpr std::int64_t kGradientRows = 16;  // rows of a tile
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
@@ -46,7 +46,9 @@ class AmxDenseStep : public Step {
         image_ = {nullptr, plan.h.in, plan.w.in, 0, 0, block_, plan.channels};
         sample_tiles_ = amx_sample_tiles(memory.block_total * block_);
         x_at_ = memory.batch.book(amx_dense_floats(shape_, sample_tiles_));
-        std::int64_t scratch = rows_.amx_dense->scratch(forward_args(0, op.units));
+        sum_parts_ = std::min<std::int64_t>(kMaxParts, shape_.input_tiles());
+        sums_at_ = memory.batch.book(sum_parts_ * sums_floats());
+        std::int64_t scratch = rows_.amx_dense_sums->scratch(sums_args());
         if (!reads_image_) scratch = std::max(scratch, image_.floats());
         trains_ = memory.training && (in.trains(op.kernel) || in.trains(op.bias));
         if (trains_ || slots_.dx.booked()) {
@@ -65,7 +67,6 @@ class AmxDenseStep : public Step {
     }
 
     bool wide() const override { return true; }
-    void forward(const BlockRun&) const override {}
 
     // A block's inputs as tiles. Behind the batch's last one there are zeros: the kernel's gradient sums over
     // all samples of the tiles.
@@ -82,21 +83,36 @@ class AmxDenseStep : public Step {
         rows_.amx_dense_read->run(a);
     }
 
+    // The weights are divided by inputs: whole rows are read, which the processor fetches ahead.
     void wide_forward(const BlockRun& run, int part, int parts) const override {
-        const Range units = units_of(part, parts);
-        if (units.empty()) return;
-        AmxDenseForward a = forward_args(units.first, units.last);
-        a.sample_tiles = tiles_for(run);
-        a.count = run.count;
-        a.x = words(run.batch + x_at_);
-        a.kernel = weights_;
-        a.bias = bias_;
-        a.y = run.at(slots_.y);
-        a.y_stride = slots_.y.stride;
-        a.scratch = run.scratch;
-        rows_.amx_dense->run(a);
-        for (std::int64_t s = 0; s < run.count; ++s)
-            activation_.forward_range(a.y + s * a.y_stride, units.first, units.last);
+        for (std::int64_t i = part; i < sum_parts_; i += parts) {
+            const Range tiles(shape_.input_tiles(), 1, i, sum_parts_);
+            AmxDenseSums a = sums_args();
+            a.first_tile = tiles.first;
+            a.last_tile = tiles.last;
+            a.sample_tiles = tiles_for(run);
+            a.x = words(run.batch + x_at_);
+            a.kernel = weights_;
+            a.sums = run.batch + sums_at_ + i * sums_floats();
+            a.scratch = run.scratch;
+            rows_.amx_dense_sums->run(a);
+        }
+    }
+
+    // A block's outputs, from the sums.
+    void forward(const BlockRun& run) const override {
+        rows_.amx_dense_finish->run({.shape = shape_,
+                                     .relu = relu_,
+                                     .parts = sum_parts_,
+                                     .part = sums_floats(),
+                                     .sample_tiles = tiles_for(run),
+                                     .first = run.first,
+                                     .count = run.count,
+                                     .sums = run.batch + sums_at_,
+                                     .bias = bias_,
+                                     .y = run.at(slots_.y),
+                                     .y_stride = slots_.y.stride});
+        activation_.forward(run, slots_.y);
     }
 
     void before_backward(const BlockRun& run) const override {
@@ -176,13 +192,7 @@ class AmxDenseStep : public Step {
     std::int64_t samples_here(const BlockRun& run) const {
         return run.first + run.count < run.batch_count ? run.count : tiles_for(run) * 16 - run.first;
     }
-    // Units come in two strips of tiles to a thread, which then reads the inputs half as often, where that
-    // leaves a part for every thread.
-    Range units_of(int part, int parts) const {
-        const std::int64_t strips = ceil_div(shape_.units, kUnits);
-        const bool by_two = strips >= 2 * parts / kLeastWideParts;
-        return {shape_.units, by_two ? 2 * kUnits : kUnits, part, parts};
-    }
+    std::int64_t sums_floats() const { return amx_dense_sums_floats(shape_, sample_tiles_); }
     AmxImage line_image(std::int64_t samples) const { return {nullptr, 1, 1, 0, 0, samples, {shape_.units}}; }
 
     static AmxSpread bias_args(const AmxImage& dy) {
@@ -190,13 +200,7 @@ class AmxDenseStep : public Step {
         a.dy = dy;
         return a;
     }
-    AmxDenseForward forward_args(std::int64_t first_unit, std::int64_t last_unit) const {
-        return {.shape = shape_,
-                .first_unit = first_unit,
-                .last_unit = last_unit,
-                .relu = relu_,
-                .sample_tiles = sample_tiles_};
-    }
+    AmxDenseSums sums_args() const { return {.shape = shape_, .sample_tiles = sample_tiles_}; }
     AmxDenseGradInput grad_input_args() const { return {.shape = shape_, .sample_tiles = sample_tiles_}; }
     AmxDenseGradKernel grad_kernel_args() const { return {.shape = shape_, .sample_tiles = sample_tiles_}; }
 
@@ -213,7 +217,8 @@ class AmxDenseStep : public Step {
     const float* bias_ = nullptr;
     AmxImage image_;  // of a block's inputs
     std::int64_t block_ = 1, sample_tiles_ = 2;
-    std::int64_t x_at_ = 0, dy_at_ = 0, pairs_at_ = 0, lane_bias_ = -1;
+    std::int64_t sum_parts_ = 1;
+    std::int64_t x_at_ = 0, sums_at_ = 0, dy_at_ = 0, pairs_at_ = 0, lane_bias_ = -1;
 };
 
 }  // namespace

@@ -71,6 +71,7 @@ class DenseStep : public Step {
     }
 
     void forward(const BlockRun& run) const override {
+        if (wide_) return;  // wide_forward() has done it
         DenseForward a = forward_args_;
         a.kernel = packs(forward_) ? run.packed + packed_forward_ : weights_in(run);
         a.bias = run.kernel ? run.bias : own_bias_;

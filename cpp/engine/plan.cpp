@@ -280,6 +280,7 @@ void Plan::make_phases(int first_trained) {
         if (steps_[static_cast<std::size_t>(i)]->wide()) {
             phase.actions.push_back({Act::before_forward, i});
             wide_phase(Act::wide_forward, i);
+            phase.actions.push_back({Act::forward, i});
             continue;
         }
         if (steps_[static_cast<std::size_t>(i)]->syncs()) {

@@ -38,19 +38,30 @@ struct AmxDenseRead {
     std::uint16_t* tiles = nullptr;
 };
 
-// y = act(bias + x kernel), of units [first_unit, last_unit); first_unit is a multiple of 32. act is ReLU or
-// the identity. Sums are in the order of the inputs, whatever the units and the samples of a call.
-struct AmxDenseForward {
+// Sums over inputs [32 first_tile, 32 last_tile) of x kernel, all units, as tiles [strip of 32 units][pair of
+// tiles of samples][tile of samples][tile of units]. Each sum is in the order of its inputs.
+struct AmxDenseSums {
     AmxDenseShape shape;
-    std::int64_t first_unit = 0, last_unit = 0;
-    bool relu = false;
-    std::int64_t sample_tiles = 2, count = 0;
+    std::int64_t first_tile = 0, last_tile = 0, sample_tiles = 2;
     const std::uint16_t* x = nullptr;  // tiles
     const float* kernel = nullptr;     // (inputs, units)
+    float* sums = nullptr;
+    float* scratch = nullptr;
+};
+FASTCNN_INLINE std::int64_t amx_dense_sums_floats(const AmxDenseShape& shape, std::int64_t sample_tiles) {
+    return shape.line() * sample_tiles * 16;
+}
+
+// y = act(bias + the sum of `parts` such sums, `part` floats apart), of samples first, first + 1, ... of
+// them. act is ReLU or the identity.
+struct AmxDenseFinish {
+    AmxDenseShape shape;
+    bool relu = false;
+    std::int64_t parts = 1, part = 0, sample_tiles = 2, first = 0, count = 0;
+    const float* sums = nullptr;
     const float* bias = nullptr;
     float* y = nullptr;
     std::int64_t y_stride = 0;
-    float* scratch = nullptr;
 };
 
 // dx = dy kernel^T, of inputs [first_input, last_input); first_input is a multiple of 32. dx are float32

@@ -7,10 +7,8 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-constexpr std::int64_t kUnits = 32;   // computed together: two tiles
-constexpr std::int64_t kRounded = 8;  // tiles of inputs that are rounded at once
+constexpr std::int64_t kUnits = 32;  // computed together: two tiles
 constexpr std::int64_t kTileFloats = 16 * 16;
-constexpr std::int64_t kLine = 16;  // floats of a cache line
 
 // Two tiles of rows or of columns, and what follows them in the direction that is summed over.
 struct Pair {
@@ -48,15 +46,9 @@ FASTCNN_INLINE void multiply(Tiles& tiles, Pair a, Pair b, std::int64_t depth, b
     tiles.store<3>(sums + 3 * kTileFloats, 64);
 }
 
-// Of a row that will be rounded soon.
-FASTCNN_INLINE void fetch(const float* from, std::int64_t floats) {
-    for (std::int64_t i = 0; i < floats; i += kLine) __builtin_prefetch(from + i, 0, 2);
-}
-
 FASTCNN_INLINE std::int64_t within(std::int64_t n, std::int64_t most) { return n < 0 ? 0 : at_most(n, most); }
 
-// -------------------------------------------------------------------------------------------------------
-// inputs
+// ------------------------------------------------------------------------------------------------- inputs
 
 void read(const AmxDenseRead& a) {
     const std::int64_t line = a.image.line(), samples = a.count + a.zeros;
@@ -70,94 +62,96 @@ void read(const AmxDenseRead& a) {
         }
 }
 
-// ------------------------------------------------------------------------------------------------------
-// outputs
+// ------------------------------------------------------------------------------------------------ outputs
 
-// Two rows of the matrix, of 32 units from `unit` on, as a line of pairs in each of two tiles.
-FASTCNN_INLINE void round_rows(const AmxDenseForward& a, std::int64_t input, std::int64_t unit,
-                               Bfloat16* to) {
-    const std::int64_t units = a.shape.units, left = a.last_unit - unit;
-    const float* row = a.kernel + input * units + unit;
-    const bool both = input + 1 < a.shape.inputs;
-    for (std::int64_t u = 0; u < kUnits; u += kWidth) {
-        const std::int64_t n = within(left - u, kWidth);
-        const Vec first = load_partial(row + u, n), second = both ? load_partial(row + units + u, n) : zero();
-        istore(reinterpret_cast<std::int32_t*>(to + u / 16 * kTileElements + u % 16 * 2),
-               round_pairs(first, second));
+// Rows and columns of the matrix that are rounded at once: 64 KB of tiles, from rows of up to 2 KB, which the
+// processor fetches ahead by itself.
+constexpr std::int64_t kRoundedUnits = 512, kRoundedTiles = 64;
+
+FASTCNN_INLINE std::int64_t strips_of(std::int64_t units) { return tiles_of(units, kUnits); }
+
+// Rows `input` and `input` + 1, of `width` units from `unit` on, as a line of pairs in each tile.
+FASTCNN_INLINE void round_edge(const AmxDenseSums& a, std::int64_t input, std::int64_t unit,
+                               std::int64_t width, Bfloat16* to, std::int64_t strip) {
+    const float* row = a.kernel + input * a.shape.units + unit;
+    const std::int64_t second = a.shape.units;
+    for (std::int64_t u = 0; u < strips_of(width) * kUnits; u += kWidth) {
+        const std::int64_t n = within(width - u, kWidth);
+        const Vec v = input < a.shape.inputs ? load_partial(row + u, n) : zero();
+        const Vec w = input + 1 < a.shape.inputs ? load_partial(row + second + u, n) : zero();
+        istore(reinterpret_cast<std::int32_t*>(to + u / kUnits * strip + u % kUnits / 16 * kTileElements +
+                                               u % 16 * 2),
+               round_pairs(v, w));
     }
 }
 
-// Tiles of pairs of inputs, two for each of `depth` tiles of inputs.
-FASTCNN_INLINE void round_block(const AmxDenseForward& a, std::int64_t input, std::int64_t depth,
-                                std::int64_t unit, Bfloat16* to) {
-    const std::int64_t units = a.shape.units, ahead = kRounded * kTileDepth * units;
-    const bool whole = a.last_unit - unit >= kUnits && input + depth * kTileDepth <= a.shape.inputs;
+// Tiles of pairs of inputs: [strip of 32 units][tile of inputs][2].
+FASTCNN_INLINE void round_block(const AmxDenseSums& a, std::int64_t input, std::int64_t depth,
+                                std::int64_t unit, std::int64_t width, Bfloat16* to) {
+    const std::int64_t units = a.shape.units, strip = depth * 2 * kTileElements;
+    const bool whole = width % kUnits == 0 && input + depth * kTileDepth <= a.shape.inputs;
     const float* row = a.kernel + input * units + unit;
-    for (std::int64_t k = 0; k < depth; ++k, to += 2 * kTileElements)
-        for (std::int64_t i = 0; i < kTileDepth; i += 2, row += 2 * units) {
-            if (!whole) {
-                const std::int64_t at = input + k * kTileDepth + i;
-                if (at < a.shape.inputs)
-                    round_rows(a, at, unit, to + i * 16);
-                else
-                    for (std::int64_t t = 0; t < 2; ++t) clear(to + t * kTileElements + i * 16, kTileDepth);
-                continue;
-            }
-            fetch(row + ahead, kUnits);
-            fetch(row + ahead + units, kUnits);
-            for (std::int64_t u = 0; u < kUnits; u += kWidth)
-                istore(reinterpret_cast<std::int32_t*>(to + u / 16 * kTileElements + i * 16 + u % 16 * 2),
-                       round_pairs(load(row + u), load(row + units + u)));
+    for (std::int64_t i = 0; i < depth * kTileDepth; i += 2, row += 2 * units) {
+        Bfloat16* line = to + i / kTileDepth * 2 * kTileElements + i % kTileDepth * 16;
+        if (!whole) {
+            round_edge(a, input + i, unit, width, line, strip);
+            continue;
         }
-}
-
-// From sums [pair of tiles of samples][2][2] of 32 units to outputs.
-FASTCNN_INLINE void finish(const AmxDenseForward& a, std::int64_t unit, const float* sums) {
-    const std::int64_t left = a.last_unit - unit;
-    for (std::int64_t u = 0; u < kUnits && u < left; u += kWidth) {
-        const std::int64_t n = at_most(kWidth, left - u);
-        const Vec bias = a.bias ? load_partial(a.bias + unit + u, n) : zero();
-        for (std::int64_t s = 0; s < a.count; ++s) {
-            const float* from = sums + (s / 16 * 2 + u / 16) * kTileFloats + s % 16 * 16 + u % 16;
-            const Vec sum = add(load(from), bias);
-            store_partial(a.y + s * a.y_stride + unit + u, a.relu ? max(zero(), sum) : sum, n);
-        }
+        for (std::int64_t u = 0; u < width; u += kUnits, line += strip)
+            for (std::int64_t v = 0; v < kUnits; v += kWidth)
+                istore(reinterpret_cast<std::int32_t*>(line + v / 16 * kTileElements + v % 16 * 2),
+                       round_pairs(load(row + u + v), load(row + units + u + v)));
     }
 }
 
-std::int64_t forward_scratch(const AmxDenseForward& a) {
-    const std::int64_t strips = tiles_of(a.last_unit - a.first_unit, kUnits);
-    return kRounded * kTileElements + strips * a.sample_tiles * 2 * kTileFloats;
+std::int64_t sums_scratch(const AmxDenseSums& a) {
+    const std::int64_t strips = strips_of(at_most(a.shape.units, kRoundedUnits));
+    return (kRoundedTiles / (2 * strips)) * 2 * strips * kTileElements / 2;
 }
 
-void forward(const AmxDenseForward& a) {
+void sums(const AmxDenseSums& a) {
     Tiles tiles;
     Bfloat16* rounded = reinterpret_cast<Bfloat16*>(a.scratch);
-    const std::int64_t inputs = a.shape.input_tiles(), x_step = a.sample_tiles * kTileElements;
-    for (std::int64_t k = 0; k < inputs; k += kRounded) {
-        const std::int64_t depth = at_most(kRounded, inputs - k);
-        float* sums = a.scratch + kRounded * kTileElements;
-        for (std::int64_t unit = a.first_unit; unit < a.last_unit; unit += kUnits) {
-            round_block(a, k * kTileDepth, depth, unit, rounded);
-            for (std::int64_t s = 0; s < a.sample_tiles; s += 2, sums += 4 * kTileFloats)
-                multiply(tiles, {a.x + k * x_step + s * kTileElements, kTileElements, x_step},
-                         {rounded, kTileElements, 2 * kTileElements}, depth, k > 0, sums);
+    const std::int64_t x_step = a.sample_tiles * kTileElements;
+    float* group = a.sums;
+    for (std::int64_t unit = 0; unit < a.shape.units; unit += kRoundedUnits) {
+        const std::int64_t width = at_most(kRoundedUnits, a.shape.units - unit), strips = strips_of(width);
+        const std::int64_t most = kRoundedTiles / (2 * strips);
+        for (std::int64_t k = a.first_tile; k < a.last_tile; k += most) {
+            const std::int64_t depth = at_most(most, a.last_tile - k);
+            round_block(a, k * kTileDepth, depth, unit, width, rounded);
+            float* to = group;
+            for (std::int64_t strip = 0; strip < strips; ++strip)
+                for (std::int64_t s = 0; s < a.sample_tiles; s += 2, to += 4 * kTileFloats)
+                    multiply(tiles, {a.x + k * x_step + s * kTileElements, kTileElements, x_step},
+                             {rounded + strip * depth * 2 * kTileElements, kTileElements, 2 * kTileElements},
+                             depth, k > a.first_tile, to);
         }
-    }
-    const float* sums = a.scratch + kRounded * kTileElements;
-    for (std::int64_t unit = a.first_unit; unit < a.last_unit; unit += kUnits) {
-        finish(a, unit, sums);
-        sums += a.sample_tiles * 2 * kTileFloats;
+        group += strips * a.sample_tiles * 2 * kTileFloats;
     }
 }
 
-// ------------------------------------------------------------------------------------------- gradient of
-// inputs
+void finish(const AmxDenseFinish& a) {
+    for (std::int64_t u = 0; u < a.shape.units; u += kWidth) {
+        const std::int64_t n = at_most(kWidth, a.shape.units - u);
+        const Vec bias = a.bias ? load_partial(a.bias + u, n) : zero();
+        const float* strip = a.sums + u / kUnits * a.sample_tiles * 2 * kTileFloats;
+        for (std::int64_t i = 0; i < a.count; ++i) {
+            const std::int64_t s = a.first + i;
+            const float* from = strip + (s / 16 * 2 + u % kUnits / 16) * kTileFloats + s % 16 * 16 + u % 16;
+            Vec sum = load(from);
+            for (std::int64_t part = 1; part < a.parts; ++part) sum = add(sum, load(from + part * a.part));
+            sum = add(sum, bias);
+            store_partial(a.y + i * a.y_stride + u, a.relu ? max(zero(), sum) : sum, n);
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------- gradient of inputs
 
 // 32 rows of the matrix as tiles [16 rows][32 units], two for each tile of units.
 FASTCNN_INLINE void round_inputs(const AmxDenseGradInput& a, std::int64_t input, Bfloat16* to) {
     const std::int64_t units = a.shape.units, line = a.shape.line();
-    const std::int64_t ahead = kTileDepth * units;
     const float* row = a.kernel + input * units;
     for (std::int64_t i = 0; i < kTileDepth; ++i, row += units) {
         Bfloat16* out = to + i / 16 * 16 * line + i % 16 * kTileDepth;
@@ -165,7 +159,6 @@ FASTCNN_INLINE void round_inputs(const AmxDenseGradInput& a, std::int64_t input,
             for (std::int64_t u = 0; u < line; u += kTileDepth) clear(out + u * 16, kTileDepth);
             continue;
         }
-        fetch(row + ahead, units);
         for (std::int64_t u = 0; u < line; u += kTileDepth)
             for (std::int64_t v = 0; v < kTileDepth; v += 2 * kWidth) {
                 const std::int64_t left = units - u - v;
@@ -178,63 +171,79 @@ FASTCNN_INLINE void round_inputs(const AmxDenseGradInput& a, std::int64_t input,
     }
 }
 
-// dx of sample s, of 32 inputs.
-FASTCNN_INLINE void write_inputs(const AmxDenseGradInput& a, std::int64_t input, std::int64_t s,
-                                 const float* from, const float* from_16) {
+// dx of 32 inputs of the 16 samples of tile `tile`: [16 samples][16 inputs] of the first 16 and the others.
+FASTCNN_INLINE void write_inputs(const AmxDenseGradInput& a, std::int64_t input, std::int64_t tile,
+                                 const float* from, const float* others) {
     if (a.image.data) {
         const std::int64_t samples = a.image.samples, line = a.image.line();
-        if (s >= a.blocks * samples) return;
-        Bfloat16* to = a.image.data + s / samples * a.image_stride +
-                       (input / line * samples + s % samples) * line + input % line;
-        for (std::int64_t v = 0; v < 16; v += kWidth) {
-            store_bfloat16(to + v, load(from + v));
-            store_bfloat16(to + 16 + v, load(from_16 + v));
+        std::int64_t block = tile * 16 / samples, s = tile * 16 % samples;
+        Bfloat16* to = a.image.data + block * a.image_stride + input / line * samples * line + input % line;
+        for (std::int64_t i = 0; i < 16 && block < a.blocks; ++i, from += 16, others += 16) {
+            for (std::int64_t v = 0; v < 16; v += kWidth) {
+                store_bfloat16(to + s * line + v, load(from + v));
+                store_bfloat16(to + s * line + 16 + v, load(others + v));
+            }
+            if (++s < samples) continue;
+            s = 0;
+            ++block;
+            to += a.image_stride;
         }
         return;
     }
-    if (s >= a.count) return;
-    float* to = a.dx + s * a.dx_stride + input;
     const std::int64_t left = a.shape.inputs - input;
-    for (std::int64_t v = 0; v < 16; v += kWidth) {
-        store_partial(to + v, load(from + v), within(left - v, kWidth));
-        if (left > 16 + v) store_partial(to + 16 + v, load(from_16 + v), within(left - 16 - v, kWidth));
+    float* to = a.dx + tile * 16 * a.dx_stride + input;
+    for (std::int64_t i = 0; i < at_most(16, a.count - tile * 16); ++i, from += 16, others += 16) {
+        for (std::int64_t v = 0; v < 16; v += kWidth) {
+            store_partial(to + v, load(from + v), within(left - v, kWidth));
+            if (left > 16 + v) store_partial(to + 16 + v, load(others + v), within(left - 16 - v, kWidth));
+        }
+        to += a.dx_stride;
     }
 }
 
+// Sums of 32 inputs, as tiles [16 inputs][16 samples].
+FASTCNN_INLINE void turn_inputs(const AmxDenseGradInput& a, std::int64_t input, std::int64_t tile,
+                                const float* sums) {
+    alignas(64) float turned[2 * kTileFloats];
+    for (std::int64_t half = 0; half < 2; ++half)
+        transpose_words(reinterpret_cast<const std::int32_t*>(sums + 2 * half * kTileFloats),
+                        reinterpret_cast<std::int32_t*>(turned + half * kTileFloats));
+    write_inputs(a, input, tile, turned, turned + kTileFloats);
+}
+
+// dy^T of all samples, 32 rows rounded, the next 32, and the sums.
 std::int64_t grad_input_scratch(const AmxDenseGradInput& a) {
-    return (a.sample_tiles + 2) * 16 * a.shape.line() / 2;
+    return (a.sample_tiles + 4) * 16 * a.shape.line() / 2 + a.sample_tiles * 2 * kTileFloats;
 }
 
 void grad_input(const AmxDenseGradInput& a) {
     Tiles tiles;
-    const std::int64_t line = a.shape.line(), depth = line / kTileDepth;
+    const std::int64_t line = a.shape.line(), depth = line / kTileDepth, size = 32 * line;
     Bfloat16* columns = reinterpret_cast<Bfloat16*>(a.scratch);  // [tile of samples][tile of units]
-    Bfloat16* rounded = columns + a.sample_tiles * 16 * line;
+    Bfloat16 *rounded = columns + a.sample_tiles * 16 * line, *next = rounded + size;
+    float* sums = reinterpret_cast<float*>(next + size);
     for (std::int64_t s = 0; s < a.sample_tiles; ++s)
         for (std::int64_t k = 0; k < depth; ++k)
             transpose_words(reinterpret_cast<const std::int32_t*>(a.dy + s * 16 * line + k * kTileDepth),
                             reinterpret_cast<std::int32_t*>(columns + (s * depth + k) * kTileElements),
                             line / 2);
-    alignas(64) float sums[4 * kTileFloats], turned[4 * kTileFloats];
+    round_inputs(a, a.first_input, rounded);
     for (std::int64_t input = a.first_input; input < a.last_input; input += kTileDepth) {
-        round_inputs(a, input, rounded);
-        for (std::int64_t s = 0; s < a.sample_tiles; s += 2) {
+        for (std::int64_t s = 0; s < a.sample_tiles; s += 2)
             multiply(tiles, {rounded, depth * kTileElements, kTileElements},
                      {columns + s * depth * kTileElements, depth * kTileElements, kTileElements}, depth,
-                     false, sums);
-            for (std::int64_t t = 0; t < 4; ++t)
-                transpose_words(reinterpret_cast<const std::int32_t*>(sums + t * kTileFloats),
-                                reinterpret_cast<std::int32_t*>(turned + t * kTileFloats));
-            for (std::int64_t i = 0; i < 32; ++i) {
-                const float* from = turned + i / 16 * kTileFloats + i % 16 * 16;
-                write_inputs(a, input, s * 16 + i, from, from + 2 * kTileFloats);
-            }
-        }
+                     false, sums + s * 2 * kTileFloats);
+        // While the products are computed.
+        if (input + kTileDepth < a.last_input) round_inputs(a, input + kTileDepth, next);
+        for (std::int64_t s = 0; s < a.sample_tiles; ++s)
+            turn_inputs(a, input, s, sums + (s / 2 * 4 + s % 2) * kTileFloats);
+        Bfloat16* const used = rounded;
+        rounded = next;
+        next = used;
     }
 }
 
-// ------------------------------------------------------------------------------------------ gradient of
-// weights
+// ------------------------------------------------------------------------------------ gradient of weights
 
 void pairs(const AmxDensePairs& a) {
     const std::int64_t line = a.shape.line(), depth = a.sample_tiles / 2;
@@ -285,7 +294,8 @@ void grad_kernel(const AmxDenseGradKernel& a) {
 }  // namespace
 
 constinit const Kernel<AmxDenseRead> amx_dense_read = {.run = read};
-constinit const Kernel<AmxDenseForward> amx_dense = {.run = forward, .scratch = forward_scratch};
+constinit const Kernel<AmxDenseSums> amx_dense_sums = {.run = sums, .scratch = sums_scratch};
+constinit const Kernel<AmxDenseFinish> amx_dense_finish = {.run = finish};
 constinit const Kernel<AmxDenseGradInput> amx_dense_grad_input = {.run = grad_input,
                                                                   .scratch = grad_input_scratch};
 constinit const Kernel<AmxDensePairs> amx_dense_pairs = {.run = pairs};
