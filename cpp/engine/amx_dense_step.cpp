@@ -56,7 +56,7 @@ class AmxDenseStep : public Step {
             scratch = std::max(scratch, rows_.amx_dense_grad_input->scratch(grad_input_args()));
         }
         if (trains_) {
-            pairs_at_ = memory.batch.book(amx_dense_line_floats(shape_, sample_tiles_));
+            pairs_at_ = memory.batch.book(amx_dense_pairs_floats(shape_, sample_tiles_));
             memory.produced_gradient(op.kernel, op.inputs, op.units, static_cast<int>(in.number),
                                      kGradientRows);
             if (op.bias != kAbsent) lane_bias_ = memory.gradient(op.bias, op.units);

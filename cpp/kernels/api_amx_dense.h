@@ -29,6 +29,11 @@ FASTCNN_INLINE std::int64_t amx_dense_line_floats(const AmxDenseShape& shape, st
     return sample_tiles * 16 * shape.line() / 2;
 }
 
+// Of AmxDensePairs's tiles, which are read by four.
+FASTCNN_INLINE std::int64_t amx_dense_pairs_floats(const AmxDenseShape& shape, std::int64_t sample_tiles) {
+    return (shape.units + 63) / 64 * sample_tiles / 2 * 4 * 256;
+}
+
 // The first `count` samples of an image of one group of channels, without columns beside it, whose channels
 // fill whole tile rows -> samples first, first + 1, ... of the tiles; the `zeros` samples behind them are
 // zeros.

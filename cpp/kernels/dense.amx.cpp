@@ -253,14 +253,16 @@ void pairs(const AmxDensePairs& a) {
             pair_lines(a.dy + 2 * p * line + t * 16, a.dy + (2 * p + 1) * line + t * 16, to);
 }
 
-// 16 rows of the gradient of 16 units are in tile 0.
+// 16 rows of the gradient, of 16 units, from tile t.
+template <int t>
 FASTCNN_INLINE void write_gradient(const AmxDenseGradKernel& a, Tiles& tiles, std::int64_t input,
                                    std::int64_t unit) {
     const std::int64_t units = a.shape.units, rows = a.last_input - input, width = units - unit;
     float* to = a.dkernel + (input - a.first_input) * units + unit;
-    if (rows >= 16 && width >= 16) return tiles.store<0>(to, 4 * units);
+    if (rows >= 16 && width >= 16) return tiles.store<t>(to, 4 * units);
+    if (width <= 0) return;
     alignas(64) float sums[kTileFloats];
-    tiles.store<0>(sums, 64);
+    tiles.store<t>(sums, 64);
     for (std::int64_t i = 0; i < at_most(16, rows); ++i)
         for (std::int64_t u = 0; u < 16 && u < width; u += kWidth)
             store_partial(to + i * units + u, load(sums + i * 16 + u), at_most(kWidth, width - u));
@@ -270,23 +272,36 @@ std::int64_t grad_kernel_scratch(const AmxDenseGradKernel& a) {
     return a.sample_tiles / 2 * kTileElements / 2;
 }
 
+// Four tiles of units at a time: a store waits for its product.
 void grad_kernel(const AmxDenseGradKernel& a) {
     Tiles tiles;
-    const std::int64_t depth = a.sample_tiles / 2, unit_tiles = tiles_of(a.shape.units, 16);
+    const std::int64_t depth = a.sample_tiles / 2, size = depth * kTileElements;
     Bfloat16* turned = reinterpret_cast<Bfloat16*>(a.scratch);
     for (std::int64_t input = a.first_input; input < a.last_input; input += 16) {
         const Bfloat16* x = a.x + input / kTileDepth * a.sample_tiles * kTileElements + input % kTileDepth;
         for (std::int64_t k = 0; k < depth; ++k)
             transpose_lines(x + k * 2 * kTileElements, kTileDepth, 32, turned + k * kTileElements);
-        const Bfloat16* b = a.pairs;
-        for (std::int64_t t = 0; t < unit_tiles; ++t) {
+        for (std::int64_t unit = 0; unit < a.shape.units; unit += 64) {
+            const Bfloat16* b = a.pairs + unit / 16 * size;
             tiles.zero<0>();
+            tiles.zero<1>();
+            tiles.zero<2>();
+            tiles.zero<3>();
             for (std::int64_t k = 0; k < depth; ++k, b += kTileElements) {
-                tiles.load<1>(turned + k * kTileElements, 64);
-                tiles.load<2>(b, 64);
-                tiles.dot<0, 1, 2>();
+                tiles.load<4>(turned + k * kTileElements, 64);
+                tiles.load<5>(b, 64);
+                tiles.dot<0, 4, 5>();
+                tiles.load<6>(b + size, 64);
+                tiles.dot<1, 4, 6>();
+                tiles.load<7>(b + 2 * size, 64);
+                tiles.dot<2, 4, 7>();
+                tiles.load<5>(b + 3 * size, 64);
+                tiles.dot<3, 4, 5>();
             }
-            write_gradient(a, tiles, input, t * 16);
+            write_gradient<0>(a, tiles, input, unit);
+            write_gradient<1>(a, tiles, input, unit + 16);
+            write_gradient<2>(a, tiles, input, unit + 32);
+            write_gradient<3>(a, tiles, input, unit + 48);
         }
     }
 }
