@@ -130,7 +130,7 @@ Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, Pa
     return convolve(a, dy, kernel, nullptr);
 }
 
-// The kernel's gradient as (filters, height * width * channels of a group), and the bias's: float32. Lanes
+// The kernel's gradient and the bias's: float32. Lanes
 // are runs of groups, summed in order, whatever the number of threads.
 py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_size, Pair strides,
                                  const std::string& padding, Pair dilation, std::int64_t in_groups) {
@@ -150,7 +150,7 @@ py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_si
 
     const std::int64_t weights = g.h.size * g.w.size * g.channels.in_group(), filters = g.filters.count;
     const std::int64_t lanes = std::min(kLanes, groups.count);
-    Floats dkernel(std::vector<py::ssize_t>{filters, weights}), dbias(filters);
+    Floats dkernel(std::vector<py::ssize_t>{weights, filters}), dbias(filters);
     float *to_kernel = dkernel.mutable_data(), *to_bias = dbias.mutable_data();
     Layout layout;
     const std::int64_t x_at = layout.book(g.x.floats()), dy_at = layout.book(spread.dy.floats());

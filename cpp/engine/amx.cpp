@@ -20,8 +20,7 @@ AmxPlan of_conv(const FusedOp& op, const Conv2dOp& conv) {
 }
 
 // Why tiles cannot compute this, or null.
-const char* declines(const FusedOp& op, bool at_once) {
-    if (at_once) return "a dense layer over the whole batch at once";
+const char* declines(const FusedOp& op) {
     if (op.norm) return "a normalisation is folded into its weights";
     const auto* conv = std::get_if<Conv2dOp>(&op.op);
     if (!conv) return nullptr;
@@ -83,14 +82,16 @@ void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {
         if (!op.bfloat16 || (!conv && !dense)) continue;
         if (!amx_level()) {
             op.amx_declined = amx_level().declined;
-        } else if (const char* reason = declines(op, at_once[i])) {
+        } else if (const char* reason = declines(op)) {
             op.amx_declined = reason;
         } else {
             op.amx = conv ? of_conv(op, *conv) : of_dense(op, *dense);
         }
     }
     for (std::size_t i = 1; i < ops.size(); ++i) {
-        if (!ops[i - 1].amx || !ops[i].amx || !link(ops[i - 1], ops[i])) continue;
+        if (!ops[i - 1].amx || !ops[i].amx || at_once[i - 1]) continue;
+        if (at_once[i] && ops[i - 1].amx->filters.count % 32) continue;  // its tiles are of 32 inputs
+        if (!link(ops[i - 1], ops[i])) continue;
         AmxPlan &from = *ops[i - 1].amx, &to = *ops[i].amx;
         from.y_is_image = to.x_is_image = true;
         from.y_left = to.w.pad > 0 ? to.w.pad : 0;

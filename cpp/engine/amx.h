@@ -7,7 +7,7 @@ namespace fastcnn {
 
 // Decides for each step that may round to bfloat16 (`amx` or `amx_declined`). Between two steps with tiles
 // nothing is converted: one writes the image that the other reads. `at_once`: steps that take the whole
-// batch.
+// batch; they write float32, and read images whose lines have no gaps.
 void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once);
 
 // What a step writes for the next one, of `samples` samples.

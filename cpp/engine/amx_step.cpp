@@ -198,8 +198,7 @@ class AmxStep : public Step {
         const std::int64_t weights = plan_.h.size * plan_.w.size * plan_.channels.in_group();
         const std::int64_t filters = plan_.filters.count;
         if (trains_) {
-            lane_kernel_ = by_patches_ ? memory.gradient(kernel_, weights * filters)
-                                       : memory.gradient(kernel_, weights * filters, weights, filters);
+            lane_kernel_ = memory.gradient(kernel_, weights * filters);
             if (bias_ != kAbsent) lane_bias_ = memory.gradient(bias_, filters);
         }
         if (plan_.pool.positions() > 1 || (args_.relu && plan_.y_is_image)) {

@@ -8,6 +8,9 @@ namespace fastcnn {
 
 namespace {
 
+// Rows of a produced gradient: a register tile's.
+constexpr std::int64_t kProducedRows = 12;
+
 class DenseStep : public Step {
   public:
     DenseStep(const StepInput& in, PlanMemory& memory)
@@ -38,7 +41,8 @@ class DenseStep : public Step {
             grad_kernel_args_.units = op_.units;
             grad_kernel_ = choose(grad_kernel_args_);
             if (wide_)
-                memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number));
+                memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number),
+                                         kProducedRows);
             else
                 lane_kernel_ = memory.gradient(op_.kernel, op_.inputs * op_.units);
             if (own_bias_) lane_bias_ = memory.gradient(op_.bias, op_.units);
@@ -67,6 +71,7 @@ class DenseStep : public Step {
     }
 
     void forward(const BlockRun& run) const override {
+        if (wide_) return;  // wide_forward() has done it
         DenseForward a = forward_args_;
         a.kernel = packs(forward_) ? run.packed + packed_forward_ : weights_in(run);
         a.bias = run.kernel ? run.bias : own_bias_;
@@ -172,7 +177,7 @@ class DenseStep : public Step {
         DenseGradKernel a = gradient_args(run);
         a.first_input = first_row;
         a.last_input = last_row;
-        a.dkernel = gradient;
+        a.dkernel = gradient - first_row * op_.units;  // as if it were the whole
         grad_kernel_(a);
     }
 

@@ -293,7 +293,9 @@ void Plan::make_phases(int first_trained) {
     phase.actions.push_back({Act::read, -1, pieces > 0});
     for (int i = 0; i < n; ++i) {
         if (steps_[static_cast<std::size_t>(i)]->wide()) {
+            phase.actions.push_back({Act::before_forward, i});
             wide_phase(Act::wide_forward, i);
+            phase.actions.push_back({Act::forward, i});
             continue;
         }
         if (steps_[static_cast<std::size_t>(i)]->syncs()) {
@@ -523,9 +525,15 @@ BlockRun Plan::whole_batch(Context& context, const BatchInput& in) const {
 }
 
 void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
-                            std::int64_t last_row, float* gradient) const {
-    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole_batch(context, in), first_row, last_row,
-                                                             gradient);
+                            std::int64_t last_row, float* gradient, int thread) const {
+    BlockRun whole = whole_batch(context, in);
+    whole.scratch = block_run(context, in, thread).scratch;
+    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
+}
+
+float* Plan::produced(Context& context, int thread) const {
+    return context.thread_memory_[static_cast<std::size_t>(thread)].data() + memory_.block.size() +
+           Layout::round_up(memory_.scratch);
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
@@ -612,16 +620,14 @@ std::vector<StepInfo> Plan::infos() const {
 }
 
 std::int64_t Plan::context_bytes(int threads) const {
-    const std::int64_t of_thread =
-        memory_.block.size() + memory_.scratch + (packs_by_thread_ ? memory_.packed.size() : 0);
+    const std::int64_t of_thread = thread_floats() + (packs_by_thread_ ? memory_.packed.size() : 0);
     const std::int64_t floats = threads * of_thread + memory_.batch.size() +
                                 (options_.mode == Mode::train ? lane_count_ * memory_.lane.size() : 0);
     return floats * 4 + (has_loss() ? lane_count_ * totals_stride() * 8 : 0);
 }
 
 Context::Context(const Plan& plan, int threads) {
-    for (int t = 0; t < threads; ++t)
-        thread_memory_.emplace_back(plan.memory_.block.size() + plan.memory_.scratch);
+    for (int t = 0; t < threads; ++t) thread_memory_.emplace_back(plan.thread_floats());
     if (plan.packs_by_thread_) {
         for (int t = 0; t < threads; ++t) packed_.emplace_back(plan.memory_.packed.size());
         packed_from_.assign(static_cast<std::size_t>(threads), 0);

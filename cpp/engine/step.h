@@ -6,6 +6,7 @@
 // while training) splits its work into actions of two phases with a sync action between them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -41,6 +42,9 @@ inline constexpr int kLeastWideParts = 4;
 // Parts of a step at most: more threads would spend their time between phases.
 inline constexpr int kMaxParts = 8;
 
+// Elements of a parameter that are updated together: with gradient and two slots 32 KB.
+inline constexpr std::int64_t kUpdatedAtOnce = 2048;
+
 // A parameter's gradient in a lane.
 struct GradientSlot {
     int parameter = -1;
@@ -51,6 +55,7 @@ struct GradientSlot {
     // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the
     // lanes.
     int producer = -1;
+    std::int64_t rows_at_once = 0;  // that the producer is asked for
 };
 
 // What one call of a step sees.
@@ -107,6 +112,7 @@ struct PlanMemory {
     std::int64_t block_total = 1;  // blocks of a full batch
     Layout block, batch, packed, lane;
     std::int64_t scratch = 0;
+    std::int64_t produced = 0;  // of a gradient that is computed for the optimizer, at a time
     std::vector<GradientSlot> gradients;
 
     // Room for `stride` floats a sample.
@@ -123,13 +129,17 @@ struct PlanMemory {
     // In training the weights are packed once a step, for all of its blocks.
     Packing packing() const { return {training ? 1.0 / static_cast<double>(block_total) : 0.0}; }
     void need_scratch(std::int64_t floats) { scratch = scratch > floats ? scratch : floats; }
-    // A gradient of (rows, columns) that step `producer` computes row by row for the optimizer.
-    void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer) {
-        gradients.push_back({parameter, 0, rows * columns, rows, columns, producer});
+    // A gradient of (rows, columns) that step `producer` computes for the optimizer, a few rows at a time: a
+    // multiple of `unit`.
+    void produced_gradient(int parameter, std::int64_t rows, std::int64_t columns, int producer,
+                           std::int64_t unit) {
+        const std::int64_t rows_at_once = ceil_div(std::max(unit, kUpdatedAtOnce / columns), unit) * unit;
+        gradients.push_back({parameter, 0, rows * columns, rows, columns, producer, rows_at_once});
+        produced = std::max(produced, rows_at_once * columns);
     }
     std::int64_t gradient(int parameter, std::int64_t size, std::int64_t rows = 0, std::int64_t columns = 0) {
         const std::int64_t offset = lane.book(size);
-        gradients.push_back({parameter, offset, size, rows, columns, -1});
+        gradients.push_back({parameter, offset, size, rows, columns});
         return offset;
     }
 };
@@ -170,13 +180,13 @@ class Step {
 
     // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes
     // through at once, part `part` of `parts` of the outputs by each worker (`run` spans the batch).
-    // before_backward() still sees blocks. The kernel's gradient is never stored: the optimizer asks for a
-    // few rows at a time, while x and dy are at hand.
+    // before_forward() and before_backward() still see blocks. The kernel's gradient is never stored: the
+    // optimizer asks for a few rows at a time, while x and dy are at hand.
     virtual bool wide() const { return false; }
     virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}
     virtual void wide_backward(const BlockRun&, int /*part*/, int /*parts*/) const {}
     virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/,
-                                  float* /*gradient*/) const {}
+                                  float* /*of these rows*/) const {}
 
     // The sum over these samples of what the step adds to their loss, where it `penalises`.
     virtual bool penalises() const { return false; }

@@ -54,6 +54,7 @@ std::unique_ptr<Step> make_folded_norm_step(const StepInput& in, PlanMemory& mem
 
 // A convolution or dense layer with AMX tiles, where the plan says so.
 std::unique_ptr<Step> make_amx_step(const StepInput& in, PlanMemory& memory);
+std::unique_ptr<Step> make_amx_dense_step(const StepInput& in, PlanMemory& memory);
 
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory);
 

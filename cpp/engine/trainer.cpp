@@ -11,9 +11,6 @@ namespace fastcnn {
 
 namespace {
 
-constexpr std::int64_t kChunk = 2048;  // parameters: with gradient and two slots 32 KB
-// Rows of a produced gradient at a time, at the least: a register tile's.
-constexpr std::int64_t kProducedRows = 12;
 constexpr std::size_t kPlansKept = 4;
 constexpr std::int64_t kEvaluationBlocks = 64;
 
@@ -124,8 +121,9 @@ std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
         chunk.producer = slot.producer;
         // A transposed lane is read, and a produced gradient computed, in whole rows of the parameter.
         const std::int64_t unit = slot.rows ? slot.columns : 1;
-        const std::int64_t least = slot.producer < 0 ? 1 : kProducedRows;
-        const std::int64_t step = std::max(least, kChunk / unit) * unit;
+        const std::int64_t rows =
+            slot.producer < 0 ? std::max<std::int64_t>(1, kUpdatedAtOnce / unit) : slot.rows_at_once;
+        const std::int64_t step = rows * unit;
         for (chunk.first = 0; chunk.first < slot.size; chunk.first += step) {
             chunk.size = std::min(step, slot.size - chunk.first);
             chunk.first_row = chunk.first / unit;
@@ -152,23 +150,26 @@ std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size)
     return made;
 }
 
+float* Trainer::gradient_of(const Chunk& chunk) const {
+    return gradient_.data() + offsets_[static_cast<std::size_t>(chunk.parameter)] + chunk.first;
+}
+
 void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, const BatchInput& batch,
-                        bool want_squares) {
+                        bool want_squares, float* gradient, int thread) {
     const float* lanes = context.lanes();
     const std::int64_t lane_count = plan.plan->active_lanes(batch.count);
     const Chunk& chunk = plan.chunks[index];
     const std::size_t p = static_cast<std::size_t>(chunk.parameter);
-    float* gradient = gradient_.data() + offsets_[p];
     SumGradients s;
     s.size = chunk.size;
     s.lanes = lane_count;
     s.lane_stride = plan.plan->lane_floats();
     s.lane = lanes + chunk.lane + chunk.first;
     if (chunk.producer >= 0) {
-        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row,
-                                    gradient);
+        plan.plan->produce_gradient(context, batch, chunk.producer, chunk.first_row, chunk.last_row, gradient,
+                                    thread);
         s.lanes = 1;
-        s.lane = gradient + chunk.first;
+        s.lane = gradient;
     } else if (chunk.rows) {
         SumGradientsTransposed t;
         t.rows = chunk.rows;
@@ -178,19 +179,20 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
         t.lanes = lane_count;
         t.lane_stride = s.lane_stride;
         t.lane = lanes + chunk.lane;
-        t.gradient = gradient;
+        t.gradient = gradient - chunk.first;  // as if it were the whole
         sum_transposed_(t);
         s.lanes = 1;
-        s.lane = gradient + chunk.first;
+        s.lane = gradient;
     }
     s.param = network_->parameters()[p].data() + chunk.first;
     s.l1 = regularizers_[p].l1;
     s.l2 = regularizers_[p].l2;
-    s.gradient = gradient + chunk.first;
+    s.gradient = gradient;
     plan.penalty[index] = plan.squares[index] = 0;
     s.penalty = &plan.penalty[index];
     s.sum_squares = want_squares ? &plan.squares[index] : nullptr;
-    sum_(s);
+    const bool is_summed = s.lane == s.gradient && s.l1 == 0 && s.l2 == 0 && !want_squares;
+    if (!is_summed) sum_(s);
     if (!regularizers_[p].host) return;
     const float* added = host_gradient_.data() + offsets_[p] + chunk.first;
     plan.squares[index] = 0;
@@ -200,10 +202,10 @@ void Trainer::sum_chunk(TrainPlan& plan, std::size_t index, Context& context, co
     }
 }
 
-void Trainer::update_chunk(const Chunk& chunk, const Updater::Step& step, float scale) {
+void Trainer::update_chunk(const Chunk& chunk, float* gradient, const Updater::Step& step, float scale) {
     const std::size_t p = static_cast<std::size_t>(chunk.parameter);
     updater_->update(places_[p], chunk.first, chunk.size, network_->parameters()[p].data() + chunk.first,
-                     gradient_.data() + offsets_[p] + chunk.first, step, scale);
+                     gradient, step, scale);
 }
 
 // Factor that brings the norm of one parameter's gradient, or of all of them, down to the limit.
@@ -218,18 +220,20 @@ float Trainer::clip_scale(const TrainPlan& plan, int parameter) const {
 
 // One pass over a share of the chunks. The update waits for rules and clipping that want the whole gradient.
 void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& batch,
-                           const Updater::Step& step, Share share) {
+                           const Updater::Step& step, Share share, int thread) {
     const bool later = in_two_passes(), gathers = updater_->spec().accumulation > 1;
     for (std::int64_t i = share.begin; i < share.end; ++i) {
         const std::size_t c = static_cast<std::size_t>(i);
         const Chunk& chunk = plan.chunks[c];
-        sum_chunk(plan, c, context, batch, later && !gathers);
+        // A produced gradient that nobody asks for again need not go through memory.
+        float* gradient =
+            chunk.producer >= 0 && !later ? plan.plan->produced(context, thread) : gradient_of(chunk);
+        sum_chunk(plan, c, context, batch, later && !gathers, gradient, thread);
         if (gathers) {
             const std::size_t p = static_cast<std::size_t>(chunk.parameter);
-            updater_->gather(places_[p], chunk.first, chunk.size,
-                             gradient_.data() + offsets_[p] + chunk.first, step, &plan.squares[c]);
+            updater_->gather(places_[p], chunk.first, chunk.size, gradient, step, &plan.squares[c]);
         }
-        if (!later) update_chunk(chunk, step, 1.0f);
+        if (!later) update_chunk(chunk, gradient, step, 1.0f);
     }
 }
 
@@ -243,7 +247,7 @@ void Trainer::clip_share(const TrainPlan& plan, const Updater::Step& step, Share
             if (chunk.first != 0) continue;
             chunk.size = network_->parameters()[static_cast<std::size_t>(parameter)].size();
         }
-        update_chunk(chunk, step, scale);
+        update_chunk(chunk, gradient_of(chunk), step, scale);
     }
 }
 
@@ -313,7 +317,7 @@ struct Trainer::TrainJob final : Job {
             case Stage::batch:
                 return cursor.run(item, thread);
             case Stage::update:
-                return trainer.update_share(train, cursor.context, cursor.in, step, share);
+                return trainer.update_share(train, cursor.context, cursor.in, step, share, thread);
             case Stage::clip:
                 return trainer.clip_share(train, step, share);
             case Stage::regularize:
@@ -510,8 +514,11 @@ struct Trainer::GradientsJob final : Job {
         if (!summing) return cursor.run(item, thread);
         const std::int64_t chunks = static_cast<std::int64_t>(train.chunks.size());
         const Share share(chunks, item, std::min(kMaxItems, chunks));
-        for (std::int64_t i = share.begin; i < share.end; ++i)
-            trainer.sum_chunk(train, static_cast<std::size_t>(i), cursor.context, cursor.in, false);
+        for (std::int64_t i = share.begin; i < share.end; ++i) {
+            const std::size_t c = static_cast<std::size_t>(i);
+            trainer.sum_chunk(train, c, cursor.context, cursor.in, false,
+                              trainer.gradient_of(train.chunks[c]), thread);
+        }
     }
 
     Trainer& trainer;

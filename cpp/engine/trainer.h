@@ -91,12 +91,13 @@ class Trainer {
 
     std::shared_ptr<TrainPlan> train_plan(std::int64_t batch_size);
     std::vector<Chunk> make_chunks(const Plan& plan) const;
+    float* gradient_of(const Chunk& chunk) const;
     void sum_chunk(TrainPlan& plan, std::size_t chunk, Context& context, const BatchInput& batch,
-                   bool want_squares);
+                   bool want_squares, float* gradient, int thread);
     void update_share(TrainPlan& plan, Context& context, const BatchInput& batch, const Updater::Step& step,
-                      Share share);
+                      Share share, int thread);
     void clip_share(const TrainPlan& plan, const Updater::Step& step, Share share);
-    void update_chunk(const Chunk& chunk, const Updater::Step& step, float scale);
+    void update_chunk(const Chunk& chunk, float* gradient, const Updater::Step& step, float scale);
     // Whether the update waits until the whole gradient is summed.
     bool in_two_passes() const { return updater_->clips_by_norm() || updater_->wants_whole(); }
     float clip_scale(const TrainPlan& plan, int parameter) const;

@@ -250,7 +250,7 @@ FASTCNN_INLINE std::int64_t amx_transposed_floats(const Window& h, const Window&
     return filters.groups * ((filters.in_group() + 15) / 16) * h.out * ((w.out * samples + 31) / 32) * 256;
 }
 
-// dkernel, as (filters, taps * channels of a group), = sum over samples and outputs of dy * x; added to what
+// dkernel, in its own order (taps * channels of a group, filters), = sum over samples and outputs of dy * x; added to what
 // is there where `accumulate`.
 struct AmxGradKernel {
     Window h, w;
@@ -262,7 +262,7 @@ struct AmxGradKernel {
     float* scratch = nullptr;
 };
 
-// dkernel, in its own order (taps * channels, filters), and dbias. One group.
+// The same for a first layer, and dbias. One group.
 struct AmxPatchGradKernel {
     Window h, w;
     std::int64_t channels = 1, filters = 1;

@@ -135,13 +135,17 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
     }
     float* sums = a.scratch + pairs.floats();
     store_tiles<kCount>(t, sums);
-    const std::int64_t channels = a.channels.in_group(), rows = a.h.size * a.w.size * channels;
-    float* dkernel = a.dkernel + (group * a.filters.in_group() + first) * rows;
+    const std::int64_t channels = a.channels.in_group(), filters = a.filters.count;
+    float* dkernel = a.dkernel + group * a.filters.in_group() + first;
     for (int tap = 0; tap < kTaps; ++tap)
-        for (int n = 0; n < kTilesOfChannels; ++n)
-            add_tile(sums + (tap * kTilesOfChannels + n) * 256, at_most(16, a.filters.in_group() - first),
-                     at_most(16, channels - c - n * 16),
-                     dkernel + (i * a.w.size + j + tap) * channels + c + n * 16, rows, a.accumulate);
+        for (int n = 0; n < kTilesOfChannels; ++n) {
+            alignas(64) float by_channel[256];
+            transpose_words(reinterpret_cast<const std::int32_t*>(sums + (tap * kTilesOfChannels + n) * 256),
+                            reinterpret_cast<std::int32_t*>(by_channel));
+            const std::int64_t row = (i * a.w.size + j + tap) * channels + c + n * 16;
+            add_tile(by_channel, at_most(16, channels - c - n * 16), at_most(16, a.filters.in_group() - first),
+                     dkernel + row * filters, filters, a.accumulate);
+        }
 }
 
 void run(const AmxGradKernel& a) {

@@ -17,11 +17,11 @@ FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
     std::memset(p, 0, static_cast<std::size_t>(n) * sizeof(Bfloat16));
 }
 
-// 16 x 16 words.
-FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to) {
+// 16 x 16 words, whose rows are `pitch` words apart.
+FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to, std::int64_t pitch = 16) {
     for (int i = 0; i < 16; i += kWidth)
         for (int j = 0; j < 16; j += kWidth)
-            transpose(reinterpret_cast<const float*>(from) + i * 16 + j, 16,
+            transpose(reinterpret_cast<const float*>(from) + i * pitch + j, pitch,
                       reinterpret_cast<float*>(to) + j * 16 + i, 16);
 }
 

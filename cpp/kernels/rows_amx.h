@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/api.h"
-#include "kernels/api_amx.h"
+#include "kernels/api_amx_dense.h"
 
 namespace fastcnn {
 

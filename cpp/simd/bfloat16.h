@@ -8,6 +8,7 @@
 //   to_bfloat16(v)            the words that store_bfloat16 stores
 //   store_bfloat16(p, v, w)   2 * kWidth numbers
 //   pair_words(a, b)          b << 16 | a: one word of each in a lane
+//   round_pairs(v, w)         pair_words(to_bfloat16(v), to_bfloat16(w))
 //   keep_equal_words(a, b, v) 16-bit words: v where a == b, else 0
 //   ordered(m, a, b)          lanes of m where neither is NaN
 #pragma once
@@ -67,6 +68,13 @@ FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v) {
 FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
     _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w, v)));
 }
+FASTCNN_INLINE IVec round_pairs(Vec v, Vec w) {
+    alignas(64) static constexpr std::uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                              21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                              11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces),
+                                    reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w, v)));
+}
 #else
 FASTCNN_INLINE IVec to_bfloat16(Vec v) {
     const IVec bits = as_int(v), even = iand(shift_right<16>(bits), iset1(1));
@@ -78,6 +86,7 @@ FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
     store_bfloat16(p, v);
     store_bfloat16(p + kWidth, w);
 }
+FASTCNN_INLINE IVec round_pairs(Vec v, Vec w) { return pair_words(to_bfloat16(v), to_bfloat16(w)); }
 #endif
 
 FASTCNN_INLINE Vec load_bfloat16(const Bfloat16* p) { return as_float(shift_left<16>(iload_words(p))); }

@@ -151,6 +151,35 @@ NETWORKS = {
             layers.Dense(3),
         ],
     ),
+    # More than 256 K weights: the whole batch at once.
+    "many weights behind an image": (
+        (13, 14, 5),
+        lambda: [
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(40, activation="relu"),
+            layers.Dense(4),
+        ],
+    ),
+    "many weights behind channels that fill no tile": (
+        (16, 17, 5),
+        lambda: [
+            layers.Conv2D(40, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(33, activation="relu"),
+            layers.Dense(4),
+        ],
+    ),
+    "many weights, odd": (
+        (1, 1, 150),
+        lambda: [
+            layers.Flatten(),
+            layers.Dense(2051, activation="relu"),
+            layers.Dense(129, activation="relu"),
+            layers.Dense(2),
+        ],
+    ),
+    "many weights, first and last": ((1, 1, 401), lambda: [layers.Flatten(), layers.Dense(701)]),
     "dense alone": ((1, 1, 50), lambda: [layers.Flatten(), layers.Dense(70, activation="relu"), layers.Dense(4)]),
 }
 

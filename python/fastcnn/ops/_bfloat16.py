@@ -137,7 +137,7 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     dtype, rest = arguments["x"].dtype, (words, dy, size, strides, padding, dilation, groups)
     if _on_tiles(words.shape[3], dy.shape[3], groups):
         dkernel, dbias = _core.amx_conv2d_grad_kernel(*rest)
-        return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
+        return dkernel.reshape(kernel).astype(dtype), dbias.astype(dtype)
     words_dkernel, words_dbias = _core.bfloat16_conv2d_grad_kernel(*rest)
     return words_dkernel.view(dtype), words_dbias.view(dtype)
 
