@@ -473,8 +473,7 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
             Bfloat16* row = reinterpret_cast<Bfloat16*>(to) + (pair * step + i) * kKernelStep;
             for (std::int64_t tile = 0; tile < 2; ++tile)
                 for (std::int64_t k = 0; k < kTileDepth; k += 2, row += kTileDepth)
-                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16,
-                               row);
+                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16, row);
         }
 }
 

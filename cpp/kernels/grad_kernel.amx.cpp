@@ -143,8 +143,9 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
             transpose_words(reinterpret_cast<const std::int32_t*>(sums + (tap * kTilesOfChannels + n) * 256),
                             reinterpret_cast<std::int32_t*>(by_channel));
             const std::int64_t row = (i * a.w.size + j + tap) * channels + c + n * 16;
-            add_tile(by_channel, at_most(16, channels - c - n * 16), at_most(16, a.filters.in_group() - first),
-                     dkernel + row * filters, filters, a.accumulate);
+            add_tile(by_channel, at_most(16, channels - c - n * 16),
+                     at_most(16, a.filters.in_group() - first), dkernel + row * filters, filters,
+                     a.accumulate);
         }
 }
 

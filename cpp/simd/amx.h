@@ -47,6 +47,21 @@ FASTCNN_INLINE void store_row(Bfloat16* p, const TileRow& row) {
     std::memcpy(p, row.words, sizeof row.words);
 }
 
+FASTCNN_INLINE RowWords words_marked(const std::uint8_t* marks, std::uint8_t mark) {
+    RowWords words = 0;
+    for (std::int64_t i = 0; i < kTileDepth; ++i)
+        words |= static_cast<RowWords>(marks[i] == mark ? 1 : 0) << i;
+    return words;
+}
+FASTCNN_INLINE void pair_lines(const Bfloat16* p, const Bfloat16* q, Bfloat16* to) {
+    for (int v = 0; v < 16; v += kWidth)
+        istore(reinterpret_cast<std::int32_t*>(to) + v, pair_words(iload_words(p + v), iload_words(q + v)));
+}
+FASTCNN_INLINE void transpose_tile(const Bfloat16* const* lines, Bfloat16* to) {
+    for (std::int64_t l = 0; l < kTileDepth; ++l)
+        for (std::int64_t i = 0; i < kTileLines; ++i) to[i * kTileDepth + l] = lines[l][i];
+}
+
 class Tiles {
   public:
     template <int t>
@@ -107,9 +122,8 @@ FASTCNN_INLINE RowWords words_marked(const std::uint8_t* marks, std::uint8_t mar
 
 // 16 words of each, one after the other.
 FASTCNN_INLINE __m512i side_by_side(const Bfloat16* p, const Bfloat16* q) {
-    return _mm512_inserti64x4(
-        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
+                              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), 1);
 }
 FASTCNN_INLINE void pair_lines(const Bfloat16* p, const Bfloat16* q, Bfloat16* to) {
     alignas(64) static constexpr std::uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
