@@ -48,7 +48,7 @@ struct Pair {
 template <int kTiles>
 struct Products {
     Tiles& tiles;
-    std::int64_t line;  // elements
+    std::int64_t line, second;  // elements: a line's size, and from the first tile's lines to the second's
 
     FASTCNN_INLINE void begin() {
         tiles.template zero<0>();
@@ -66,19 +66,19 @@ struct Products {
             tiles.template load<7>(kernel + kTileElements, 64);
             tiles.template dot<1, 4, 7>();
             if constexpr (kTiles == 2) {
-                tiles.template load<5>(x + kTileLines * line, 2 * line);
+                tiles.template load<5>(x + second, 2 * line);
                 tiles.template dot<2, 5, 6>();
                 tiles.template dot<3, 5, 7>();
             }
         }
     }
-    FASTCNN_INLINE void end(float* sums) {
-        constexpr std::int64_t kPitch = 4 * kFilters, kTile = kTileLines * kFilters;
+    FASTCNN_INLINE void end(float* sums, float* second_sums) {
+        constexpr std::int64_t kPitch = 4 * kFilters;
         tiles.template store<0>(sums, kPitch);
         tiles.template store<1>(sums + 16, kPitch);
         if constexpr (kTiles == 2) {
-            tiles.template store<2>(sums + kTile, kPitch);
-            tiles.template store<3>(sums + kTile + 16, kPitch);
+            tiles.template store<2>(second_sums, kPitch);
+            tiles.template store<3>(second_sums + 16, kPitch);
         }
     }
 };
@@ -86,28 +86,30 @@ struct Products {
 // From sums to results, line by line: maximum over the window's positions, bias, ReLU.
 struct Epilogue {
     const AmxConv& a;
-    std::int64_t size;         // of a line
-    bool apart;                // lines of neighbouring windows: in strided images, where phases take turns
-    std::int64_t column_step;  // between the columns of windows
+    std::int64_t size;   // of a line
+    bool apart = false;  // lines of neighbouring windows: in strided images, where phases take turns
+    std::int64_t column_step = 1;               // between the columns of windows
+    std::int64_t half = 0;                      // of the room for sums: the one that was given last
     std::int64_t position[kAmxPositions] = {};  // floats, of each position of a window
-    std::int64_t place = 0;                     // of the pair's filters in a line
+    std::int64_t place = -1;                    // of the pair's filters in a line
     std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
     Vec bias[kFilters / kWidth] = {};
-    // Where the next line goes.
+    std::int64_t gap = 0;  // floats of sums between the lines of neighbouring windows
+    // The lines that wait to be finished: their sums, how many, and where the next one goes.
+    const float* sums = nullptr;
+    std::int64_t waiting = 0;
     std::int64_t row = 0, column = 0, sample = 0;
     Bfloat16* line = nullptr;
     float* values = nullptr;
     std::uint8_t* marks = nullptr;
 
-    FASTCNN_INLINE explicit Epilogue(const AmxConv& conv) : a(conv), size(conv.filters.size()) {
-        set_column_step(1);
-    }
-    FASTCNN_INLINE void set_column_step(std::int64_t step) {
+    FASTCNN_INLINE explicit Epilogue(const AmxConv& conv) : a(conv), size(conv.filters.size()) {}
+
+    // The next lines are of this pair of tiles of filters, their windows `step` columns apart.
+    FASTCNN_INLINE void begin(std::int64_t pair, std::int64_t step) {
         column_step = step;
         apart = !a.y.data || step != 1 || a.y.stride != 1;
-    }
-
-    FASTCNN_INLINE void begin(std::int64_t pair) {
+        if (place == pair * kFilters) return;
         const Pair of(a, pair);
         place = pair * kFilters;
         filter = of.filter(a);
@@ -119,15 +121,22 @@ struct Epilogue {
         }
     }
 
-    // The next lines are those of the windows (y, x), (y, x + column_step), ...
-    FASTCNN_INLINE void start(std::int64_t y, std::int64_t x) { start_line(y, x * a.x.samples); }
-    // The same from a line on: of x * samples + sample.
-    FASTCNN_INLINE void start_line(std::int64_t y, std::int64_t l) {
-        if (a.y.data && place == 0 && l == 0) clear_borders(y);
+    // Where new sums have room, beside those that wait.
+    FASTCNN_INLINE float* other_half(float* memory, std::int64_t half_floats) {
+        half = 1 - half;
+        return memory + half * half_floats;
+    }
+
+    // `lines` lines wait, from line x * samples + sample of row y on, and of windows x, x + column_step, ...
+    FASTCNN_INLINE void start(const float* made, std::int64_t lines, std::int64_t y, std::int64_t x,
+                              std::int64_t first_sample = 0) {
+        if (a.y.data && place == 0 && x == 0 && first_sample == 0) clear_borders(y);
+        sums = made;
+        waiting = lines;
         row = y;
-        column = l / a.x.samples;
-        sample = l % a.x.samples;
-        marks = a.argmax ? a.argmax + (y * a.out_width * a.x.samples + l) * size + place : nullptr;
+        column = x;
+        sample = first_sample;
+        if (a.argmax) marks = a.argmax + ((y * a.out_width + x) * a.x.samples + sample) * size + place;
         find_window();
     }
     FASTCNN_INLINE void find_window() {
@@ -138,44 +147,32 @@ struct Epilogue {
                 a.y_values + sample * a.y_stride + (row * a.out_width + column) * a.filters.count + filter;
     }
 
-    // `count` lines. kPositions: how many a window has, 0 where only the call knows.
+    // Finishes `count` of them, or as many as wait. kPositions: how many a window has, 0 where only the call
+    // knows. Everything is read before the first store: a store of bytes might change what is read after it,
+    // as far as the compiler knows.
     template <int kPositions, bool kMarks>
-    FASTCNN_INLINE void finish(const float* sums, std::int64_t count) {
-        while (count > 0) {
-            const std::int64_t n = apart ? at_most(count, a.x.samples - sample) : count;
-            finish_run<kPositions, kMarks>(sums, n);
-            sums += n * kFilters;
-            count -= n;
-            sample += n;
-            if (apart && sample == a.x.samples) {
-                sample = 0;
-                column += column_step;
-                find_window();
-            }
-        }
-    }
-
-    // Everything is read before the first store: a store of bytes might change what is read after it, as far
-    // as the compiler knows.
-    template <int kPositions, bool kMarks>
-    FASTCNN_INLINE void finish_run(const float* sums, std::int64_t n) {
+    FASTCNN_INLINE void finish(std::int64_t count) {
         constexpr int kVecs = kFilters / kWidth;
+        const std::int64_t n = at_most(count, waiting), samples = a.x.samples;
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
-        const std::int64_t line_step = size, values_step = a.y_stride, existing = valid;
-        const std::int64_t existing_samples = a.count - sample;
-        const bool relu = a.relu;
+        const std::int64_t line_step = size, values_step = a.y_stride, existing = valid, between = gap;
+        const std::int64_t existing_samples = a.count;
+        const bool relu = a.relu, is_apart = apart;
         std::int64_t at[kAmxPositions];
         for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
         Vec added[kVecs];
         for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
+        const float* from = sums;
+        std::int64_t s = sample;
         Bfloat16* to_line = line;
         float* to_values = values;
         std::uint8_t* to_marks = marks;
-        for (std::int64_t s = 0; s < n; ++s, sums += kFilters) {
+        for (std::int64_t l = 0; l < n; ++l) {
             Vec best[kVecs];
             IVec which[kVecs];
-            if (largest<kPositions, kVecs>(sums, at, positions, best, which)) [[unlikely]]
-                largest<0, kVecs>(sums, at, positions, best, which);
+            if (largest<kPositions, kVecs>(from, at, positions, best, which)) [[unlikely]]
+                largest<0, kVecs>(from, at, positions, best, which);
+            from += kFilters;
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
                 best[v] = add(best[v], added[v]);
@@ -197,7 +194,19 @@ struct Epilogue {
                                       at_most(kWidth, existing - v * kWidth));
                 to_values += values_step;
             }
+            if (++s < samples) continue;
+            s = 0;
+            from += between;
+            if (!is_apart) continue;
+            sample = 0;
+            column += column_step;
+            find_window();
+            to_line = line;
+            to_values = values;
         }
+        sums = from;
+        waiting -= n;
+        sample = s;
         line = to_line;
         values = to_values;
         marks = to_marks;
@@ -298,7 +307,7 @@ FASTCNN_INLINE void pack_tile(const Matrix& m, std::int64_t channels, std::int64
         for (std::int64_t c = 0; c < channels; ++c)
             round_16(m.values + c * m.channel_step, filters, lines + c * 16);
         for (std::int64_t pair = 0; pair < 16; ++pair)
-            pair_lines(lines + 32 * pair, lines + 32 * pair + 16, to + 32 * pair);
+            store_row(to + 32 * pair, pair_lines(lines + 32 * pair, lines + 32 * pair + 16));
     } else {
         for (std::int64_t f = 0; f < filters; ++f)
             round_32(m.values + f * m.filter_step, channels, lines + f * 32);
@@ -349,7 +358,8 @@ void pack(const AmxConv& a, const float* weights, float* to, int part, int parts
 
 FASTCNN_INLINE Run run_of(const AmxConv& a) { return Run(a.pool.w * a.x.samples, a.out_width); }
 
-std::int64_t scratch(const AmxConv& a) { return a.pool.h * run_of(a).floats(); }
+// Two runs' sums take turns.
+std::int64_t scratch(const AmxConv& a) { return 2 * a.pool.h * run_of(a).floats(); }
 
 // One axis of what is computed together: a window over x, the taps of the kernel that are its own, and where
 // its outputs go.
@@ -365,75 +375,122 @@ struct Axis {
     }
 };
 
-// The taps of one row of the convolution, for tiles of lines from (column, tile) on and channels from
-// `channel` of a line on.
-template <int kTiles>
-FASTCNN_INLINE void convolve(const AmxConv& a, const Axis& h, const Axis& w, Tiles& tiles,
-                             const Bfloat16* kernel, std::int64_t channel, std::int64_t y, std::int64_t x,
-                             std::int64_t tile, float* sums) {
-    const std::int64_t line = a.x.line(), depth = depth_of(a);
-    Products<kTiles> products{tiles, line};
-    products.begin();
-    for (std::int64_t i = 0; i < h.window.size; ++i) {
-        const std::int64_t from = h.input(y, i);
-        if (from < 0 || from >= a.x.height) continue;
-        for (std::int64_t j = 0; j < w.window.size; ++j)
-            products.add(a.x.at(from, w.input(x, j)) + tile * kTileLines * line + channel,
-                         kernel + (h.tap(i) * a.w.size + w.tap(j)) * depth * kKernelStep, depth);
-    }
-    products.end(sums + tile * kTileLines * kFilters);
-}
+// Where a tile of lines is: tile `tile` of a run of row `row`.
+struct Place {
+    std::int64_t row, tile;
+    FASTCNN_INLINE Place(std::int64_t i, std::int64_t tiles_of_row)
+        : row(i / tiles_of_row), tile(i % tiles_of_row) {}
+};
 
-// Pooling windows of `height` rows and `width` columns, by one pair of tiles of filters.
+// The pooling windows of one pair of tiles of filters, or a phase's share of them.
 template <int kPositions, bool kMarks>
-FASTCNN_INLINE void run_part(const AmxConv& a, const Axis& h, const Axis& w, std::int64_t height,
-                             std::int64_t width, Tiles& tiles, Epilogue& epilogue, std::int64_t pair) {
+struct Part {
+    const AmxConv& a;
+    const Axis &h, &w;
+    std::int64_t pair;
+    Tiles& tiles;
+    Epilogue& epilogue;
+    // What the loops need, once: the compiler takes memory for changed after each use of tiles.
     const Run of = run_of(a);
-    const std::int64_t lines_of_window = a.pool.w * a.x.samples;
-    const std::int64_t channel = Pair(a, pair).group * a.channels.group_size();
-    const Bfloat16* kernel =
-        reinterpret_cast<const Bfloat16*>(a.kernel) + pair * taps_of(a) * depth_of(a) * kKernelStep;
-    epilogue.set_column_step(w.step);
-    for (std::int64_t y = 0; y < height; ++y)
-        for (std::int64_t x = 0; x < width; x += of.windows) {
-            const std::int64_t windows = at_most(of.windows, width - x);
-            const std::int64_t all = tiles_of(windows * lines_of_window, kTileLines);
-            for (std::int64_t i = 0; i < a.pool.h; ++i) {
-                const std::int64_t row = y * a.pool.h + i, column = x * a.pool.w;
-                float* sums = a.scratch + i * of.floats();
-                std::int64_t tile = 0;
-                for (; tile + 2 <= all; tile += 2)
-                    convolve<2>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
-                if (tile < all) convolve<1>(a, h, w, tiles, kernel, channel, row, column, tile, sums);
-            }
-            epilogue.start(h.first + y * h.step, w.first + x * w.step);
-            for (std::int64_t i = 0; i < windows; ++i)
-                epilogue.finish<kPositions, kMarks>(a.scratch + i * lines_of_window * kFilters, a.x.samples);
+    const std::int64_t line = a.x.line(), depth = depth_of(a), pixel = a.x.pixel(), row = a.x.row();
+    const std::int64_t stride = a.x.stride, height = a.x.height;
+    const std::int64_t taps_h = h.window.size, taps_w = w.window.size, kernel_width = a.w.size;
+    const Bfloat16* const image = a.x.data + Pair(a, pair).group * a.channels.group_size();
+    const Bfloat16* const kernel =
+        reinterpret_cast<const Bfloat16*>(a.kernel) + pair * taps_of(a) * depth * kKernelStep;
+
+    // What tap j reads for output 0, in a row. Outputs follow one another there in strided images too.
+    FASTCNN_INLINE std::int64_t offset(std::int64_t j) const {
+        const std::int64_t column = a.x.left + w.input(0, j);
+        return stride == 1 ? column * pixel : a.x.index(0, column - a.x.left) * pixel;
+    }
+
+    // kTiles tiles of the run from column x on, of the first at `place` in row y + place.row, the second
+    // one's lines `second` elements behind. After each row of taps, `count` lines of the run before are
+    // finished.
+    template <int kTiles>
+    FASTCNN_INLINE void sum(std::int64_t y, std::int64_t x, Place place, std::int64_t second,
+                            std::int64_t count, float* to, float* second_to) const {
+        Products<kTiles> products{tiles, line, second};
+        products.begin();
+        const Bfloat16* const lines = image + x * pixel + place.tile * kTileLines * line;
+        for (std::int64_t i = 0; i < taps_h; ++i) {
+            const std::int64_t from = h.input(y + place.row, i);
+            if (from < 0 || from >= height) continue;
+            const Bfloat16* tap = kernel + (h.tap(i) * kernel_width + w.tap(0)) * depth * kKernelStep;
+            for (std::int64_t j = 0; j < taps_w; ++j, tap += w.tap_step * depth * kKernelStep)
+                products.add(lines + from * row + offset(j), tap, depth);
+            epilogue.finish<kPositions, kMarks>(count);
         }
-}
+        products.end(to, second_to);
+    }
+
+    // The sums of `windows` windows of row y from column x on. Tiles of two rows are summed together where
+    // the kernel is inside of the image for both.
+    FASTCNN_INLINE void sum_run(std::int64_t y, std::int64_t x, std::int64_t windows, float* sums) const {
+        const std::int64_t tiles_of_row = tiles_of(windows * a.pool.w * a.x.samples, kTileLines);
+        const std::int64_t all = a.pool.h * tiles_of_row, steps = (all + 1) / 2 * h.window.size;
+        const std::int64_t count = steps > 0 ? tiles_of(epilogue.waiting, steps) : 0;
+        const bool inside =
+            h.input(y * a.pool.h, 0) >= 0 && h.input((y + 1) * a.pool.h - 1, h.window.size - 1) < a.x.height;
+        const auto sums_at = [&](Place at) {
+            return sums + at.row * of.floats() + at.tile * kTileLines * kFilters;
+        };
+        for (std::int64_t i = 0; i < all;) {
+            const Place place(i, tiles_of_row), next(i + 1, tiles_of_row);
+            const std::int64_t rows = next.row - place.row;
+            if (i + 1 < all && (rows == 0 || inside)) {
+                const std::int64_t second = (rows * h.window.stride * a.x.columns() * a.x.samples +
+                                             (next.tile - place.tile) * kTileLines) *
+                                            line;
+                sum<2>(y * a.pool.h, x * a.pool.w, place, second, count, sums_at(place), sums_at(next));
+                i += 2;
+            } else {
+                sum<1>(y * a.pool.h, x * a.pool.w, place, 0, count, sums_at(place), nullptr);
+                i += 1;
+            }
+        }
+    }
+
+    // `height` rows of `width` windows.
+    FASTCNN_INLINE void run(std::int64_t height, std::int64_t width) const {
+        for (std::int64_t y = 0; y < height; ++y)
+            for (std::int64_t x = 0; x < width; x += of.windows) {
+                const std::int64_t windows = at_most(of.windows, width - x);
+                float* sums = epilogue.other_half(a.scratch, a.pool.h * of.floats());
+                sum_run(y, x, windows, sums);
+                epilogue.finish<kPositions, kMarks>(epilogue.waiting);
+                epilogue.begin(pair, w.step);
+                epilogue.start(sums, windows * a.x.samples, h.first + y * h.step, w.first + x * w.step);
+            }
+    }
+};
 
 template <int kPositions, bool kMarks>
 FASTCNN_INLINE void run_all(const AmxConv& a) {
     Tiles tiles;
     const Run of = run_of(a);
     Epilogue epilogue(a);
+    epilogue.gap = (a.pool.w - 1) * a.x.samples * kFilters;
     for (std::int64_t i = 0; i < a.pool.h; ++i)
         for (std::int64_t j = 0; j < a.pool.w; ++j)
             epilogue.position[i * a.pool.w + j] = i * of.floats() + j * a.x.samples * kFilters;
+    const auto run_part = [&](const Axis& h, const Axis& w, std::int64_t pair, std::int64_t height,
+                              std::int64_t width) {
+        Part<kPositions, kMarks>{a, h, w, pair, tiles, epilogue}.run(height, width);
+    };
     for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
-        epilogue.begin(pair);
         if (!a.transposed) {
-            run_part<kPositions, kMarks>(a, Axis(a.h), Axis(a.w), a.out_height, a.out_width, tiles, epilogue,
-                                         pair);
+            run_part(Axis(a.h), Axis(a.w), pair, a.out_height, a.out_width);
             continue;
         }
         for (std::int64_t i = 0; i < at_most(a.h.stride, a.h.in); ++i)
             for (std::int64_t j = 0; j < at_most(a.w.stride, a.w.in); ++j) {
                 const AmxPhase h(a.h, i), w(a.w, j);
-                run_part<kPositions, kMarks>(a, Axis(h), Axis(w), h.window.out, w.window.out, tiles, epilogue,
-                                             pair);
+                run_part(Axis(h), Axis(w), pair, h.window.out, w.window.out);
             }
     }
+    epilogue.finish<kPositions, kMarks>(epilogue.waiting);
 }
 
 void run(const AmxConv& a) {
@@ -473,7 +530,8 @@ void pack_patches(const AmxPatchConv& args, const float* weights, float* to, int
             Bfloat16* row = reinterpret_cast<Bfloat16*>(to) + (pair * step + i) * kKernelStep;
             for (std::int64_t tile = 0; tile < 2; ++tile)
                 for (std::int64_t k = 0; k < kTileDepth; k += 2, row += kTileDepth)
-                    pair_lines(lines + k * kFilters + tile * 16, lines + (k + 1) * kFilters + tile * 16, row);
+                    store_row(row, pair_lines(lines + k * kFilters + tile * 16,
+                                              lines + (k + 1) * kFilters + tile * 16));
         }
 }
 
@@ -515,28 +573,27 @@ FASTCNN_INLINE void store_pair(const Tiles& tiles, float* sums) {
     tiles.store<kFirst + 1>(sums + 16, 4 * kFilters);
 }
 
-// The same for all positions. Between the products, `count` lines of the tile before are finished: stores of
-// tiles and products do not overlap, but vectors do with both.
+// The same for all positions. Between the products, lines of the tile before are finished: stores of tiles
+// and products do not overlap, but vectors do with both.
 template <int kPositions, bool kMarks>
 FASTCNN_INLINE void multiply_and_finish(Tiles& tiles, const Bfloat16* lines, std::int64_t depth,
                                         const Bfloat16* kernel, std::int64_t positions_, float* sums,
-                                        Epilogue& epilogue, const float* before, std::int64_t count) {
+                                        Epilogue& epilogue) {
     constexpr std::int64_t kSums = kTileLines * kFilters;
     const std::int64_t positions = kPositions ? kPositions : positions_, step = depth * kKernelStep;
-    std::int64_t p = 0, finished = 0;
+    const std::int64_t at_once = tiles_of(epilogue.waiting, (positions + 1) / 2);
+    std::int64_t p = 0;
     for (; p + 1 < positions; p += 2) {
         multiply<0>(tiles, lines, depth, kernel + p * step);
         if (p > 0) store_pair<2>(tiles, sums + (p - 1) * kSums);
         multiply<2>(tiles, lines, depth, kernel + (p + 1) * step);
         store_pair<0>(tiles, sums + p * kSums);
-        const std::int64_t n = (p + 2) * count / positions - finished;
-        epilogue.finish<kPositions, kMarks>(before + finished * kFilters, n);
-        finished += n;
+        epilogue.finish<kPositions, kMarks>(at_once);
     }
     if (p > 0) store_pair<2>(tiles, sums + (p - 1) * kSums);
     if (p == positions) return;
     multiply<0>(tiles, lines, depth, kernel + p * step);
-    epilogue.finish<kPositions, kMarks>(before + finished * kFilters, count - finished);
+    epilogue.finish<kPositions, kMarks>(at_once);
     store_pair<0>(tiles, sums + p * kSums);
 }
 
@@ -548,7 +605,6 @@ FASTCNN_INLINE void run_patches(const AmxPatchConv& args, Tiles& tiles) {
     const PatchRoom room(a);
     Bfloat16* image = reinterpret_cast<Bfloat16*>(args.image);
     read_image(patches, args.x, args.x_stride, a.count, a.x.samples, image);
-    float *sums = a.scratch, *before = sums + room.sums;
     Bfloat16* lines = reinterpret_cast<Bfloat16*>(a.scratch + 2 * room.sums);
     const std::int64_t line = patches.line(), depth = line / kTileDepth, positions = a.pool.positions();
     const std::int64_t in_row = a.out_width * a.x.samples;
@@ -561,20 +617,17 @@ FASTCNN_INLINE void run_patches(const AmxPatchConv& args, Tiles& tiles) {
             for (std::int64_t pair = 0; pair < pairs_of(a); ++pair) {
                 const Bfloat16* kernel =
                     reinterpret_cast<const Bfloat16*>(a.kernel) + pair * positions * depth * kKernelStep;
-                epilogue.begin(pair);
-                epilogue.start_line(y, first);
-                std::int64_t waiting = 0;
                 for (std::int64_t l = 0; l < count; l += kTileLines) {
+                    float* sums = epilogue.other_half(a.scratch, room.sums);
                     multiply_and_finish<kPositions, kMarks>(tiles, lines + l * line, depth, kernel, positions,
-                                                            sums, epilogue, before, waiting);
-                    waiting = at_most(kTileLines, count - l);
-                    float* const made = sums;
-                    sums = before;
-                    before = made;
+                                                            sums, epilogue);
+                    epilogue.begin(pair, 1);
+                    epilogue.start(sums, at_most(kTileLines, count - l), y, (first + l) / a.x.samples,
+                                   (first + l) % a.x.samples);
                 }
-                epilogue.finish<kPositions, kMarks>(before, waiting);
             }
         }
+    epilogue.finish<kPositions, kMarks>(epilogue.waiting);
 }
 
 void run_patches(const AmxPatchConv& args) {

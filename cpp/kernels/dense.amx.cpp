@@ -250,7 +250,7 @@ void pairs(const AmxDensePairs& a) {
     Bfloat16* to = reinterpret_cast<Bfloat16*>(a.pairs) + a.first_tile * depth * kTileElements;
     for (std::int64_t t = a.first_tile; t < a.last_tile; ++t)
         for (std::int64_t p = 0; p < depth * 16; ++p, to += kTileDepth)
-            pair_lines(a.dy + 2 * p * line + t * 16, a.dy + (2 * p + 1) * line + t * 16, to);
+            store_row(to, pair_lines(a.dy + 2 * p * line + t * 16, a.dy + (2 * p + 1) * line + t * 16));
 }
 
 // 16 rows of the gradient, of 16 units, from tile t.

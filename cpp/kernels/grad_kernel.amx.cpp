@@ -80,8 +80,9 @@ struct Pairs {
                 const std::int64_t first = 2 * p + phase;
                 Bfloat16* to = reinterpret_cast<Bfloat16*>(memory) + 2 * (phase * pairs + p) * line;
                 for (std::int64_t c = 0; c < line; c += 16)
-                    pair_lines(first < lines ? x.data + first * line + c : kZeros,
-                               first + 1 < lines ? x.data + (first + 1) * line + c : kZeros, to + 2 * c);
+                    store_row(to + 2 * c,
+                              pair_lines(first < lines ? x.data + first * line + c : kZeros,
+                                         first + 1 < lines ? x.data + (first + 1) * line + c : kZeros));
             }
     }
 };
@@ -97,17 +98,20 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
     const std::int64_t tiles = tiles_of(a.filters.in_group(), 16), group = filter_tile / tiles;
     const std::int64_t place = group * a.channels.group_size() + c, first = filter_tile % tiles * 16;
     const std::int64_t chunks = tiles_of(a.w.out * a.x.samples, kTileDepth), pitch = 4 * pairs.line;
+    const std::int64_t step = kTileDepth / 2 * pairs.line;
     zero_tiles<kCount>(t);
     for (std::int64_t y = 0; y < a.h.out; ++y) {
         const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
         if (from < 0 || from >= a.x.height) continue;
         const Bfloat16* dy = reinterpret_cast<const Bfloat16*>(a.transposed) +
                              (filter_tile * a.h.out + y) * chunks * kTileElements;
-        std::int64_t line[kTaps];
+        const std::int32_t* lines[kTaps];
         for (int tap = 0; tap < kTaps; ++tap)
-            line[tap] = a.x.index(from, a.w.begin(0) + (j + tap) * a.w.dilation) * a.x.samples;
+            lines[tap] =
+                pairs.at(a.scratch, a.x.index(from, a.w.begin(0) + (j + tap) * a.w.dilation) * a.x.samples) +
+                place;
         for (std::int64_t k = 0; k < chunks; ++k) {
-            const auto x = [&](int tap) { return pairs.at(a.scratch, line[tap] + k * kTileDepth) + place; };
+            const auto x = [&](int tap) { return lines[tap] + k * step; };
             t.load<6>(dy + k * kTileElements, 64);
             t.load<7>(x(0), pitch);
             t.dot<0, 6, 7>();
@@ -177,9 +181,14 @@ void run(const AmxGradKernel& a) {
 // the gradients that belong to one position of the windows. Here the patches are transposed, once for all
 // filters and positions, and the gradients are paired, which costs little for each position. The sums, of
 // whole patches, wait in memory between rows.
+//
+// With 16 samples a tile's 32 lines are two neighbouring windows. The whole image is transposed then, each
+// number beside the one that is as far from it as the windows are from each other, and a tile's rows are
+// copied.
 struct PatchRow {
     AmxPatches patches;
     std::int64_t lines, chunks, line, filter_tiles, patch_tiles, positions;
+    bool sixteen;
     explicit FASTCNN_INLINE PatchRow(const AmxPatchGradKernel& a)
         : patches{a.h, a.w, a.channels, a.pool, a.dy.height, a.dy.width} {
         lines = a.dy.width * a.dy.samples;
@@ -188,39 +197,56 @@ struct PatchRow {
         filter_tiles = tiles_of(a.filters, 16);
         patch_tiles = tiles_of(patches.size(), 16);
         positions = a.pool.positions();
+        sixteen = a.dy.samples == 16;
     }
     // Floats.
     FASTCNN_INLINE std::int64_t sums() const { return filter_tiles * positions * patch_tiles * 256; }
     FASTCNN_INLINE std::int64_t transposed() const { return patch_tiles * chunks * kTileElements / 2; }
     FASTCNN_INLINE std::int64_t gradients() const { return positions * chunks * kTileElements / 2; }
+    // Numbers in a row of the transposed image, each with 32 words.
+    FASTCNN_INLINE std::int64_t numbers() const {
+        return tiles_of(patches.width() * patches.channels, 16) * 16;
+    }
+    // Of what patches are transposed from.
+    FASTCNN_INLINE std::int64_t lines_floats() const {
+        return (sixteen ? patches.height() * numbers() : line) * kTileDepth / 2 + kWidth;
+    }
 };
 
 std::int64_t patch_scratch(const AmxPatchGradKernel& a) {
     const PatchRow row(a);
-    return row.sums() + row.transposed() + row.gradients() + kTileDepth * row.line / 2 + kWidth;
+    return row.sums() + row.transposed() + row.gradients() + row.lines_floats();
 }
 
-// kCount tiles of patches, one of gradients.
+// Up to 4 sums of one tile of filters: of each position, of each tile of patches.
 template <int kCount>
-FASTCNN_INLINE void sum_patches(Tiles& t, const Bfloat16* patches, const Bfloat16* dy, std::int64_t chunks,
-                                float* sums) {
-    const std::int64_t step = chunks * kTileElements;
+FASTCNN_INLINE void sum_patches(Tiles& t, const PatchRow& row, const Bfloat16* patches, const Bfloat16* dy,
+                                std::int64_t first, float* sums) {
+    const std::int64_t step = row.chunks * kTileElements;
+    const Bfloat16 *x[kCount], *y[kCount];
+    for (int i = 0; i < kCount; ++i) {
+        x[i] = patches + (first + i) % row.patch_tiles * step;
+        y[i] = dy + (first + i) / row.patch_tiles * step;
+    }
     load_tiles<kCount>(t, sums);
-    for (std::int64_t k = 0; k < chunks; ++k, dy += kTileElements, patches += kTileElements) {
-        t.load<7>(dy, 64);
-        t.load<6>(patches, 64);
+    for (std::int64_t k = 0; k < step; k += kTileElements) {
+        t.load<6>(x[0] + k, 64);
+        t.load<7>(y[0] + k, 64);
         t.dot<0, 6, 7>();
         if constexpr (kCount > 1) {
-            t.load<6>(patches + step, 64);
-            t.dot<1, 6, 7>();
+            t.load<4>(x[1] + k, 64);
+            t.load<5>(y[1] + k, 64);
+            t.dot<1, 4, 5>();
         }
         if constexpr (kCount > 2) {
-            t.load<6>(patches + 2 * step, 64);
+            t.load<6>(x[2] + k, 64);
+            t.load<7>(y[2] + k, 64);
             t.dot<2, 6, 7>();
         }
         if constexpr (kCount > 3) {
-            t.load<6>(patches + 3 * step, 64);
-            t.dot<3, 6, 7>();
+            t.load<4>(x[3] + k, 64);
+            t.load<5>(y[3] + k, 64);
+            t.dot<3, 4, 5>();
         }
     }
     store_tiles<kCount>(t, sums);
@@ -239,31 +265,73 @@ FASTCNN_INLINE void transpose_patches(const AmxPatchGradKernel& a, const PatchRo
     }
 }
 
-// 16 filters of the gradients of row y as tiles [position][tile of 32 lines], in pairs of lines.
-FASTCNN_INLINE void pair_gradients(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
-                                   std::int64_t filter, Bfloat16* tiles) {
-    const std::int64_t line = a.dy.line();
-    const Bfloat16* dy = a.dy.at(y, 0) + filter;
-    const std::uint8_t* argmax = a.argmax ? a.argmax + y * row.lines * line + filter : nullptr;
-    for (std::int64_t l = 0; l < row.chunks * kTileDepth; l += 2)
-        for (std::int64_t v = 0; v < 16; v += kWidth) {
-            const std::int64_t at = l * line + v;
-            const bool is_first = l < row.lines, is_second = l + 1 < row.lines;
-            const IVec words = pair_words(is_first ? iload_words(dy + at) : iset1(0),
-                                          is_second ? iload_words(dy + at + line) : iset1(0));
-            Bfloat16* to = tiles + l * 16 + 2 * v;
-            if (!argmax) {
-                istore(reinterpret_cast<std::int32_t*>(to), words);
-                continue;
+// The image of 16 samples: [row][number] of 32 words, the samples' numbers there and one window further.
+FASTCNN_INLINE void transpose_image(const AmxPatchGradKernel& a, const PatchRow& row, Bfloat16* to) {
+    const AmxPatches& p = row.patches;
+    const std::int64_t width = p.width() * p.channels, further = p.column_step() * p.channels;
+    for (std::int64_t y = 0; y < p.height(); ++y)
+        for (std::int64_t n = 0; n < row.numbers(); n += 16, to += kTileElements) {
+            const Bfloat16* from = reinterpret_cast<const Bfloat16*>(a.image) + y * width + n;
+            const Bfloat16* lines[kTileDepth];
+            for (std::int64_t s = 0; s < 16; ++s) {
+                lines[s] = from + s * p.sample();
+                lines[16 + s] = lines[s] + further;
             }
-            const IVec where =
-                pair_words(is_first ? iload_bytes_partial(argmax + at, kWidth) : iset1(0),
-                           is_second ? iload_bytes_partial(argmax + at + line, kWidth) : iset1(0));
-            for (std::int64_t p = 0; p < row.positions; ++p, to += row.chunks * kTileElements) {
-                const IVec here = iset1(static_cast<std::int32_t>(p << 16 | p));
-                istore(reinterpret_cast<std::int32_t*>(to), keep_equal_words(where, here, words));
-            }
+            transpose_tile(lines, to);
         }
+}
+
+// The same tiles as transpose_patches() makes, from the transposed image. Where the last window of a row has
+// no other beside it, zeros are.
+FASTCNN_INLINE void copy_patches(const PatchRow& row, std::int64_t y, const Bfloat16* image,
+                                 Bfloat16* tiles) {
+    const AmxPatches& p = row.patches;
+    const std::int64_t n = p.columns() * p.channels, pitch = row.numbers() * kTileDepth, size = p.size();
+    const std::int64_t step = 2 * p.column_step() * p.channels * kTileDepth;
+    const Bfloat16* const first = image + y * p.row_step() * pitch;
+    for (std::int64_t number = 0, i = 0, j = 0; number < row.patch_tiles * 16; ++number) {
+        Bfloat16* to = tiles + number / 16 * row.chunks * kTileElements + number % 16 * kTileDepth;
+        const Bfloat16* from = first + i * pitch + j * kTileDepth;
+        for (std::int64_t k = 0; k < row.chunks; ++k, to += kTileElements, from += step) {
+            const std::int64_t words = number < size ? at_most(kTileDepth, row.lines - k * kTileDepth) : 0;
+            store_row(to, merge_words({}, from, words_between(0, words)));
+        }
+        if (++j == n) {
+            j = 0;
+            ++i;
+        }
+    }
+}
+
+// 16 filters of the gradients of row y as tiles [position][tile of 32 lines], in pairs of lines, and their
+// sums.
+FASTCNN_INLINE void pair_gradients(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
+                                   std::int64_t filter, Bfloat16* tiles, float* bias) {
+    alignas(64) static constexpr Bfloat16 kNoWords[16] = {};
+    alignas(64) static constexpr std::uint8_t kNoMarks[16] = {};
+    const std::int64_t line = a.dy.line(), step = row.chunks * kTileElements;
+    const Bfloat16* dy = a.dy.at(y, 0) + filter;
+    const std::uint8_t* marks = a.argmax ? a.argmax + y * row.lines * line + filter : nullptr;
+    RowSums sums;
+    for (std::int64_t l = 0; l < row.chunks * kTileDepth; l += 2, dy += 2 * line, tiles += kTileDepth) {
+        const bool is_first = l < row.lines, is_second = l + 1 < row.lines;
+        const TileRow words = pair_lines(is_first ? dy : kNoWords, is_second ? dy + line : kNoWords);
+        if (!marks) {
+            store_row(tiles, words);
+            sums.add(words);
+            continue;
+        }
+        const std::uint8_t* at = marks + l * line;
+        const RowMarks where = pair_marks(is_first ? at : kNoMarks, is_second ? at + line : kNoMarks);
+        Bfloat16* to = tiles;
+        for (std::int64_t p = 0; p < row.positions; ++p, to += step)
+            store_row(to, keep_marked(words, where, static_cast<std::uint8_t>(p)));
+        sums.add(drop_marked(words, where, kAmxNoPosition));
+    }
+    if (!bias) return;
+    alignas(64) float added[16];
+    sums.store(added);
+    for (std::int64_t i = 0; i < at_most(16, a.filters - filter); ++i) bias[i] += added[i];
 }
 
 void run_patches(const AmxPatchGradKernel& a) {
@@ -272,41 +340,40 @@ void run_patches(const AmxPatchGradKernel& a) {
     Bfloat16* patches = reinterpret_cast<Bfloat16*>(sums + row.sums());
     Bfloat16* gradients = patches + 2 * row.transposed();
     Bfloat16* lines = gradients + 2 * row.gradients();
-    const std::int64_t step = row.chunks * kTileElements;
     std::memset(sums, 0, static_cast<std::size_t>(row.sums()) * sizeof(float));
+    if (a.dbias && !a.accumulate)
+        std::memset(a.dbias, 0, static_cast<std::size_t>(a.filters) * sizeof(float));
+    if (row.sixteen) transpose_image(a, row, lines);
     {
         Tiles tiles;
         for (std::int64_t y = 0; y < a.dy.height; ++y) {
-            transpose_patches(a, row, y, lines, patches);
+            row.sixteen ? copy_patches(row, y, lines, patches) : transpose_patches(a, row, y, lines, patches);
             float* to = sums;
             for (std::int64_t f = 0; f < row.filter_tiles; ++f) {
-                pair_gradients(a, row, y, f * 16, gradients);
-                for (std::int64_t p = 0; p < row.positions; ++p)
-                    for (std::int64_t n = 0; n < row.patch_tiles; n += 4) {
-                        const Bfloat16 *x = patches + n * step, *dy = gradients + p * step;
-                        const std::int64_t count = at_most(4, row.patch_tiles - n);
-                        if (count == 1) sum_patches<1>(tiles, x, dy, row.chunks, to);
-                        if (count == 2) sum_patches<2>(tiles, x, dy, row.chunks, to);
-                        if (count == 3) sum_patches<3>(tiles, x, dy, row.chunks, to);
-                        if (count == 4) sum_patches<4>(tiles, x, dy, row.chunks, to);
-                        to += count * 256;
-                    }
+                pair_gradients(a, row, y, f * 16, gradients, a.dbias ? a.dbias + f * 16 : nullptr);
+                const std::int64_t all = row.positions * row.patch_tiles;
+                for (std::int64_t n = 0; n < all; n += 4) {
+                    const std::int64_t count = at_most(4, all - n);
+                    if (count == 1) sum_patches<1>(tiles, row, patches, gradients, n, to);
+                    if (count == 2) sum_patches<2>(tiles, row, patches, gradients, n, to);
+                    if (count == 3) sum_patches<3>(tiles, row, patches, gradients, n, to);
+                    if (count == 4) sum_patches<4>(tiles, row, patches, gradients, n, to);
+                    to += count * 256;
+                }
             }
         }
     }
     const std::int64_t weights = a.h.size * a.w.size * a.channels;
     if (!a.accumulate)
         std::memset(a.dkernel, 0, static_cast<std::size_t>(a.filters * weights) * sizeof(float));
-    for (std::int64_t f = 0; f < row.filter_tiles; ++f)
-        for (std::int64_t p = 0; p < row.positions; ++p)
-            for (std::int64_t k = 0; k < row.patches.size(); ++k) {
-                const std::int64_t at = row.patches.weight(k, p);
-                if (at < 0) continue;
-                const std::int64_t tile = (f * row.positions + p) * row.patch_tiles + k / 16;
-                add_tile(sums + tile * 256 + k % 16 * 16, 1, at_most(16, a.filters - f * 16),
-                         a.dkernel + at * a.filters + f * 16, 0, true);
-            }
-    if (a.dbias) sum_bias(a.dy, a.argmax, a.dbias, a.accumulate);
+    for (std::int64_t p = 0; p < row.positions; ++p)
+        for (std::int64_t k = 0; k < row.patches.size(); ++k) {
+            const std::int64_t at = row.patches.weight(k, p);
+            if (at < 0) continue;
+            const float* from = sums + (p * row.patch_tiles + k / 16) * 256 + k % 16 * 16;
+            for (std::int64_t f = 0; f < a.filters; f += 16, from += row.positions * row.patch_tiles * 256)
+                add_tile(from, 1, at_most(16, a.filters - f), a.dkernel + at * a.filters + f, 0, true);
+        }
 }
 
 }  // namespace

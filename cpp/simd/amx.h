@@ -16,7 +16,11 @@
 //   words_between(first, end)    which words
 //   words_marked(marks, mark)    those whose byte is `mark`
 //   store_row(p, row)
-//   pair_lines(p, q, to)         16 words of each, as pairs: a row of 16 (word of q << 16 | word of p)
+//   pair_lines(p, q)             16 words of each, as pairs: a row of 16 (word of q << 16 | word of p)
+//   pair_marks(p, q)             as many bytes, in the order of the words
+//   keep_marked(row, marks, m)   words whose byte is m; the others are zero
+//   drop_marked(row, marks, m)   the others
+//   RowSums                      16 float32 sums: add(row) adds both words of each pair; store(p)
 //   transpose_tile(lines, to)    16 words of 32 lines -> 16 rows of 32 words
 //
 // With FASTCNN_EMULATE_TILES the tiles are memory and the same sums are made with vectors: slower than any
@@ -53,10 +57,40 @@ FASTCNN_INLINE RowWords words_marked(const std::uint8_t* marks, std::uint8_t mar
         words |= static_cast<RowWords>(marks[i] == mark ? 1 : 0) << i;
     return words;
 }
-FASTCNN_INLINE void pair_lines(const Bfloat16* p, const Bfloat16* q, Bfloat16* to) {
-    for (int v = 0; v < 16; v += kWidth)
-        istore(reinterpret_cast<std::int32_t*>(to) + v, pair_words(iload_words(p + v), iload_words(q + v)));
+FASTCNN_INLINE TileRow pair_lines(const Bfloat16* p, const Bfloat16* q) {
+    TileRow row;
+    for (std::int64_t i = 0; i < kTileDepth; ++i) row.words[i] = (i % 2 ? q : p)[i / 2];
+    return row;
 }
+struct RowMarks {
+    std::uint8_t bytes[kTileDepth];
+};
+FASTCNN_INLINE RowMarks pair_marks(const std::uint8_t* p, const std::uint8_t* q) {
+    RowMarks marks;
+    for (std::int64_t i = 0; i < kTileDepth; ++i) marks.bytes[i] = (i % 2 ? q : p)[i / 2];
+    return marks;
+}
+FASTCNN_INLINE TileRow keep_marked(const TileRow& row, const RowMarks& marks, std::uint8_t mark) {
+    return merge_words({}, row.words, words_marked(marks.bytes, mark));
+}
+FASTCNN_INLINE TileRow drop_marked(const TileRow& row, const RowMarks& marks, std::uint8_t mark) {
+    return merge_words({}, row.words, ~words_marked(marks.bytes, mark));
+}
+class RowSums {
+  public:
+    FASTCNN_INLINE void add(const TileRow& row) {
+        for (std::int64_t i = 0; i < kTileDepth; ++i) {
+            const std::uint32_t bits = std::uint32_t{row.words[i]} << 16;
+            float value;
+            std::memcpy(&value, &bits, sizeof value);
+            sums_[i / 2] += value;
+        }
+    }
+    FASTCNN_INLINE void store(float* to) const { std::memcpy(to, sums_, sizeof sums_); }
+
+  private:
+    float sums_[kTileLines] = {};
+};
 FASTCNN_INLINE void transpose_tile(const Bfloat16* const* lines, Bfloat16* to) {
     for (std::int64_t l = 0; l < kTileDepth; ++l)
         for (std::int64_t i = 0; i < kTileLines; ++i) to[i * kTileDepth + l] = lines[l][i];
@@ -125,12 +159,41 @@ FASTCNN_INLINE __m512i side_by_side(const Bfloat16* p, const Bfloat16* q) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
                               _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)), 1);
 }
-FASTCNN_INLINE void pair_lines(const Bfloat16* p, const Bfloat16* q, Bfloat16* to) {
+FASTCNN_INLINE TileRow pair_lines(const Bfloat16* p, const Bfloat16* q) {
     alignas(64) static constexpr std::uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                               21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                                               11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(kPlaces), side_by_side(p, q)));
+    return {_mm512_permutexvar_epi16(_mm512_load_si512(kPlaces), side_by_side(p, q))};
 }
+struct RowMarks {
+    __m256i bytes;
+};
+FASTCNN_INLINE RowMarks pair_marks(const std::uint8_t* p, const std::uint8_t* q) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q));
+    return {
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi8(a, b)), _mm_unpackhi_epi8(a, b), 1)};
+}
+FASTCNN_INLINE TileRow keep_marked(const TileRow& row, const RowMarks& marks, std::uint8_t mark) {
+    const __mmask32 words = _mm256_cmpeq_epi8_mask(marks.bytes, _mm256_set1_epi8(static_cast<char>(mark)));
+    return {_mm512_maskz_mov_epi16(words, row.words)};
+}
+FASTCNN_INLINE TileRow drop_marked(const TileRow& row, const RowMarks& marks, std::uint8_t mark) {
+    const __mmask32 words = _mm256_cmpneq_epi8_mask(marks.bytes, _mm256_set1_epi8(static_cast<char>(mark)));
+    return {_mm512_maskz_mov_epi16(words, row.words)};
+}
+class RowSums {
+  public:
+    FASTCNN_INLINE void add(const TileRow& row) {
+        const IVec upper = iset1(static_cast<std::int32_t>(0xffff0000u));
+        sums_ = FASTCNN_ISA::add(
+            sums_, FASTCNN_ISA::add(as_float(shift_left<16>(row.words)), as_float(iand(row.words, upper))));
+    }
+    FASTCNN_INLINE void store(float* to) const { FASTCNN_ISA::store(to, sums_); }
+
+  private:
+    Vec sums_ = zero();
+};
 
 // Shuffles within 128 bits put four lines' words together, then eight pairs of them; one permutation of two
 // vectors makes a row.
