@@ -144,7 +144,14 @@ class Comparison:
         """Ends the workers and removes the data."""
         self._stack.close()
 
-    def run(self, case: cases.Case, names: Sequence[str], rounds: int, turn_seconds: float | None = None) -> Result:
+    def run(
+        self,
+        case: cases.Case,
+        names: Sequence[str],
+        rounds: int,
+        turn_seconds: float | None = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> Result:
         """Measures a case.
 
         Args:
@@ -153,6 +160,7 @@ class Comparison:
             rounds: Turns of each that count. One before them does not, except of training, whose epochs are long: there
                 an epoch to warm up stands for it.
             turn_seconds: Calls are repeated within a turn until it takes about that long.
+            between: Called before the first turn and after each.
 
         Raises:
             RuntimeError: A worker failed, or the frameworks computed different things.
@@ -177,6 +185,7 @@ class Comparison:
             calls[name] = worker.ask("calls_for", seconds=turn_seconds)["calls"]
         rounds_off = any(self._contestants[name].precision != "float32" for name in values)
         _check_equal(case, values, 0.05 if rounds_off else 1e-3)
+        between()
         for turn in range(rounds if training else rounds + 1):
             for name, number in calls.items():
                 answer = self._workers[name].ask("measure", calls=number)
@@ -185,6 +194,7 @@ class Comparison:
                 result.seconds.setdefault(name, []).append(answer["seconds"])
                 if answer["loss"] is not None:
                     result.losses.setdefault(name, []).append(answer["loss"])
+            between()
         return result
 
     def versions(self) -> dict[str, str]:

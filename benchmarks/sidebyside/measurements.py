@@ -25,6 +25,8 @@ RUNTIMES = (OURS, "onnxruntime", "openvino")
 _MISSION = cases.TRAININGS[0]
 _FLAT_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 _QUICK_FLAT_SIZES = (1_000, 4_000)
+_SCALING_ROUNDS = 21
+_SCALING_LOOPS = 0.95  # of the number of threads, that loops have to get over one where a round counts
 
 
 @dataclass
@@ -43,12 +45,19 @@ class Context:
     quick: bool = False
     peers: Sequence[str] | None = None
 
-    def compare(self, case: cases.Case, names: Sequence[str]) -> dict[str, Any]:
-        """Lets the contestants take turns at a case."""
+    def compare(
+        self,
+        case: cases.Case,
+        names: Sequence[str],
+        usual: int | None = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Lets the contestants take turns at a case, usually so many, with something done before and after each."""
         if self.quick:
             case = case.smaller()
         names = [name for name in names if self.wants(name)]
-        return self.comparison.run(case, names, self.rounds or rounds_for(case, self.quick)).to_json()
+        rounds = self.turns(usual) if usual else self.rounds or rounds_for(case, self.quick)
+        return self.comparison.run(case, names, rounds, between=between).to_json()
 
     def wants(self, name: str) -> bool:
         """Whether a contestant is not left out; a framework's name stands for its mixed precision too."""
@@ -66,6 +75,36 @@ class Context:
         worker.ask("prepare", values=cases.to_json(case))
         calls = worker.ask("calls_for", seconds=0.5)["calls"]
         return lambda: float(worker.ask("measure", calls=calls)["seconds"])
+
+
+def _scaling(context: Context) -> dict[str, Any]:
+    """Training on all threads beside one thread, and around each round what loops get that share nothing.
+
+    A shared machine's two processors are one core at times: then no two threads get more than one.
+    """
+    loops: list[float] = []
+    one, threads = "fastcnn-1-thread", context.comparison.threads
+
+    def measure_loops() -> None:
+        loops.append(probes.run("loops", threads)["over one"])
+
+    entry = context.compare(_MISSION, (OURS, one), usual=_SCALING_ROUNDS, between=measure_loops)
+    needed = _SCALING_LOOPS * threads
+    ours, theirs = (entry["frameworks"][name]["seconds"] for name in (OURS, one))
+    undisturbed = [
+        alone / both
+        for alone, both, before, after in zip(theirs, ours, loops, loops[1:])
+        if min(before, after) >= needed
+    ]
+    entry["loops"] = {
+        "over one": loops,
+        "median": statistics.median(loops),
+        "needed": needed,
+        "rounds": len(ours),
+        "rounds with needed": len(undisturbed),
+        "ratio of those": statistics.median(undisturbed) if undisturbed else None,
+    }
+    return entry
 
 
 def _busy_core(context: Context) -> dict[str, Any]:
@@ -172,7 +211,7 @@ MEASUREMENTS: dict[str, Callable[[Context], dict[str, Any]]] = {
     **{case.name: _inference(case) for case in cases.INFERENCES},
     **{case.name: _comparing(case, OURS, "torch") for case in cases.CONVOLUTIONS},
     "level-avx2": _comparing(_MISSION, "fastcnn-avx2", "torch-avx2", "fastcnn-baseline"),
-    "scaling": _comparing(_MISSION, OURS, "fastcnn-1-thread"),
+    "scaling": _scaling,
     "bits": _bits,
     "flat-cost": _flat_cost,
     "busy-core": _busy_core,

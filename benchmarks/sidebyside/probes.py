@@ -13,8 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 from sidebyside import machine, networks, workers
 
 _BATCH_SIZE = 32
+_LOOP_SECONDS = 0.02
 _COMPILED = str(Path(tempfile.gettempdir()) / "fastcnn-benchmarks-compiled")
 
 
@@ -113,6 +116,32 @@ def idle(seconds: float) -> dict[str, Any]:
     return {"cpu seconds": worst, "cpu seconds of the first 50 ms": at_once, "seconds": seconds}
 
 
+def loops() -> dict[str, Any]:
+    """How many times what one loop of multiply-adds between registers gets is got by one on each processor at once.
+
+    Nothing is shared but what the processors share themselves: as many times as there are processors, if those are
+    cores; about once, if they are one core's two.
+    """
+    from fastcnn import _core
+
+    cores: list[int | None] = [*machine.cores_for(int(os.environ["FASTCNN_NUM_THREADS"]))] or [None, None]
+    turns = round(_LOOP_SECONDS * 1e9 * _core.peak_gflops() / _core.fma_loop(1, 1.0, 0.5, 0.5)[1])
+    barrier = threading.Barrier(len(cores))
+
+    def rate(core: int | None, together: bool) -> float:
+        if core is not None:
+            os.sched_setaffinity(0, {core})  # this thread's
+        if together:
+            barrier.wait()
+        begin = time.perf_counter()
+        return float(_core.fma_loop(turns, 1.0, 0.5, 0.5)[1]) / (time.perf_counter() - begin)
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        alone = [pool.submit(rate, core, False).result() for core in cores]
+        together = [running.result() for running in [pool.submit(rate, core, True) for core in cores]]
+    return {"loops": len(cores), "over one": sum(together) / statistics.mean(alone)}
+
+
 def sample_cost(path: str, sizes: list[int], rounds: int) -> dict[str, Any]:
     """Seconds a sample of an epoch, for epochs of several sizes over uint8 images mapped from a file.
 
@@ -162,6 +191,7 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "first_step": first_step,
     "bits": bits,
     "idle": idle,
+    "loops": loops,
     "sample_cost": sample_cost,
     "peak_memory": peak_memory,
 }

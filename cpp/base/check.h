@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/inline.h"
+
 namespace fastcnn {
 
 // Bad input found natively. Becomes a Python ValueError at the binding. Thrown above the kernels only:
@@ -15,16 +17,18 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Cold, so that compilers make it small.
 template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
+[[noreturn]] FASTCNN_COLD void fail(const Parts&... parts) {
     std::ostringstream text;
     (text << ... << parts);
     throw Error(text.str());
 }
 
 // require(ok, "conv2d: kernel: expected ..., received ...", value): throws Error unless `ok`.
+// Inlined even where the caller is compiled for size: some check every element of an array.
 template <class... Parts>
-void require(bool ok, const Parts&... parts) {
+FASTCNN_INLINE void require(bool ok, const Parts&... parts) {
     if (!ok) fail(parts...);
 }
 

@@ -6,7 +6,9 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCNN_INLINE inline __forceinline
 #define FASTCNN_NOINLINE __declspec(noinline)
+#define FASTCNN_COLD
 #else
 #define FASTCNN_INLINE inline __attribute__((always_inline))
 #define FASTCNN_NOINLINE __attribute__((noinline))
+#define FASTCNN_COLD __attribute__((cold))
 #endif

@@ -1,8 +1,10 @@
-# One row an instruction set: name, then the compiler's flags. The rows become isa/levels.inc and one object library
-# of the *.simd.cpp files each.
+# One row an instruction set: name, then the compiler's flags; -O3 unless a row says otherwise. The rows become
+# isa/levels.inc and one object library of the *.simd.cpp files each.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(FASTCNN_ISAS baseline avx2 avx512)
   set(FASTCNN_FLAGS_baseline -march=x86-64)
+  # -O3 would be 45 KB more of the wheel, for convolutions that take 0.98 of the time on processors of before 2013.
+  set(FASTCNN_OPTIMIZE_baseline -O2)
   set(FASTCNN_FLAGS_avx2 -march=x86-64-v3)
   set(FASTCNN_FLAGS_avx512 -march=x86-64-v4 -mprefer-vector-width=512)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -31,3 +33,8 @@ else()
   set(FASTCNN_ISAS baseline)
   set(FASTCNN_FLAGS_baseline "")
 endif()
+foreach(level IN LISTS FASTCNN_ISAS)
+  if(NOT DEFINED FASTCNN_OPTIMIZE_${level})
+    set(FASTCNN_OPTIMIZE_${level} -O3)
+  endif()
+endforeach()
