@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "engine/amx.h"
 #include "engine/placed.h"
+#include "kernels/amx.h"
 
 namespace fastcnn {
 
@@ -31,6 +32,8 @@ constexpr std::int64_t kLeastPiece = 2;  // samples
 // Weights of a dense layer (floats) that at inference should be read for more samples than a block of the
 // layers below has, and that block's activations from there on.
 constexpr std::int64_t kSharedWeights = 32 * 1024, kSharingFloats = 256 * 1024;
+// With tiles, which read float32 weights, more samples pay: these at most.
+constexpr std::int64_t kSharingSamples = 64, kSharingTilesFloats = 1024 * 1024;
 
 // Packed weights (floats) up to which each thread packs them for itself.
 constexpr std::int64_t kPackedByThread = 512 * 1024;
@@ -69,21 +72,22 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
     std::vector<bool> at_once;
-    for (const Cut cut : cuts) at_once.push_back(cut == Cut::wide);
+    for (std::size_t i = 0; i < ops.size(); ++i) at_once.push_back(takes_at_once(ops[i], cuts[i]));
     plan_amx(ops, at_once);
     for (const FusedOp& op : ops) amx_declined_.push_back(op.amx_declined);
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
     memory_.piece_size = memory_.block_size;
     if (options_.mode == Mode::infer)
-        choose_inference_pieces(ops, cuts);
+        choose_inference_pieces(ops, cuts, at_once);
     else
         choose_pieces(ops, cuts, first_trained);
     place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
-        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
-                                    static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
-                                   memory_));
+        steps_.push_back(
+            make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i),
+                       cuts[i] == Cut::wide, at_once[i], samples_of(i)},
+                      memory_));
     for (const auto& step : steps_) {
         flops_ += step->info().flops;
         if (step->penalises()) penalties_.push_back(step.get());
@@ -136,24 +140,47 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
 // A dense layer reads all its weights for every block, and the large tensors of the layers below make blocks
 // small. At inference the block is for the layers from the first such one on, and those below it take turns,
 // a few samples at a time.
-void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts) {
+void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
+                                   std::vector<bool>& at_once) {
     std::size_t late = 0;  // the first of the block's steps
-    for (; late < ops.size(); ++late) {
-        if (cuts[late] != Cut::none || ops[late].amx) return;
+    bool tiles = false;    // there are some below it
+    for (; late < ops.size() && !at_once[late]; ++late) {
+        if (cuts[late] != Cut::none) return;
+        tiles = tiles || ops[late].amx;
         const auto* dense = std::get_if<DenseOp>(&ops[late].op);
-        if (dense && size_of(ops[late].in) == dense->inputs && dense->inputs * dense->units > kSharedWeights)
+        if (!ops[late].amx && dense && size_of(ops[late].in) == dense->inputs &&
+            dense->inputs * dense->units > kSharedWeights)
             break;
     }
     std::int64_t most = 1;
     for (std::size_t i = late; i < ops.size(); ++i) {
-        if (cuts[i] != Cut::none) return;
+        if (cuts[i] != Cut::none) return at_once.assign(ops.size(), false);
         most = std::max(most, size_of(ops[i].in) + size_of(ops[i].out));
     }
-    const std::int64_t block = std::min({kSharingFloats / most, kBlockLimit, options_.block_limit});
-    if (late == 0 || late == ops.size() || block <= memory_.block_size) return;
+    if (late == ops.size()) return;
+    const bool by_tiles = at_once[late];
+    const std::int64_t limit = by_tiles ? std::min(kSharingSamples, kSharingTilesFloats / most)
+                                        : std::min(kBlockLimit, kSharingFloats / most);
+    const std::int64_t block = std::min(limit, options_.block_limit);
+    // A step with tiles that takes few samples reads its weights packed, half as many bytes.
+    const std::int64_t least = by_tiles ? 2 * memory_.block_size : memory_.block_size + 1;
+    wants_larger_blocks_ = by_tiles && block < limit;
+    if (late == 0 || block < least || (tiles && !by_tiles)) return at_once.assign(ops.size(), false);
     piece_steps_ = static_cast<int>(late);
     memory_.block_size = std::min(block, options_.batch_size);
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
+}
+
+bool Plan::takes_at_once(const FusedOp& op, Cut cut) const {
+    if (cut == Cut::wide) return true;
+    const auto* dense = std::get_if<DenseOp>(&op.op);
+    return options_.mode == Mode::infer && options_.split == 1 && dense && op.bfloat16 && !op.norm &&
+           amx_level() && size_of(op.in) == dense->inputs && dense->inputs * dense->units > kWideWeights;
+}
+
+std::int64_t Plan::samples_of(std::size_t step) const {
+    return !memory_.training && static_cast<int>(step) < piece_steps_ ? memory_.piece_size
+                                                                      : memory_.block_size;
 }
 
 // The lowest tensors are the largest, and their gradients are read once, by the next step down. Where a
@@ -193,7 +220,8 @@ std::int64_t Plan::tensor_size(const std::vector<FusedOp>& ops, const Shape& inp
     if (t == 0) return size_of(input);
     const FusedOp& op = ops[t - 1];
     if (!op.amx || !op.amx->y_is_image) return size_of(op.out);
-    return ceil_div(image_of(*op.amx, memory_.block_size).floats(), memory_.block_size);
+    const std::int64_t samples = samples_of(t - 1);
+    return ceil_div(image_of(*op.amx, samples).floats(), samples);
 }
 
 // Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a
