@@ -358,8 +358,16 @@ void Plan::make_split_phases() {
     phases_.push_back(std::move(phase));
 }
 
+// Blocks whose first steps take turns are made equal: a few large ones would not divide evenly between
+// threads.
+std::int64_t Plan::block_for(std::int64_t count) const {
+    if (memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
+    const std::int64_t even = ceil_div(count, ceil_div(count, memory_.block_size));
+    return std::min(memory_.block_size, ceil_div(even, memory_.piece_size) * memory_.piece_size);
+}
+
 std::int64_t Plan::active_lanes(std::int64_t count) const {
-    return std::min(lane_count_, ceil_div(ceil_div(count, memory_.block_size), blocks_per_lane_));
+    return std::min(lane_count_, ceil_div(ceil_div(count, block_for(count)), blocks_per_lane_));
 }
 
 int Plan::threads_wanted(std::int64_t count) const {
@@ -435,15 +443,15 @@ void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, s
 
 void Plan::run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
                     const BatchInput& in) const {
-    const std::int64_t blocks = ceil_div(in.count, memory_.block_size);
+    const std::int64_t size = block_for(in.count), blocks = ceil_div(in.count, size);
     const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
     BlockRun run = block_run(context, in, thread);
     run.lane = context.lanes_.data() + lane * memory_.lane.size();
     double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
     for (run.index = first; run.index < last; ++run.index) {
         run.accumulate = run.index > first;
-        run.first = run.index * memory_.block_size;
-        run.count = std::min(memory_.block_size, in.count - run.first);
+        run.first = run.index * size;
+        run.count = std::min(size, in.count - run.first);
         run_block(phase, run, thread, context, in, totals);
     }
 }

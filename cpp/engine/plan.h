@@ -217,6 +217,8 @@ class Plan {
     void choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
                                  std::vector<bool>& at_once);
     bool takes_at_once(const FusedOp& op, Cut cut) const;
+    // Samples of the blocks that a batch of `count` is cut into.
+    std::int64_t block_for(std::int64_t count) const;
     // Samples that pass through a step at a time, at most.
     std::int64_t samples_of(std::size_t step) const;
     void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
