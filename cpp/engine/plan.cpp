@@ -39,7 +39,7 @@ constexpr std::int64_t kSharingSamples = 64, kSharingTilesFloats = 1024 * 1024;
 constexpr std::int64_t kPackedByThread = 512 * 1024;
 
 // Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways
-// they fill L2.
+// they fill L2. With tiles it takes more samples at once than others at inference, too.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
 bool trains(Mode mode) { return mode == Mode::train || mode == Mode::forward_training; }
@@ -50,6 +50,15 @@ int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>&
     while (i < ops.size() && !trains(ops[i], trainable)) ++i;
     return static_cast<int>(i);
 }
+
+// A dense layer of one row a sample that is better read for many samples at once.
+bool has_many_weights(const FusedOp& op) {
+    const auto* dense = std::get_if<DenseOp>(&op.op);
+    return dense && size_of(op.in) == dense->inputs && dense->inputs * dense->units > kWideWeights;
+}
+
+// Whether it is computed with tiles.
+bool dense_on_tiles(const FusedOp& op) { return op.bfloat16 && !op.norm && amx_level(); }
 
 }  // namespace
 
@@ -165,7 +174,8 @@ void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::v
     // A step with tiles that takes few samples reads its weights packed, half as many bytes.
     const std::int64_t least = by_tiles ? 2 * memory_.block_size : memory_.block_size + 1;
     wants_larger_blocks_ = by_tiles && block < limit;
-    if (late == 0 || block < least || (tiles && !by_tiles)) return at_once.assign(ops.size(), false);
+    if ((late == 0 && !by_tiles) || block < least || (tiles && !by_tiles))
+        return at_once.assign(ops.size(), false);
     piece_steps_ = static_cast<int>(late);
     memory_.block_size = std::min(block, options_.batch_size);
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
@@ -173,9 +183,7 @@ void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::v
 
 bool Plan::takes_at_once(const FusedOp& op, Cut cut) const {
     if (cut == Cut::wide) return true;
-    const auto* dense = std::get_if<DenseOp>(&op.op);
-    return options_.mode == Mode::infer && options_.split == 1 && dense && op.bfloat16 && !op.norm &&
-           amx_level() && size_of(op.in) == dense->inputs && dense->inputs * dense->units > kWideWeights;
+    return options_.mode == Mode::infer && options_.split == 1 && has_many_weights(op) && dense_on_tiles(op);
 }
 
 std::int64_t Plan::samples_of(std::size_t step) const {
@@ -207,12 +215,9 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
     if (op.norm) return op.norm->frozen ? Cut::none : Cut::sync;
-    if (const auto* dense = std::get_if<DenseOp>(&op.op)) {
-        const bool activation_fits =
-            op.activation == ActivationName::linear || op.activation == ActivationName::relu;
-        const bool one_row = size_of(op.in) == dense->inputs;
-        if (one_row && activation_fits && dense->inputs * dense->units > kWideWeights) return Cut::wide;
-    }
+    const bool activation_fits = op.activation == ActivationName::linear ||
+                                 op.activation == ActivationName::relu || dense_on_tiles(op);
+    if (has_many_weights(op) && activation_fits) return Cut::wide;
     return Cut::none;
 }
 
