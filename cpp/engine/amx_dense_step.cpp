@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::int64_t kInputs = 32;        // whose gradients are computed together
 constexpr std::int64_t kGradientRows = 16;  // rows of a tile
+// Of the kernel's gradient: the optimizer reads its arrays in longer runs than those of a tile.
+constexpr std::int64_t kRowsAtOnce = 64;
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
@@ -36,7 +38,8 @@ class AmxDenseStep : public Step {
           isa_(amx_level().isa),
           rows_(*amx_level().rows),
           activation_(in.op.activation, true, in.op.gradient_above),
-          relu_(in.op.activation == ActivationName::relu) {
+          relu_(in.op.activation == ActivationName::relu),
+          wide_(in.wide) {
         const DenseOp& op = std::get<DenseOp>(in.op.op);
         const AmxPlan& plan = *in.op.amx;
         shape_ = {op.inputs, op.units};
@@ -44,12 +47,18 @@ class AmxDenseStep : public Step {
         bias_ = in.data(op.bias);
         block_ = memory.block_size;
         image_ = {nullptr, plan.h.in, plan.w.in, 0, 0, block_, plan.channels};
-        sample_tiles_ = amx_sample_tiles(memory.block_total * block_);
-        x_at_ = memory.batch.book(amx_dense_floats(shape_, sample_tiles_));
-        sum_parts_ = std::min<std::int64_t>(kMaxParts, shape_.input_tiles());
-        sums_at_ = memory.batch.book(sum_parts_ * sums_floats());
+        if (!wide_ && reads_image_) image_.samples = memory.piece_size;
+        sample_tiles_ = amx_sample_tiles(wide_ ? memory.block_total * block_ : block_);
         std::int64_t scratch = rows_.amx_dense_sums->scratch(sums_args());
         if (!reads_image_) scratch = std::max(scratch, image_.floats());
+        Layout layout;
+        if (wide_) sum_parts_ = std::min<std::int64_t>(kMaxParts, shape_.input_tiles());
+        layout.book(scratch);
+        Layout& kept = wide_ ? memory.batch : layout;
+        x_at_ = kept.book(amx_dense_floats(shape_, sample_tiles_));
+        sums_at_ = kept.book(sum_parts_ * sums_floats());
+        memory.need_scratch(layout.size());
+        scratch = 0;
         trains_ = memory.training && (in.trains(op.kernel) || in.trains(op.bias));
         if (trains_ || slots_.dx.booked()) {
             dy_at_ = memory.batch.book(amx_dense_line_floats(shape_, sample_tiles_));
@@ -58,7 +67,7 @@ class AmxDenseStep : public Step {
         if (trains_) {
             pairs_at_ = memory.batch.book(amx_dense_pairs_floats(shape_, sample_tiles_));
             memory.produced_gradient(op.kernel, op.inputs, op.units, static_cast<int>(in.number),
-                                     kGradientRows);
+                                     kRowsAtOnce);
             if (op.bias != kAbsent) lane_bias_ = memory.gradient(op.bias, op.units);
             scratch = std::max({scratch, rows_.amx_dense_grad_kernel->scratch(grad_kernel_args()),
                                 rows_.amx_spread->scratch(bias_args(line_image(block_)))});
@@ -66,49 +75,35 @@ class AmxDenseStep : public Step {
         memory.need_scratch(scratch);
     }
 
-    bool wide() const override { return true; }
+    bool wide() const override { return wide_; }
 
-    // A block's inputs as tiles. Behind the batch's last one there are zeros: the kernel's gradient sums over
-    // all samples of the tiles.
     void before_forward(const BlockRun& run) const override {
-        AmxDenseRead a;
-        a.image = image_;
-        a.image.data = words(reads_image_ ? run.at(slots_.x) : run.scratch);
-        if (!reads_image_) rows_.amx_read->run({run.at(slots_.x), slots_.x.stride, run.count, a.image});
-        a.count = run.count;
-        a.zeros = samples_here(run) - run.count;
-        a.first = run.first;
-        a.sample_tiles = tiles_for(run);
-        a.tiles = words(run.batch + x_at_);
-        rows_.amx_dense_read->run(a);
+        read(run, words(run.batch + x_at_), tiles_for(run), run.first, samples_here(run) - run.count);
     }
 
     // The weights are divided by inputs: whole rows are read, which the processor fetches ahead.
     void wide_forward(const BlockRun& run, int part, int parts) const override {
         for (std::int64_t i = part; i < sum_parts_; i += parts) {
             const Range tiles(shape_.input_tiles(), 1, i, sum_parts_);
-            AmxDenseSums a = sums_args();
-            a.first_tile = tiles.first;
-            a.last_tile = tiles.last;
-            a.sample_tiles = tiles_for(run);
-            a.x = words(run.batch + x_at_);
-            a.kernel = weights_;
-            a.sums = run.batch + sums_at_ + i * sums_floats();
-            a.scratch = run.scratch;
-            rows_.amx_dense_sums->run(a);
+            sum(run, run.batch, tiles_for(run), tiles, i);
         }
     }
 
-    // A block's outputs, from the sums.
+    // A block's outputs: of a wide step, from the sums.
     void forward(const BlockRun& run) const override {
+        if (!wide_) {
+            const std::int64_t tiles = amx_sample_tiles(run.count);
+            read(run, words(run.scratch + x_at_), tiles, 0, 0);
+            sum(run, run.scratch, tiles, Range(shape_.input_tiles(), 1, 0, 1), 0);
+        }
         rows_.amx_dense_finish->run({.shape = shape_,
                                      .relu = relu_,
                                      .parts = sum_parts_,
                                      .part = sums_floats(),
-                                     .sample_tiles = tiles_for(run),
-                                     .first = run.first,
+                                     .sample_tiles = wide_ ? tiles_for(run) : amx_sample_tiles(run.count),
+                                     .first = wide_ ? run.first : 0,
                                      .count = run.count,
-                                     .sums = run.batch + sums_at_,
+                                     .sums = (wide_ ? run.batch : run.scratch) + sums_at_,
                                      .bias = bias_,
                                      .y = run.at(slots_.y),
                                      .y_stride = slots_.y.stride});
@@ -173,8 +168,8 @@ class AmxDenseStep : public Step {
     StepInfo info() const override {
         StepInfo info;
         info.layers = layers_;
-        info.operation = "dense, whole batch";
-        info.kernel = "bfloat16 tiles";
+        info.operation = wide_ ? "dense, whole batch" : "dense";
+        info.kernel = "bfloat16 tiles, natural";
         info.isa = isa_;
         info.output_shape = out_;
         info.flops = 2 * shape_.inputs * shape_.units;
@@ -183,6 +178,38 @@ class AmxDenseStep : public Step {
     }
 
   private:
+    // A block's inputs as samples first, first + 1, ... of the tiles. Behind the batch's last one there are
+    // zeros: the kernel's gradient sums over all samples of the tiles.
+    void read(const BlockRun& run, std::uint16_t* to, std::int64_t sample_tiles, std::int64_t first,
+              std::int64_t zeros) const {
+        AmxDenseRead a;
+        a.image = image_;
+        a.sample_tiles = sample_tiles;
+        a.tiles = to;
+        if (!reads_image_) {
+            a.image.data = words(run.scratch);
+            rows_.amx_read->run({run.at(slots_.x), slots_.x.stride, run.count, a.image});
+        }
+        for (std::int64_t s = 0; s < run.count; s += image_.samples) {
+            if (reads_image_) a.image.data = words(run.at(slots_.x) + s * slots_.x.stride);
+            a.first = first + s;
+            a.count = std::min(image_.samples, run.count - s);
+            a.zeros = s + a.count == run.count ? zeros : 0;
+            rows_.amx_dense_read->run(a);
+        }
+    }
+    void sum(const BlockRun& run, float* memory, std::int64_t sample_tiles, const Range& tiles,
+             std::int64_t part) const {
+        AmxDenseSums a = sums_args();
+        a.first_tile = tiles.first;
+        a.last_tile = tiles.last;
+        a.sample_tiles = sample_tiles;
+        a.x = words(memory + x_at_);
+        a.kernel = weights_;
+        a.sums = memory + sums_at_ + part * sums_floats();
+        a.scratch = run.scratch;
+        rows_.amx_dense_sums->run(a);
+    }
     // Tiles for the samples of a batch, which may be a smaller one than the plan's.
     std::int64_t tiles_for(const BlockRun& run) const {
         return amx_sample_tiles(ceil_div(run.batch_count, block_) * block_);
@@ -211,7 +238,7 @@ class AmxDenseStep : public Step {
     Isa isa_;
     const AmxRows& rows_;
     FollowingActivation activation_;
-    bool relu_, trains_ = false;
+    bool relu_, wide_, trains_ = false;
     AmxDenseShape shape_;
     const float* weights_ = nullptr;
     const float* bias_ = nullptr;

@@ -34,7 +34,7 @@ class AmxStep : public Step {
         weights_ = in.data(kernel_);
         bias_values_ = in.data(bias_);
         trains_ = memory.training && (in.trains(kernel_) || in.trains(bias_));
-        samples_ = memory.block_size;
+        samples_ = in.samples;
 
         args_.h = plan_.h;
         args_.w = plan_.w;

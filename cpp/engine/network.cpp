@@ -13,7 +13,8 @@ namespace {
 // Blocks that a batch of an inference plan is cut into at most. Nothing is kept of a batch: it is a run of
 // blocks between two barriers.
 constexpr std::int64_t kInferenceBlocks = 4096;
-constexpr std::int64_t kInferenceBlockLimit = 16;
+// Samples of a block at most, and where large layers want more.
+constexpr std::int64_t kInferenceBlockLimit = 16, kLargeBlockLimit = 64;
 // Samples that a layer outside of the engine is given at once where no gradient is wanted: enough to pay for
 // the call.
 constexpr std::int64_t kHostBatch = 256;
@@ -28,10 +29,10 @@ bool fits(const Shape& shape, const Shape& needed) {
 
 // Small enough that every thread gets a block, in powers of two so that few plans serve all sizes. Outputs do
 // not depend on it.
-std::int64_t block_limit_for(std::int64_t samples) {
+std::int64_t block_limit_for(std::int64_t samples, std::int64_t most) {
     const std::int64_t even = (samples + thread_count() - 1) / thread_count();
     std::int64_t limit = 1;
-    while (limit < even && limit < kInferenceBlockLimit) limit *= 2;
+    while (limit < even && limit < most) limit *= 2;
     return limit;
 }
 
@@ -92,9 +93,16 @@ std::unique_ptr<Plan> Network::make_plan(PlanOptions options) const {
 std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const {
     // One sample is divided between the threads inside its steps; its plans are kept below zero.
     const int split = samples == 1 && hosts_.empty() ? std::min(thread_count(), kMaxParts) : 1;
-    const std::int64_t limit = block_limit_for(samples), key = split > 1 ? -split : limit;
     const std::lock_guard<std::mutex> guard(plans_mutex_);
-    std::shared_ptr<const Plan>& plan = plans_[key];
+    const std::shared_ptr<const Plan> plan =
+        inference_plan_of(block_limit_for(samples, kInferenceBlockLimit), split);
+    const std::int64_t large = block_limit_for(samples, kLargeBlockLimit);
+    return large > kInferenceBlockLimit && plan->wants_larger_blocks() ? inference_plan_of(large, split)
+                                                                       : plan;
+}
+
+std::shared_ptr<const Plan> Network::inference_plan_of(std::int64_t limit, int split) const {
+    std::shared_ptr<const Plan>& plan = plans_[split > 1 ? -split : limit];
     if (!plan) {
         PlanOptions options;
         options.mode = Mode::infer;

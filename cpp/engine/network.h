@@ -60,6 +60,9 @@ class Network {
     std::shared_ptr<const Plan> inference_plan(std::int64_t samples) const;
 
   private:
+    // With plans_mutex_ held.
+    std::shared_ptr<const Plan> inference_plan_of(std::int64_t limit, int split) const;
+
     Graph graph_;
     std::vector<ParameterRef> parameters_;
     ParameterSet owners_;

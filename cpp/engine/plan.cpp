@@ -35,12 +35,14 @@ constexpr std::int64_t kLeastPiece = 2;  // samples
 // Weights of a dense layer (floats) that at inference should be read for more samples than a block of the
 // layers below has, and that block's activations from there on.
 constexpr std::int64_t kSharedWeights = 32 * 1024, kSharingFloats = 256 * 1024;
+// With tiles, which read float32 weights, more samples pay: these at most.
+constexpr std::int64_t kSharingSamples = 64, kSharingTilesFloats = 1024 * 1024;
 
 // Packed weights (floats) up to which each thread packs them for itself.
 constexpr std::int64_t kPackedByThread = 512 * 1024;
 
 // Weights of a dense layer (floats) beyond which it runs over the whole batch in training: packed both ways
-// they fill L2.
+// they fill L2. With tiles it takes more samples at once than others at inference, too.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
 std::int64_t largest_power_of_two(std::int64_t limit) {
@@ -57,6 +59,15 @@ int first_trained_step(const std::vector<FusedOp>& ops, const std::vector<bool>&
     while (i < ops.size() && !trains(ops[i], trainable)) ++i;
     return static_cast<int>(i);
 }
+
+// A dense layer of one row a sample that is better read for many samples at once.
+bool has_many_weights(const FusedOp& op) {
+    const auto* dense = std::get_if<DenseOp>(&op.op);
+    return dense && size_of(op.in) == dense->inputs && dense->inputs * dense->units > kWideWeights;
+}
+
+// Whether it is computed with tiles.
+bool dense_on_tiles(const FusedOp& op) { return op.bfloat16 && !op.norm && amx_level(); }
 
 }  // namespace
 
@@ -79,21 +90,22 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
     std::vector<bool> at_once;
-    for (const Cut cut : cuts) at_once.push_back(cut == Cut::wide);
+    for (std::size_t i = 0; i < ops.size(); ++i) at_once.push_back(takes_at_once(ops[i], cuts[i]));
     plan_amx(ops, at_once);
     for (const FusedOp& op : ops) amx_declined_.push_back(op.amx_declined);
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
     memory_.piece_size = memory_.block_size;
     if (options_.mode == Mode::infer)
-        choose_inference_pieces(ops, cuts);
+        choose_inference_pieces(ops, cuts, at_once);
     else
         choose_pieces(ops, cuts, first_trained);
     place_tensors(ops, input, cuts, first_trained);
     for (std::size_t i = 0; i < ops.size(); ++i)
-        steps_.push_back(make_step({ops[i], slots_[i], parameters, options_.trainable,
-                                    static_cast<std::uint32_t>(i), cuts[i] == Cut::wide},
-                                   memory_));
+        steps_.push_back(
+            make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i),
+                       cuts[i] == Cut::wide, at_once[i], samples_of(i)},
+                      memory_));
     for (const auto& step : steps_) {
         flops_ += step->info().flops;
         if (step->penalises()) penalties_.push_back(step.get());
@@ -151,24 +163,46 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
 // A dense layer reads all its weights for every block, and the large tensors of the layers below make blocks
 // small. At inference the block is for the layers from the first such one on, and those below it take turns,
 // a few samples at a time.
-void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts) {
+void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
+                                   std::vector<bool>& at_once) {
     std::size_t late = 0;  // the first of the block's steps
-    for (; late < ops.size(); ++late) {
-        if (cuts[late] != Cut::none || ops[late].amx) return;
+    bool tiles = false;    // there are some below it
+    for (; late < ops.size() && !at_once[late]; ++late) {
+        if (cuts[late] != Cut::none) return;
+        tiles = tiles || ops[late].amx;
         const auto* dense = std::get_if<DenseOp>(&ops[late].op);
-        if (dense && size_of(ops[late].in) == dense->inputs && dense->inputs * dense->units > kSharedWeights)
+        if (!ops[late].amx && dense && size_of(ops[late].in) == dense->inputs &&
+            dense->inputs * dense->units > kSharedWeights)
             break;
     }
     std::int64_t most = 1;
     for (std::size_t i = late; i < ops.size(); ++i) {
-        if (cuts[i] != Cut::none) return;
+        if (cuts[i] != Cut::none) return at_once.assign(ops.size(), false);
         most = std::max(most, size_of(ops[i].in) + size_of(ops[i].out));
     }
-    const std::int64_t block = std::min({kSharingFloats / most, kBlockLimit, options_.block_limit});
-    if (late == 0 || late == ops.size() || block <= memory_.block_size) return;
+    if (late == ops.size()) return;
+    const bool by_tiles = at_once[late];
+    const std::int64_t limit = by_tiles ? std::min(kSharingSamples, kSharingTilesFloats / most)
+                                        : std::min(kBlockLimit, kSharingFloats / most);
+    const std::int64_t block = std::min(limit, options_.block_limit);
+    // A step with tiles that takes few samples reads its weights packed, half as many bytes.
+    const std::int64_t least = by_tiles ? 2 * memory_.block_size : memory_.block_size + 1;
+    wants_larger_blocks_ = by_tiles && block < limit;
+    if ((late == 0 && !by_tiles) || block < least || (tiles && !by_tiles))
+        return at_once.assign(ops.size(), false);
     piece_steps_ = static_cast<int>(late);
     memory_.block_size = std::min(block, options_.batch_size);
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
+}
+
+bool Plan::takes_at_once(const FusedOp& op, Cut cut) const {
+    if (cut == Cut::wide) return true;
+    return options_.mode == Mode::infer && options_.split == 1 && has_many_weights(op) && dense_on_tiles(op);
+}
+
+std::int64_t Plan::samples_of(std::size_t step) const {
+    return !memory_.training && static_cast<int>(step) < piece_steps_ ? memory_.piece_size
+                                                                      : memory_.block_size;
 }
 
 // The lowest tensors are the largest, and their gradients are read once, by the next step down. Where a
@@ -195,12 +229,9 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
     if (!memory_.training) return Cut::none;
     if (const auto* norm = std::get_if<BatchNormOp>(&op.op)) return norm->frozen ? Cut::none : Cut::sync;
     if (op.norm) return op.norm->frozen ? Cut::none : Cut::sync;
-    if (const auto* dense = std::get_if<DenseOp>(&op.op)) {
-        const bool activation_fits =
-            op.activation == ActivationName::linear || op.activation == ActivationName::relu;
-        const bool one_row = size_of(op.in) == dense->inputs;
-        if (one_row && activation_fits && dense->inputs * dense->units > kWideWeights) return Cut::wide;
-    }
+    const bool activation_fits = op.activation == ActivationName::linear ||
+                                 op.activation == ActivationName::relu || dense_on_tiles(op);
+    if (has_many_weights(op) && activation_fits) return Cut::wide;
     return Cut::none;
 }
 
@@ -208,7 +239,8 @@ std::int64_t Plan::tensor_size(const std::vector<FusedOp>& ops, const Shape& inp
     if (t == 0) return size_of(input);
     const FusedOp& op = ops[t - 1];
     if (!op.amx || !op.amx->y_is_image) return size_of(op.out);
-    return ceil_div(image_of(*op.amx, memory_.block_size).floats(), memory_.block_size);
+    const std::int64_t samples = samples_of(t - 1);
+    return ceil_div(image_of(*op.amx, samples).floats(), samples);
 }
 
 // Tensor t is the input of step t; the last one is the output. In a plan with cuts, what is needed again in a
@@ -345,8 +377,16 @@ void Plan::make_split_phases() {
     phases_.push_back(std::move(phase));
 }
 
+// Blocks whose first steps take turns are made equal: a few large ones would not divide evenly between
+// threads.
+std::int64_t Plan::block_for(std::int64_t count) const {
+    if (memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
+    const std::int64_t even = ceil_div(count, ceil_div(count, memory_.block_size));
+    return std::min(memory_.block_size, ceil_div(even, memory_.piece_size) * memory_.piece_size);
+}
+
 std::int64_t Plan::active_lanes(std::int64_t count) const {
-    return std::min(lane_count_, ceil_div(ceil_div(count, memory_.block_size), blocks_per_lane_));
+    return std::min(lane_count_, ceil_div(ceil_div(count, block_for(count)), blocks_per_lane_));
 }
 
 int Plan::threads_wanted(std::int64_t count) const {
@@ -422,15 +462,15 @@ void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, s
 
 void Plan::run_lane(const Phase& phase, std::int64_t lane, int thread, Context& context,
                     const BatchInput& in) const {
-    const std::int64_t blocks = ceil_div(in.count, memory_.block_size);
+    const std::int64_t size = block_for(in.count), blocks = ceil_div(in.count, size);
     const std::int64_t first = lane * blocks_per_lane_, last = std::min(first + blocks_per_lane_, blocks);
     BlockRun run = block_run(context, in, thread);
     run.lane = context.lanes_.data() + lane * memory_.lane.size();
     double* totals = reinterpret_cast<double*>(context.totals_.data()) + lane * totals_stride();
     for (run.index = first; run.index < last; ++run.index) {
         run.accumulate = run.index > first;
-        run.first = run.index * memory_.block_size;
-        run.count = std::min(memory_.block_size, in.count - run.first);
+        run.first = run.index * size;
+        run.count = std::min(size, in.count - run.first);
         run_block(phase, run, thread, context, in, totals);
     }
 }

@@ -127,6 +127,8 @@ class Plan {
     const PlanMemory& memory() const { return memory_; }
     std::int64_t block_size() const { return memory_.block_size; }
     std::int64_t piece_size() const { return memory_.piece_size; }
+    // Whether a larger block_limit would make it faster, for as many samples.
+    bool wants_larger_blocks() const { return wants_larger_blocks_; }
     std::int64_t lane_count() const { return lane_count_; }
     std::int64_t lane_floats() const { return memory_.lane.size(); }
     // Lanes that hold something after a batch of `count` samples.
@@ -212,7 +214,13 @@ class Plan {
     // (wide).
     enum class Cut { none, sync, wide };
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
-    void choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts);
+    void choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
+                                 std::vector<bool>& at_once);
+    bool takes_at_once(const FusedOp& op, Cut cut) const;
+    // Samples of the blocks that a batch of `count` is cut into.
+    std::int64_t block_for(std::int64_t count) const;
+    // Samples that pass through a step at a time, at most.
+    std::int64_t samples_of(std::size_t step) const;
     void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
     Cut cut_of(const FusedOp& op) const;
     // Floats a sample of what step t - 1 writes and step t reads.
@@ -267,6 +275,7 @@ class Plan {
     // Steps below this one take turns, piece by piece: in training their backward passes, at inference the
     // forward passes.
     int piece_steps_ = 0;
+    bool wants_larger_blocks_ = false;
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 

@@ -203,7 +203,7 @@ struct Maker {
 }  // namespace
 
 std::unique_ptr<Step> make_step(const StepInput& in, PlanMemory& memory) {
-    if (in.op.amx) return in.wide ? make_amx_dense_step(in, memory) : make_amx_step(in, memory);
+    if (in.op.amx) return in.at_once ? make_amx_dense_step(in, memory) : make_amx_step(in, memory);
     if (in.op.norm) return make_folded_norm_step(in, memory);
     return std::visit(Maker{in, memory}, in.op.op);
 }

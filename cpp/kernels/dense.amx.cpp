@@ -64,9 +64,9 @@ void read(const AmxDenseRead& a) {
 
 // ------------------------------------------------------------------------------------------------ outputs
 
-// Rows and columns of the matrix that are rounded at once: 64 KB of tiles, from rows of up to 2 KB, which the
-// processor fetches ahead by itself.
-constexpr std::int64_t kRoundedUnits = 512, kRoundedTiles = 64;
+// Rows and columns of the matrix that are rounded at once: 128 KB of tiles, from rows of up to 2 KB, which
+// the processor fetches ahead by itself.
+constexpr std::int64_t kRoundedUnits = 512, kRoundedTiles = 128;
 
 FASTCNN_INLINE std::int64_t strips_of(std::int64_t units) { return tiles_of(units, kUnits); }
 

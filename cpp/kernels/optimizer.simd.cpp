@@ -8,7 +8,7 @@ namespace {
 
 // What every rule shares: the scaled and clipped gradient, and the parameter after weight decay.
 struct Step {
-    const OptimizerUpdate& a;
+    const OptimizerUpdate a;  // a copy, which no store can change
     Vec scale = set1(a.gradient_scale), limit = set1(a.clip_value > 0.0f ? a.clip_value : __builtin_inff());
     Vec lower = sub(zero(), limit), decay = set1(a.weight_decay), rate = set1(a.learning_rate);
 
@@ -64,7 +64,8 @@ FASTCNN_INLINE Vec adam_ratio_exact(Vec numerator, Vec v, Vec epsilon) {
 
 // 1 - beta is formed in double: beta_2 = 0.999 rounded to float32 would be off by 5e-5 there.
 template <bool amsgrad, class Ratio>
-FASTCNN_INLINE void adam_rule(const OptimizerUpdate& a, const Ratio& ratio) {
+FASTCNN_INLINE void adam_rule(const OptimizerUpdate& args, const Ratio& ratio) {
+    const OptimizerUpdate a = args;
     const Step step{a};
     const Vec alpha = set1(a.alpha), epsilon = set1(a.epsilon);
     const Vec fresh_1 = set1(static_cast<float>(1.0 - a.beta_1)),

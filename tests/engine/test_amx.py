@@ -260,6 +260,98 @@ def test_single_convolutions_and_their_gradients(
         assert np.linalg.norm(a - b) < 0.006 * np.linalg.norm(b - w)
 
 
+def many_weights(activation: str = "relu") -> list[Any]:
+    """Dense layers of more than 256 K weights: behind an image, behind float32 numbers, of odd sizes."""
+    return [
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(1031, activation=activation),
+        layers.Dense(259, activation=activation),
+        layers.Dense(1, activation="sigmoid", dtype="float32"),
+    ]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "softmax"])
+def test_dense_layers_of_many_weights(activation: str) -> None:
+    model, exact = (make((8, 8, 2), lambda: many_weights(activation), p) for p in ("mixed_bfloat16", "float32"))
+    x, y = images(50, 8, 8, 2), (images(50)[:, None] > 0).astype(np.float32)
+    steps = model._current_network().native.explain(21, True)[:-1]
+    assert [step["operation"] for step in steps if step["isa"].startswith("amx")][1:] == ["dense, whole batch"] * 2
+    start = model.get_weights()
+    for m in (model, exact):
+        m.compile(keras.optimizers.SGD(0.01), "binary_crossentropy")
+        m.fit(x, y, batch_size=21, epochs=2, verbose=0, shuffle=False)  # 21, 21, 8
+    for before, found, expected in zip(start, model.get_weights(), exact.get_weights()):
+        assert np.linalg.norm(found - expected) < 0.2 * np.linalg.norm(expected - before)
+    np.testing.assert_allclose(model.predict(x, verbose=0), exact.predict(x, verbose=0), atol=0.01)
+
+
+def test_many_weights_on_any_number_of_threads() -> None:
+    x, y = images(100, 8, 8, 2), (images(100)[:, None] > 0).astype(np.float32)
+    found = []
+    for threads in (1, 2, 3, 8):
+        _core.set_num_threads(threads)
+        model = make((8, 8, 2), many_weights)
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        history = model.fit(x, y, batch_size=40, epochs=2, verbose=0).history
+        found.append((history, *model.get_weights(), model.predict(x, verbose=0)))
+    _core.set_num_threads(0)
+    for other in found[1:]:
+        assert other[0] == found[0][0]
+        assert all(np.array_equal(a, b) for a, b in zip(other[1:], found[0][1:]))
+
+
+def test_outputs_of_many_weights_do_not_depend_on_the_batch() -> None:
+    x = images(150, 8, 8, 2)
+    for build in (many_weights, lambda: many_weights("tanh")):
+        model = make((8, 8, 2), build)
+        whole = model._current_network().native.predict(x)
+        kinds = set()
+        for samples in (1, 2, 7, 33, 97, 150):
+            native = model._current_network().native
+            kinds.add(native.explain(samples, False)[-4]["kernel"])
+            np.testing.assert_array_equal(native.predict(x[:samples]), whole[:samples])
+        assert kinds == {"bfloat16 tiles", "bfloat16 tiles, natural"}
+
+
+def test_gradients_of_many_weights_that_wait_for_others() -> None:
+    x, y = images(32, 8, 8, 2), (images(32)[:, None] > 0).astype(np.float32)
+    found = []
+    for clip in ({}, {"global_clipnorm": 1e9}, {"clipnorm": 1e9}):
+        model = make((8, 8, 2), many_weights)
+        model.compile(keras.optimizers.Adam(**clip), "binary_crossentropy")
+        model.fit(x, y, batch_size=16, verbose=0, shuffle=False)
+        found.append(model.get_weights())
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(other, found[0]))
+
+
+def test_nan_and_infinity_in_dense_layers_of_many_weights() -> None:
+    model = make((8, 8, 2), many_weights)
+    x = images(70, 8, 8, 2)
+    clean = model.predict(x, verbose=0)
+    x[3, 2, 2, 0], x[40, 5, 5, 1] = np.nan, np.inf
+    found = model.predict(x, verbose=0)
+    assert not np.isfinite(found[3]).any() and not np.isfinite(found[40]).any()
+    others = np.delete(np.arange(70), [3, 40])
+    np.testing.assert_array_equal(found[others], clean[others])
+    model.compile("sgd", "binary_crossentropy")
+    model.fit(x[:5], np.ones((5, 1), np.float32), batch_size=5, verbose=0)
+    assert np.isnan(model.layers[3].kernel.numpy()).any()
+
+
+def test_kernels_of_many_weights_that_are_not_trained() -> None:
+    x, y = images(20, 8, 8, 2), (images(20)[:, None] > 0).astype(np.float32)
+    model = make((8, 8, 2), many_weights)
+    model.layers[3].trainable = False
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
+    model.fit(x, y, batch_size=20, verbose=0)
+    same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
+    assert same == [False, False, True, True, False, False, False, False]
+
+
 def test_running_allocates_nothing_native() -> None:
     model = make((12, 12, 1), small)
     x = images(32, 12, 12, 1)
