@@ -30,8 +30,7 @@ class Contestant:
 
 def contestants(threads: int) -> dict[str, Contestant]:
     """All that are known, by name: every framework as it is, some in mixed precision, and fastcnn and PyTorch held back."""
-    tiles = {"FASTCNN_MAX_ISA": "amx"}  # where there are any; they have to be asked for
-    mixed = {name: tiles if name == OURS else {} for name in (OURS, "torch", "keras-tensorflow", "openvino")}
+    mixed = (OURS, "torch", "keras-tensorflow", "openvino")
     avx2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     known = [
         *(Contestant(framework, framework, threads) for framework in FRAMEWORKS),
@@ -39,6 +38,6 @@ def contestants(threads: int) -> dict[str, Contestant]:
         Contestant("fastcnn-avx2", OURS, threads, {"FASTCNN_MAX_ISA": "avx2"}),
         Contestant("fastcnn-baseline", OURS, threads, {"FASTCNN_MAX_ISA": "baseline"}),
         Contestant("torch-avx2", "torch", threads, avx2),
-        *(Contestant(f"{name}-bfloat16", name, threads, more, "bfloat16") for name, more in mixed.items()),
+        *(Contestant(f"{name}-bfloat16", name, threads, precision="bfloat16") for name in mixed),
     ]
     return {contestant.name: contestant for contestant in known}

@@ -86,7 +86,7 @@ bool request_tiles() {
 
 Isa cap_from_environment() {
     const char* cap = std::getenv("FASTCNN_MAX_ISA");
-    return cap && *cap ? isa_from_name(cap) : Isa::avx512;
+    return cap && *cap ? isa_from_name(cap) : Isa::amx;
 }
 
 }  // namespace

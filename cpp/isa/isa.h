@@ -31,9 +31,8 @@ Isa detected_isa();
 // An unknown name in the variable throws Error.
 Isa active_isa();
 
-// Whether FASTCNN_MAX_ISA is "amx" (without it nothing beyond avx512 is used), the processor has AMX tiles of
-// bfloat16, and the operating system has granted them to this process (asked for once, when this is first
-// called).
+// Whether FASTCNN_MAX_ISA does not forbid them, the processor has AMX tiles of bfloat16, and the operating
+// system has granted them to this process (asked for once, when this is first called).
 bool tiles_allowed();
 
 // Whether vectors in use are those of AVX-512 and the processor multiplies bfloat16 numbers in pairs

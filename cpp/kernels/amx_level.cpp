@@ -21,7 +21,7 @@ namespace {
 
 AmxLevel find() {
 #ifdef FASTCNN_AMX
-    if (!tiles_allowed()) return {Isa::amx, nullptr, "FASTCNN_MAX_ISA is not 'amx', or there are no tiles"};
+    if (!tiles_allowed()) return {Isa::amx, nullptr, "no tiles, or FASTCNN_MAX_ISA forbids them"};
     if (!amx::amx_rows.works()) return {Isa::amx, nullptr, "tiles give wrong results on this machine"};
     return {Isa::amx, &amx::amx_rows};
 #else

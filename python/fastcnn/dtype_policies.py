@@ -1,7 +1,7 @@
 """Number formats of layers, by name. https://keras.io/api/mixed_precision/policy/
 
 Variables are float32 under every policy that a layer takes. Under "mixed_bfloat16" convolution and dense layers round what
-they multiply to bfloat16 and sum in float32 where AMX tiles are in use (`FASTCNN_MAX_ISA=amx`: docs/numerics.md).
+they multiply to bfloat16 and sum in float32 where AMX tiles are in use (docs/numerics.md).
 Elsewhere, and under "mixed_float16", everything is computed in float32: activations, which Keras would round to 16 bits,
 are at least as accurate, and no speed is lost by it. A message says so once in a process. Policies whose variables are
 not float32 can be made and compared, but no layer takes them.
