@@ -305,16 +305,16 @@ def test_many_weights_on_any_number_of_threads() -> None:
 @pytest.mark.parametrize("activation", ["relu", "tanh"])  # after tanh the dense layer reads float32 numbers
 def test_outputs_of_many_weights_do_not_depend_on_the_batch(activation: str) -> None:
     model = make(
-        (64, 64, 2),
+        (64, 64, 16),
         lambda: [
-            layers.Conv2D(64, 1, activation=activation),
+            layers.Conv2D(32, 1, activation=activation),
             layers.MaxPooling2D(4),
             layers.Flatten(),
             layers.Dense(33, activation="relu"),
             layers.Dense(3),
         ],
     )
-    x = images(130, 64, 64, 2)
+    x = images(130, 64, 64, 16)
     native = model._current_network().native
     whole = native.predict(x)
     found = set()
