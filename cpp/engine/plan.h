@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/threads.h"
 #include "engine/steps.h"
 #include "graph/host_function.h"
 
@@ -276,6 +277,7 @@ class Plan {
     // forward passes.
     int piece_steps_ = 0;
     bool wants_larger_blocks_ = false;
+    const std::int64_t threads_ = thread_count();  // when it was made: divides blocks, changes no bits
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;
 
