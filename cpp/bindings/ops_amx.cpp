@@ -4,6 +4,7 @@
 // Samples are taken together until 16 lines of a row fill a tile, and divided between the threads in such
 // groups.
 #include <algorithm>
+#include <limits>
 
 #include "base/check.h"
 #include "bindings/ops_call.h"
@@ -43,7 +44,7 @@ struct Windows {
     }
 };
 Pair size_of_images(const Words& x) { return {x.shape(1), x.shape(2)}; }
-Pair size_of_kernel(const Floats& kernel) { return {kernel.shape(0), kernel.shape(1)}; }
+Pair size_of_kernel(const Words& kernel) { return {kernel.shape(0), kernel.shape(1)}; }
 
 AmxRead reading(const Words& from, const Groups& groups, std::int64_t group, AmxImage to) {
     AmxRead r;
@@ -61,72 +62,244 @@ const AmxRows& rows_in_use() {
     return *amx_level().rows;
 }
 
-// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient.
-Words convolve(AmxConv a, const Words& x, const Floats& kernel, const Floats* bias) {
-    const AmxRows& rows = rows_in_use();
-    const Groups groups(x.shape(0), a.out_width);
-    a.x = (a.transposed ? amx_gradient : amx_input)(a.h, a.w, groups.samples, a.channels);
-    a.y = {nullptr, a.out_height, a.out_width, 0, 0, groups.samples, a.filters};
-    a.bias = bias ? bias->data() : nullptr;
-    Words y(std::vector<py::ssize_t>{x.shape(0), a.out_height, a.out_width, a.filters.count});
-    std::uint16_t* to = y.mutable_data();
-    const std::int64_t y_stride = size_of_sample(y);
+// How a convolution's results are divided into tiles: the fewest that their lines fit into.
+struct Tiling {
+    std::int64_t samples = 1;  // side by side in each column
+    bool over_rows = false;
 
-    Layout layout;
-    const std::int64_t x_at = layout.book(a.x.floats()), y_at = layout.book(a.y.floats());
-    const std::int64_t scratch_at = layout.book(rows.amx_conv->scratch(a));
-    const std::int64_t packed = Layout::round_up(rows.amx_conv->packed(a));
-    const std::int64_t products =
-        a.transposed ? x.size() * a.filters.in_group() : y.size() * a.channels.in_group();
-    const std::int64_t work = 2 * products * a.h.size * a.w.size;
-    const int threads = threads_for(work / 8, kLeastFlops);
+    // Results of `height` x `width`; `columns`: with those that only the windows reach; 0: rows are apart.
+    Tiling(std::int64_t batch, std::int64_t height, std::int64_t width, std::int64_t columns) {
+        double fewest = std::numeric_limits<double>::max();
+        for (std::int64_t n = 1; n <= std::min<std::int64_t>(16, batch); n *= 2)
+            for (const bool over : {false, true}) {
+                if (over && !columns) continue;
+                const std::int64_t tiles = over ? whole_tiles(((height - 1) * columns + width) * n)
+                                                : height * whole_tiles(width * n);
+                // Samples side by side share fewer lines between taps.
+                constexpr double kApart = 1.02;
+                double cost = static_cast<double>((batch + n - 1) / n * tiles);
+                for (std::int64_t i = 1; i < n; i *= 2) cost *= kApart;
+                if (cost >= fewest) continue;
+                fewest = cost;
+                samples = n;
+                over_rows = over;
+            }
+    }
+
+  private:
+    static std::int64_t whole_tiles(std::int64_t lines) { return (lines + kTileLines - 1) / kTileLines; }
+};
+
+// Rows of the results that one item computes; transposed, of the inputs of a phase.
+std::int64_t rows_of(const AmxPlanesConv& a) {
+    return a.transposed ? (a.h.in + a.h.stride - 1) / a.h.stride : a.h.out;
+}
+
+// What rows [first, last) of the results read.
+AmxPlanes planes_of(const AmxPlanesConv& a, std::int64_t samples, std::int64_t first, std::int64_t last) {
+    AmxPlanes planes;
+    planes.samples = samples;
+    planes.channels = a.channels;
+    if (!a.transposed) {
+        planes.stride = a.w.stride;
+        planes.left = std::max<std::int64_t>(a.w.pad, 0);
+        planes.columns = planes.left + a.w.in + a.w.pad_end();
+        planes.top = a.h.begin(first);
+        planes.rows = a.h.begin(last - 1) + a.h.extent() - planes.top;
+        return planes;
+    }
+    const AmxImage columns = amx_gradient(a.h, a.w, 1, a.channels);
+    planes.left = columns.left;
+    planes.columns = columns.left + a.w.out + columns.right;
+    planes.top = a.h.out;
+    std::int64_t end = -a.h.extent();
+    for (std::int64_t p = 0; p < std::min(a.h.stride, a.h.in); ++p) {
+        const Window of = AmxPhase(a.h, p).window;
+        if (of.size == 0) continue;
+        planes.top = std::min(planes.top, of.begin(first));
+        end = std::max(end, of.begin(last - 1) + of.extent());
+    }
+    planes.rows = std::max<std::int64_t>(1, end - planes.top);
+    return planes;
+}
+
+// One call: samples side by side in groups, their results in strips of rows, whatever the number of threads.
+// Each strip's input is made planes where it is used, for all filters; or, where there is more of the weights
+// than of the input, the whole input is, and the filters are divided.
+class Convolution {
+  public:
+    Convolution(const AmxPlanesConv& conv, const Words& x, const Words& kernel, std::uint16_t* y)
+        : a_(conv), x_(x), kernel_(kernel.data()), y_(y) {
+        const Tiling tiling = tiles(x.shape(0));
+        a_.over_rows = tiling.over_rows;
+        samples_ = tiling.samples;
+        batch_ = x.shape(0);
+        groups_ = (batch_ + samples_ - 1) / samples_;
+        x_stride_ = size_of_sample(x);
+        const std::int64_t rows = rows_of(a_), whole = planes_of(a_, samples_, 0, rows).floats();
+        packed_ = a_.pairs() * a_.packed();
+        by_filters_ = packed_ > kSmallWeights && packed_ > groups_ * whole;
+        constexpr std::int64_t kInL2 = 160 * 1024, kItems = 8;  // floats; items at least, where rows allow
+        std::int64_t strips = std::max((whole + kInL2 - 1) / kInL2, (kItems + groups_ - 1) / groups_);
+        strips = std::clamp<std::int64_t>(strips, 1, (rows + 1) / 2);
+        strip_ = (rows + strips - 1) / strips;
+        strips_ = (rows + strip_ - 1) / strip_;
+        const std::int64_t products =
+            a_.transposed ? x.size() * a_.filters.in_group() : batch_ * a_.y_stride * a_.channels.in_group();
+        threads_ = threads_for(2 * products * a_.h.size * a_.w.size / 8, kLeastFlops);
+    }
+
+    void run(const AmxRows& rows) const { by_filters_ ? run_by_filters(rows) : run_by_strips(rows); }
+
+  private:
+    static constexpr std::int64_t kSmallWeights = 64 * 1024;  // floats
+
+    Tiling tiles(std::int64_t batch) const {
+        const bool follow = a_.h.stride == 1 && a_.w.stride == 1;
+        const std::int64_t columns = follow ? planes_of(a_, 1, 0, 1).columns : 0;
+        const std::int64_t width = a_.transposed ? (a_.w.in + a_.w.stride - 1) / a_.w.stride : a_.w.out;
+        return Tiling(batch, rows_of(a_), width, columns);
+    }
+
+    AmxReadPlanes reading(std::int64_t group, const AmxPlanes& planes) const {
+        AmxReadPlanes r;
+        r.stride = x_stride_;
+        r.words = x_.data() + group * samples_ * x_stride_;
+        r.count = std::min(samples_, batch_ - group * samples_);
+        r.height = a_.transposed ? a_.h.out : a_.h.in;
+        r.width = a_.transposed ? a_.w.out : a_.w.in;
+        r.planes = planes;
+        r.last = planes.rows;
+        return r;
+    }
+
+    void compute(const AmxRows& rows, AmxPlanesConv a, std::int64_t group) const {
+        a.count = std::min(samples_, batch_ - group * samples_);
+        a.y = y_ + group * samples_ * a_.y_stride;
+        rows.amx_planes_conv->run(a);
+    }
+
+    void pack(const AmxRows& rows, AmxPlanesConv a, std::int64_t first, std::int64_t last, float* to) const {
+        a.first_pair = first;
+        a.last_pair = last;
+        rows.amx_pack_planes->run({a, kernel_, words(to)});
+    }
+
+    void run_by_strips(const AmxRows& rows) const {
+        Layout own;
+        const std::int64_t planes_at = own.book(planes_of(a_, samples_, 0, strip_).floats());
+        const std::int64_t scratch_at = own.book(scratch(rows, strip_));
+        const std::int64_t own_size = Layout::stride(own.size());
+        const Lent lent(packed_ + threads_ * own_size);
+        float* const memory = lent.data();  // the caller's, whichever thread runs
+        run_items(threads_, items_for(threads_, a_.pairs()), [&](std::int64_t item, int) {
+            const Share share(a_.pairs(), item, items_for(threads_, a_.pairs()));
+            pack(rows, a_, share.begin, share.end, memory + share.begin * a_.packed());
+        });
+        run_items(threads_, groups_ * strips_, [&](std::int64_t item, int thread) {
+            float* const mine = memory + packed_ + thread * own_size;
+            const std::int64_t group = item / strips_;
+            AmxPlanesConv a = a_;
+            a.first = item % strips_ * strip_;
+            a.last = std::min(a.first + strip_, rows_of(a));
+            a.x = planes_of(a, samples_, a.first, a.last);
+            a.x.data = words(mine + planes_at);
+            a.last_pair = a.pairs();
+            a.kernel = words(memory);
+            a.scratch = mine + scratch_at;
+            rows.amx_read_planes->run(reading(group, a.x));
+            compute(rows, a, group);
+        });
+    }
+
+    void run_by_filters(const AmxRows& rows) const {
+        const std::int64_t height = rows_of(a_);
+        const AmxPlanes planes = planes_of(a_, samples_, 0, height);
+        Layout shared, own;
+        const std::int64_t group_size = Layout::stride(planes.floats());
+        const std::int64_t planes_at = shared.book(groups_ * group_size);
+        const std::int64_t packed_at = own.book(a_.packed()), scratch_at = own.book(scratch(rows, height));
+        const std::int64_t own_size = Layout::stride(own.size());
+        const Lent lent(shared.size() + threads_ * own_size);
+        float* const memory = lent.data();
+        const std::int64_t parts = std::clamp<std::int64_t>(8 / groups_, 1, planes.rows);
+        run_items(threads_, groups_ * parts, [&](std::int64_t item, int) {
+            AmxPlanes of = planes;
+            of.data = words(memory + planes_at + item / parts * group_size);
+            AmxReadPlanes r = reading(item / parts, of);
+            const Share share(planes.rows, item % parts, parts);
+            r.first = share.begin;
+            r.last = share.end;
+            rows.amx_read_planes->run(r);
+        });
+        run_items(threads_, a_.pairs(), [&](std::int64_t pair, int thread) {
+            float* const mine = memory + shared.size() + thread * own_size;
+            pack(rows, a_, pair, pair + 1, mine + packed_at);
+            AmxPlanesConv a = a_;
+            a.last = height;
+            a.x = planes;
+            a.first_pair = pair;
+            a.last_pair = pair + 1;
+            a.kernel = words(mine + packed_at);
+            a.scratch = mine + scratch_at;
+            for (std::int64_t group = 0; group < groups_; ++group) {
+                a.x.data = words(memory + planes_at + group * group_size);
+                compute(rows, a, group);
+            }
+        });
+    }
+
+    // Floats, for as many rows of results.
+    std::int64_t scratch(const AmxRows& rows, std::int64_t count) const {
+        AmxPlanesConv a = a_;
+        a.last = count;
+        a.x = planes_of(a, samples_, 0, count);
+        return rows.amx_planes_conv->scratch(a);
+    }
+
+    AmxPlanesConv a_;
+    const Words& x_;
+    const std::uint16_t* kernel_;
+    std::uint16_t* y_;
+    std::int64_t samples_, batch_, groups_, x_stride_, packed_, strip_, strips_;
+    int threads_;
+    bool by_filters_;
+};
+
+// y = the convolution that `a` describes, or, `a` being transposed, an input's gradient.
+Words convolve(AmxPlanesConv a, const Words& x, const Words& kernel, const Floats* bias) {
+    const AmxRows& rows = rows_in_use();
+    const std::int64_t height = a.transposed ? a.h.in : a.h.out, width = a.transposed ? a.w.in : a.w.out;
+    Words y(std::vector<py::ssize_t>{x.shape(0), height, width, a.filters.count});
+    a.bias = bias ? bias->data() : nullptr;
+    a.y_stride = size_of_sample(y);
+    const Convolution convolution(a, x, kernel, y.mutable_data());
     const py::gil_scoped_release release;
-    const Lent lent(packed + threads * layout.size());
-    float* const memory = lent.data();  // the caller's, whichever thread runs
-    const std::int64_t parts = items_for(threads, a.filters.size() / 32);
-    run_items(threads, parts, [&](std::int64_t part, int) {
-        rows.amx_conv->pack(a, kernel.data(), memory, static_cast<int>(part), static_cast<int>(parts));
-    });
-    run_items(threads, groups.count, [&](std::int64_t group, int thread) {
-        float* own = memory + packed + thread * layout.size();
-        AmxConv of = a;
-        of.x.data = words(own + x_at);
-        of.y.data = words(own + y_at);
-        of.kernel = memory;
-        of.scratch = own + scratch_at;
-        of.count = groups.in(group);
-        rows.amx_read->run(reading(x, groups, group, of.x));
-        rows.amx_conv->run(of);
-        rows.amx_write->run({of.y, to + groups.first(group) * y_stride, y_stride, of.count});
-    });
+    convolution.run(rows);
     return y;
 }
 
-Words amx_conv2d(const Words& x, const Floats& kernel, const std::optional<Floats>& bias, Pair strides,
+Words amx_conv2d(const Words& x, const Words& kernel, const std::optional<Floats>& bias, Pair strides,
                  const std::string& padding, Pair dilation, std::int64_t groups, bool relu) {
     const Windows windows(size_of_images(x), size_of_kernel(kernel), strides, dilation, padding);
-    AmxConv a;
+    AmxPlanesConv a;
     a.h = windows.h;
     a.w = windows.w;
     a.channels = {x.shape(3), groups};
     a.filters = {kernel.shape(3), groups};
     a.relu = relu;
-    a.out_height = a.h.out;
-    a.out_width = a.w.out;
     return convolve(a, x, kernel, bias ? &*bias : nullptr);
 }
 
-Words amx_conv2d_grad_input(const Words& dy, const Floats& kernel, Pair size, Pair strides,
+Words amx_conv2d_grad_input(const Words& dy, const Words& kernel, Pair size, Pair strides,
                             const std::string& padding, Pair dilation, std::int64_t groups) {
     const Windows windows(size, size_of_kernel(kernel), strides, dilation, padding);
-    AmxConv a;
+    AmxPlanesConv a;
     a.h = windows.h;
     a.w = windows.w;
     a.channels = {kernel.shape(3), groups};
     a.filters = {kernel.shape(2) * groups, groups};
     a.transposed = true;
-    a.out_height = a.h.in;
-    a.out_width = a.w.in;
     return convolve(a, dy, kernel, nullptr);
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/api.h"
 #include "kernels/api_amx.h"
+#include "kernels/api_planes.h"
 
 namespace fastcnn {
 

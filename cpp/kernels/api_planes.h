@@ -1,0 +1,78 @@
+// Contracts of the kernels with AMX tiles for bfloat16 samples as NumPy holds them: (sample, height, width,
+// channels). What api_amx.h's kernels pass from layer to layer as lines is here made for one call, a strip of
+// rows at a time, and its results are written as samples.
+#pragma once
+
+#include "kernels/api_amx.h"
+
+namespace fastcnn {
+
+// A strip of rows of some samples in planes of 32 channels: [32 channels][row][column][sample], lines of 64
+// bytes each. Sixteen lines one after the other are a tile: one kilobyte in one piece, whatever the number of
+// channels. Rows and columns that a convolution reaches beside the image are there, as zeros.
+struct AmxPlanes {
+    std::uint16_t* data = nullptr;
+    std::int64_t top = 0, rows = 1;      // the first row's number in the image, perhaps negative
+    std::int64_t left = 0, columns = 1;  // how many are left of the image; how many in all
+    std::int64_t samples = 1;
+    AmxLine channels;
+    std::int64_t stride = 1;  // a row holds its columns 0, stride, 2 stride, ..., then 1, stride + 1, ...
+
+    FASTCNN_INLINE std::int64_t run() const { return (columns + stride - 1) / stride; }
+    // Lines of a row.
+    FASTCNN_INLINE std::int64_t row() const { return stride * run() * samples; }
+    // The first line of a column, counted from the leftmost.
+    FASTCNN_INLINE std::int64_t column(std::int64_t x) const {
+        return (x % stride * run() + x / stride) * samples;
+    }
+    FASTCNN_INLINE std::int64_t planes() const { return channels.size() / 32; }
+    // Lines of a plane. Behind the last one there is room for a tile's; an odd number, that planes do not lie
+    // a multiple of 4 KB apart, in the same sets of the L1 cache.
+    FASTCNN_INLINE std::int64_t plane() const { return (rows * row() + 32) | 1; }
+    FASTCNN_INLINE std::int64_t floats() const { return planes() * plane() * 16; }
+};
+
+// Samples, `stride` words apart -> rows [first, last) of planes; samples from `count` on are zero.
+struct AmxReadPlanes {
+    const std::uint16_t* words = nullptr;
+    std::int64_t stride = 0, count = 0;
+    std::int64_t height = 1, width = 1;
+    AmxPlanes planes;
+    std::int64_t first = 0, last = 0;
+};
+
+// y = act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c]), rounded to
+// bfloat16; sums in float32. act is ReLU or the identity. `transposed` and groups: as in AmxConv.
+//
+// Filters are computed in pairs of tiles, of 32 filters of one group: pairs [first_pair, last_pair). Rows
+// [first, last) of the result; transposed, of the inputs of each phase.
+struct AmxPlanesConv {
+    Window h, w;
+    AmxLine channels, filters;
+    bool relu = false, transposed = false;
+    // Tiles run over the ends of rows: what they hold of the columns beside the image is dropped. Else they
+    // begin with each row. For a stride of 1.
+    bool over_rows = false;
+    AmxPlanes x;
+    std::int64_t first = 0, last = 0, first_pair = 0, last_pair = 0;
+    const std::uint16_t* kernel = nullptr;  // packed, from first_pair on
+    const float* bias = nullptr;
+    std::uint16_t* y = nullptr;
+    std::int64_t y_stride = 0, count = 0;
+    float* scratch = nullptr;
+
+    FASTCNN_INLINE std::int64_t pairs() const { return filters.size() / 32; }
+    FASTCNN_INLINE std::int64_t depth() const { return channels.group_size() / 32; }
+    // Of a pair: steps of 32 channels x 32 filters, and their floats.
+    FASTCNN_INLINE std::int64_t steps() const { return h.size * w.size * depth(); }
+    FASTCNN_INLINE std::int64_t packed() const { return steps() * 512; }
+};
+
+// Weights (Keras's order, bfloat16) -> pairs [conv.first_pair, conv.last_pair) as AmxPlanesConv reads them.
+struct AmxPackPlanes {
+    AmxPlanesConv conv;
+    const std::uint16_t* weights = nullptr;
+    std::uint16_t* packed = nullptr;
+};
+
+}  // namespace fastcnn

@@ -1,0 +1,338 @@
+// Convolution of bfloat16 samples and its input's gradient with AMX tiles. Two tiles of lines and two of
+// filters are summed at once (four loads for four products) over the steps of a convolution: its taps and
+// planes of 32 channels. A tile's lines, wherever they are, see a step at the same distance.
+//
+// The columns of a tap row follow one another, then its planes, then the next row: what one tap loads of a
+// plane the next one finds in L1.
+#include "kernels/lines.h"
+
+namespace fastcnn::FASTCNN_ISA {
+
+namespace {
+
+constexpr std::int64_t kFilters = 32;                    // computed together: two tiles
+constexpr std::int64_t kKernelStep = 2 * kTileElements;  // 32 channels of 32 filters
+constexpr std::int64_t kLine = 32;                       // channels
+
+// One axis of what is computed together: a window over x, the taps of the kernel that are its own, and where
+// its outputs go.
+struct Axis {
+    Window window;
+    std::int64_t first_tap = 0, tap_step = 1, first = 0, step = 1;
+    FASTCNN_INLINE explicit Axis(const Window& forward) : window(forward) {}
+    FASTCNN_INLINE explicit Axis(const AmxPhase& p)
+        : window(p.window), first_tap(p.first_tap), tap_step(-p.tap_step), first(p.phase), step(p.stride) {}
+    FASTCNN_INLINE std::int64_t tap(std::int64_t i) const { return first_tap + i * tap_step; }
+};
+
+// Calls visit(h, w, first step of a pair) for the convolution, or for each phase of its gradient.
+template <class Visit>
+FASTCNN_INLINE void for_each_part(const AmxPlanesConv& a, const Visit& visit) {
+    if (!a.transposed) return visit(Axis(a.h), Axis(a.w), std::int64_t{0});
+    std::int64_t step = 0;
+    for (std::int64_t i = 0; i < at_most(a.h.stride, a.h.in); ++i)
+        for (std::int64_t j = 0; j < at_most(a.w.stride, a.w.in); ++j) {
+            const Axis h(AmxPhase(a.h, i)), w(AmxPhase(a.w, j));
+            visit(h, w, step);
+            step += h.window.size * w.window.size * a.depth();
+        }
+}
+
+// Calls visit(row of taps, plane, column of taps) for each step, in order.
+template <class Visit>
+FASTCNN_INLINE void for_each_step(const AmxPlanesConv& a, const Axis& h, const Axis& w, const Visit& visit) {
+    for (std::int64_t i = 0; i < h.window.size; ++i)
+        for (std::int64_t k = 0; k < a.depth(); ++k)
+            for (std::int64_t j = 0; j < w.window.size; ++j) visit(i, k, j);
+}
+
+// A pair of tiles of filters.
+struct Pair {
+    std::int64_t group, first, filters;  // the first of its filters in its group; how many exist
+    FASTCNN_INLINE Pair(const AmxPlanesConv& a, std::int64_t pair) {
+        const std::int64_t of_group = a.filters.group_size() / kFilters;
+        group = pair / of_group;
+        first = pair % of_group * kFilters;
+        filters = at_most(kFilters, a.filters.in_group() - first);
+    }
+    // Of all filters.
+    FASTCNN_INLINE std::int64_t filter(const AmxPlanesConv& a) const {
+        return group * a.filters.in_group() + first;
+    }
+};
+
+// ----------------------------------------------------------------------------------------------------
+// packing
+
+// 32 x 32 words of a matrix whose rows are `pitch` apart; zeros where it ends.
+FASTCNN_INLINE const Bfloat16* whole_step(const Bfloat16* from, std::int64_t rows, std::int64_t columns,
+                                          std::int64_t& pitch, Bfloat16* buffer) {
+    if (rows >= kLine && columns >= kLine) return from;
+    clear(buffer, kLine * kLine);
+    for (std::int64_t r = 0; r < at_most(kLine, rows); ++r)
+        for (std::int64_t c = 0; c < at_most(kLine, columns); ++c)
+            buffer[r * kLine + c] = from[r * pitch + c];
+    pitch = kLine;
+    return buffer;
+}
+
+// Rows are channels, columns filters.
+FASTCNN_INLINE void pack_rows(const Bfloat16* from, std::int64_t pitch, Bfloat16* to) {
+    std::int32_t* words = reinterpret_cast<std::int32_t*>(to);
+    for (std::int64_t pair = 0; pair < 16; ++pair, from += 2 * pitch, words += 16) {
+        pair_lines(from, from + pitch, words);
+        pair_lines(from + 16, from + pitch + 16, words + kTileElements / 2);
+    }
+}
+
+// Rows are filters, columns channels.
+FASTCNN_INLINE void pack_columns(const Bfloat16* from, std::int64_t pitch, Bfloat16* to) {
+    alignas(64) std::int32_t words[256];
+    for (std::int64_t tile = 0; tile < 2; ++tile, to += kTileElements) {
+        for (std::int64_t f = 0; f < 16; ++f, from += pitch)
+            std::memcpy(words + 16 * f, from, kLine * sizeof(Bfloat16));
+        transpose_words(words, reinterpret_cast<std::int32_t*>(to));
+    }
+}
+
+void pack(const AmxPackPlanes& p) {
+    const AmxPlanesConv& a = p.conv;
+    const std::int64_t in_group = a.channels.in_group();
+    alignas(64) Bfloat16 buffer[kLine * kLine];
+    for (std::int64_t i = a.first_pair; i < a.last_pair; ++i) {
+        const Pair pair(a, i);
+        Bfloat16* to = p.packed + (i - a.first_pair) * a.steps() * kKernelStep;
+        for_each_part(a, [&](const Axis& h, const Axis& w, std::int64_t) {
+            for_each_step(a, h, w, [&](std::int64_t y, std::int64_t plane, std::int64_t x) {
+                const std::int64_t tap = h.tap(y) * a.w.size + w.tap(x), channel = plane * kLine;
+                const std::int64_t channels = in_group - channel;
+                // (channels of a group, filters), or transposed (filters of a group, channels)
+                std::int64_t pitch = a.transposed ? a.channels.count : a.filters.count;
+                if (a.transposed) {
+                    const Bfloat16* from = p.weights + (tap * a.filters.in_group() + pair.first) * pitch +
+                                           pair.group * in_group + channel;
+                    from = whole_step(from, pair.filters, channels, pitch, buffer);
+                    pack_columns(from, pitch, to);
+                } else {
+                    const Bfloat16* from = p.weights + (tap * in_group + channel) * pitch + pair.filter(a);
+                    from = whole_step(from, channels, pair.filters, pitch, buffer);
+                    pack_rows(from, pitch, to);
+                }
+                to += kKernelStep;
+            });
+        });
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// products
+
+// Sixteen lines: where they begin in a plane, and where their results go, in words; -1: nowhere.
+struct LineTile {
+    std::int64_t from;
+    std::int64_t to[kTileLines];
+};
+
+FASTCNN_INLINE std::int64_t pattern_rows(const AmxPlanesConv& a) {
+    return a.over_rows ? a.last - a.first : 1;
+}
+
+// Tiles of one row of results, or, over rows, of all. At most.
+FASTCNN_INLINE std::int64_t tiles_at_most(const AmxPlanesConv& a) {
+    return tiles_of(pattern_rows(a) * a.x.row(), kTileLines);
+}
+
+constexpr std::int64_t kSums = 2 * kTileLines * kFilters;
+
+std::int64_t scratch(const AmxPlanesConv& a) {
+    const std::int64_t tile = sizeof(LineTile) / sizeof(float);
+    return kSums + tiles_at_most(a) * tile + 2 * a.steps();
+}
+
+// One part of the convolution: its tiles and steps, in scratch.
+struct Part {
+    const AmxPlanesConv& a;
+    const Axis &h, &w;
+    LineTile* tiles;
+    std::int64_t* steps;  // words from a tile's beginning
+    std::int64_t tile_count = 0, step_count = 0, row_steps, out_width, first_step;
+
+    FASTCNN_INLINE Part(const AmxPlanesConv& conv, const Axis& h_, const Axis& w_, std::int64_t first)
+        : a(conv), h(h_), w(w_), first_step(first) {
+        tiles = reinterpret_cast<LineTile*>(a.scratch + kSums);
+        steps = reinterpret_cast<std::int64_t*>(tiles + tiles_at_most(a));
+        out_width = a.transposed ? a.w.in : a.w.out;
+        row_steps = w.window.size * a.depth();
+        list_tiles();
+        for_each_step(a, h, w, [&](std::int64_t i, std::int64_t plane, std::int64_t j) {
+            const std::int64_t column = w.window.begin(0) + j * w.window.dilation + a.x.left;
+            steps[step_count++] =
+                (plane * a.x.plane() + i * h.window.dilation * a.x.row() + a.x.column(column)) * kLine;
+        });
+    }
+
+    FASTCNN_INLINE void list_tiles() {
+        const std::int64_t row = a.x.row(), samples = a.x.samples, width = w.window.out;
+        if (width <= 0) return;
+        const std::int64_t lines = (pattern_rows(a) - 1) * row + width * samples;
+        const std::int64_t row_step = h.step * out_width * a.filters.count;
+        std::int64_t s = 0, x = 0, y = 0;  // of the line
+        for (std::int64_t first = 0; first < lines; first += kTileLines) {
+            LineTile& tile = tiles[tile_count++];
+            tile.from = first * kLine;
+            for (std::int64_t& to : tile.to) {
+                to = y < pattern_rows(a) && x < width && s < a.count
+                         ? s * a.y_stride + y * row_step + (w.first + x * w.step) * a.filters.count
+                         : -1;
+                if (++s < samples) continue;
+                s = 0;
+                if (++x < row / samples) continue;
+                x = 0;
+                ++y;
+            }
+        }
+    }
+
+    // Rows of tiles.
+    FASTCNN_INLINE std::int64_t rows() const {
+        const std::int64_t last = at_most(a.last, h.window.out);
+        return last <= a.first ? 0 : a.over_rows ? 1 : last - a.first;
+    }
+};
+
+// A tile in its row of results.
+struct Place {
+    const LineTile* tile;
+    const Bfloat16* x;
+    Bfloat16* y;
+    std::int64_t first_step, last_step;  // those of its rows that are in the image
+
+    FASTCNN_INLINE Place(const Part& part, std::int64_t number) {
+        const AmxPlanesConv& a = part.a;
+        const std::int64_t row = a.first + number / part.tile_count;
+        const Window& h = part.h.window;
+        tile = part.tiles + number % part.tile_count;
+        x = a.x.data + (h.begin(row) - a.x.top) * a.x.row() * kLine + tile->from;
+        y = a.y + (part.h.first + row * part.h.step) * part.out_width * a.filters.count;
+        first_step = 0;
+        last_step = part.step_count;
+        if (a.over_rows) return;
+        const std::int64_t height = a.transposed ? a.h.out : a.h.in;
+        std::int64_t begin = 0, end = h.size;
+        while (begin < end && h.begin(row) + begin * h.dilation < 0) ++begin;
+        while (begin < end && h.begin(row) + (end - 1) * h.dilation >= height) --end;
+        first_step = begin * part.row_steps;
+        last_step = end * part.row_steps;
+    }
+};
+
+// Two tiles of lines by two of filters.
+FASTCNN_INLINE void multiply(Tiles& tiles, const Bfloat16* x, const Bfloat16* other, const Bfloat16* kernel,
+                             const std::int64_t* steps, std::int64_t first, std::int64_t last, float* sums) {
+    tiles.zero<0>();
+    tiles.zero<1>();
+    tiles.zero<2>();
+    tiles.zero<3>();
+    kernel += first * kKernelStep;
+    for (std::int64_t k = first; k < last; ++k, kernel += kKernelStep) {
+        tiles.load<4>(x + steps[k], 64);
+        tiles.load<6>(kernel, 64);
+        tiles.dot<0, 4, 6>();
+        tiles.load<7>(kernel + kTileElements, 64);
+        tiles.dot<1, 4, 7>();
+        tiles.load<5>(other + steps[k], 64);
+        tiles.dot<2, 5, 6>();
+        tiles.dot<3, 5, 7>();
+    }
+    constexpr std::int64_t kPitch = 4 * kFilters, kTile = kTileLines * kFilters;
+    tiles.store<0>(sums, kPitch);
+    tiles.store<1>(sums + 16, kPitch);
+    tiles.store<2>(sums + kTile, kPitch);
+    tiles.store<3>(sums + kTile + 16, kPitch);
+}
+
+// From sums to results: bias, ReLU, rounding.
+struct Epilogue {
+    static constexpr int kVecs = kFilters / kWidth;
+    std::int64_t filter, valid;
+    bool relu;
+    Vec bias[kVecs];
+
+    FASTCNN_INLINE Epilogue(const AmxPlanesConv& a, std::int64_t number) : relu(a.relu) {
+        const Pair pair(a, number);
+        filter = pair.filter(a);
+        valid = pair.filters;
+        for (int v = 0; v < kVecs; ++v) {
+            const std::int64_t left = valid - v * kWidth;
+            bias[v] = a.bias && left > 0 ? load_partial(a.bias + filter + v * kWidth, at_most(kWidth, left))
+                                         : zero();
+        }
+    }
+
+    FASTCNN_INLINE void run(const float* sums, const Place& place) const {
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters) {
+            const std::int64_t to = place.tile->to[l];
+            if (to < 0) continue;
+            if (valid == kFilters) {
+                finish(sums, place.y + to + filter);
+                continue;
+            }
+            alignas(64) Bfloat16 words[kFilters];
+            finish(sums, words);
+            for (std::int64_t f = 0; f < valid; ++f) place.y[to + filter + f] = words[f];
+        }
+    }
+
+    FASTCNN_INLINE void finish(const float* sums, Bfloat16* to) const {
+        for (int v = 0; v < kVecs; v += 2)
+            store_bfloat16(to + v * kWidth, value(sums, v), value(sums, v + 1));
+    }
+    FASTCNN_INLINE Vec value(const float* sums, int v) const {
+        const Vec sum = add(load(sums + v * kWidth), bias[v]);
+        return relu ? max(zero(), sum) : sum;
+    }
+};
+
+FASTCNN_INLINE void run_part(const Part& part, Tiles& tiles) {
+    const AmxPlanesConv& a = part.a;
+    const std::int64_t all = part.rows() * part.tile_count, planes = a.depth() * a.x.plane() * kLine;
+    // Tiles first .. last of lines by one pair of filters.
+    const auto compute = [&](std::int64_t pair, std::int64_t first, std::int64_t last) {
+        const Epilogue epilogue(a, pair);
+        const Bfloat16* kernel =
+            a.kernel + ((pair - a.first_pair) * a.steps() + part.first_step) * kKernelStep;
+        const std::int64_t group = Pair(a, pair).group * planes;
+        for (std::int64_t t = first; t < last; t += 2) {
+            const bool two = t + 1 < last;
+            const Place place(part, t), other(part, two ? t + 1 : t);
+            multiply(tiles, place.x + group, other.x + group, kernel, part.steps,
+                     at_most(place.first_step, other.first_step),
+                     place.last_step > other.last_step ? place.last_step : other.last_step, a.scratch);
+            epilogue.run(a.scratch, place);
+            if (two) epilogue.run(a.scratch + kSums / 2, other);
+        }
+    };
+    // Weights that stay in L1 are passed over for each two tiles of lines, so that results are written line
+    // by line.
+    constexpr std::int64_t kInL1 = 8 * 1024;  // floats
+    if ((a.last_pair - a.first_pair) * a.packed() <= kInL1)
+        for (std::int64_t t = 0; t < all; t += 2)
+            for (std::int64_t pair = a.first_pair; pair < a.last_pair; ++pair)
+                compute(pair, t, at_most(t + 2, all));
+    else
+        for (std::int64_t pair = a.first_pair; pair < a.last_pair; ++pair) compute(pair, 0, all);
+}
+
+void run(const AmxPlanesConv& a) {
+    Tiles tiles;
+    for_each_part(a, [&](const Axis& h, const Axis& w, std::int64_t first_step) {
+        run_part(Part(a, h, w, first_step), tiles);
+    });
+}
+
+}  // namespace
+
+constinit const Kernel<AmxPackPlanes> amx_pack_planes = {.run = pack};
+constinit const Kernel<AmxPlanesConv> amx_planes_conv = {.run = run, .scratch = scratch};
+
+}  // namespace fastcnn::FASTCNN_ISA
