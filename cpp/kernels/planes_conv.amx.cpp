@@ -243,6 +243,7 @@ FASTCNN_INLINE void multiply(Tiles& tiles, const Bfloat16* x, const Bfloat16* ot
         tiles.load<5>(other + steps[k], 64);
         tiles.dot<2, 5, 6>();
         tiles.dot<3, 5, 7>();
+        tiles.keep_storing();
     }
     constexpr std::int64_t kPitch = 4 * kFilters, kTile = kTileLines * kFilters;
     tiles.store<0>(sums, kPitch);

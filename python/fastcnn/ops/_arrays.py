@@ -35,10 +35,8 @@ def keeps_bfloat16(
     def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
         def computed(*args: Any, **kwargs: Any) -> Any:
             if native is not None:
-                import inspect
-
                 try:
-                    bound = inspect.signature(function).bind(*args, **kwargs)
+                    bound = _signature(function).bind(*args, **kwargs)
                 except TypeError:
                     return function(*args, **kwargs)  # which says what is wrong
                 bound.apply_defaults()
@@ -67,6 +65,14 @@ def keeps_bfloat16(
         return wrapped
 
     return decorated
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> Any:
+    """Made once: it takes as long as a small convolution."""
+    import inspect
+
+    return inspect.signature(function)
 
 
 def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:
