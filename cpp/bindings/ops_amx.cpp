@@ -143,7 +143,7 @@ class Convolution {
         std::int64_t strips = std::max((whole + kInL2 - 1) / kInL2, (kItems + groups_ - 1) / groups_);
         strips = std::clamp<std::int64_t>(strips, 1, (rows + 1) / 2);
         strip_ = (rows + strips - 1) / strips;
-        strips_ = (rows + strip_ - 1) / strip_;
+        strips_ = strips;
         const std::int64_t products =
             a_.transposed ? x.size() * a_.filters.in_group() : batch_ * a_.y_stride * a_.channels.in_group();
         threads_ = threads_for(2 * products * a_.h.size * a_.w.size / 8, kLeastFlops);
@@ -200,8 +200,9 @@ class Convolution {
             float* const mine = memory + packed_ + thread * own_size;
             const std::int64_t group = item / strips_;
             AmxPlanesConv a = a_;
-            a.first = item % strips_ * strip_;
-            a.last = std::min(a.first + strip_, rows_of(a));
+            const Share share(rows_of(a), item % strips_, strips_);
+            a.first = share.begin;
+            a.last = share.end;
             a.x = planes_of(a, samples_, a.first, a.last);
             a.x.data = words(mine + planes_at);
             a.last_pair = a.pairs();
@@ -270,7 +271,7 @@ class Convolution {
 Words convolve(AmxPlanesConv a, const Words& x, const Words& kernel, const Floats* bias) {
     const AmxRows& rows = rows_in_use();
     const std::int64_t height = a.transposed ? a.h.in : a.h.out, width = a.transposed ? a.w.in : a.w.out;
-    Words y(std::vector<py::ssize_t>{x.shape(0), height, width, a.filters.count});
+    Words y = result_array(py::dtype::of<std::uint16_t>(), {x.shape(0), height, width, a.filters.count});
     a.bias = bias ? bias->data() : nullptr;
     a.y_stride = size_of_sample(y);
     const Convolution convolution(a, x, kernel, y.mutable_data());
