@@ -18,21 +18,9 @@ using Words = py::array_t<std::uint16_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style>;
 using Pair = std::pair<std::int64_t, std::int64_t>;
 
-constexpr std::int64_t kTileLines = 16;
 constexpr std::int64_t kLanes = 8;  // of a kernel's gradient
 
 std::int64_t size_of_sample(const Words& array) { return array.size() / array.shape(0); }
-
-struct Groups {
-    std::int64_t batch, samples, count;  // samples in a group, groups
-    Groups(std::int64_t samples_in_all, std::int64_t width) : batch(samples_in_all) {
-        // Two threads at least get one each where there are two samples.
-        samples = std::clamp<std::int64_t>(kTileLines / width, 1, (batch + 1) / 2);
-        count = (batch + samples - 1) / samples;
-    }
-    std::int64_t first(std::int64_t group) const { return group * samples; }
-    std::int64_t in(std::int64_t group) const { return std::min(samples, batch - first(group)); }
-};
 
 // How a window slides, as Python gives it.
 struct Windows {
@@ -45,15 +33,6 @@ struct Windows {
 };
 Pair size_of_images(const Words& x) { return {x.shape(1), x.shape(2)}; }
 Pair size_of_kernel(const Words& kernel) { return {kernel.shape(0), kernel.shape(1)}; }
-
-AmxRead reading(const Words& from, const Groups& groups, std::int64_t group, AmxImage to) {
-    AmxRead r;
-    r.stride = size_of_sample(from);
-    r.words = from.data() + groups.first(group) * r.stride;
-    r.count = groups.in(group);
-    r.image = to;
-    return r;
-}
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
@@ -68,9 +47,12 @@ struct Tiling {
     bool over_rows = false;
 
     // Results of `height` x `width`; `columns`: with those that only the windows reach; 0: rows are apart.
-    Tiling(std::int64_t batch, std::int64_t height, std::int64_t width, std::int64_t columns) {
+    // `lines`: of a tile; with 32, a tile's depth, samples come in pairs.
+    Tiling(std::int64_t batch, std::int64_t height, std::int64_t width, std::int64_t columns,
+           std::int64_t lines = 16) {
+        const auto whole_tiles = [lines](std::int64_t n) { return (n + lines - 1) / lines; };
         double fewest = std::numeric_limits<double>::max();
-        for (std::int64_t n = 1; n <= std::min<std::int64_t>(16, batch); n *= 2)
+        for (std::int64_t n = lines / 16; n <= std::min(lines, batch + 1); n *= 2)
             for (const bool over : {false, true}) {
                 if (over && !columns) continue;
                 const std::int64_t tiles = over ? whole_tiles(((height - 1) * columns + width) * n)
@@ -85,9 +67,6 @@ struct Tiling {
                 over_rows = over;
             }
     }
-
-  private:
-    static std::int64_t whole_tiles(std::int64_t lines) { return (lines + kTileLines - 1) / kTileLines; }
 };
 
 // Rows of the results that one item computes; transposed, of the inputs of a phase.
@@ -304,71 +283,152 @@ Words amx_conv2d_grad_input(const Words& dy, const Words& kernel, Pair size, Pai
     return convolve(a, dy, kernel, nullptr);
 }
 
-// The kernel's gradient as (filters, height * width * channels of a group), and the bias's: float32. Lanes
-// are runs of groups, summed in order, whatever the number of threads.
+// The kernel's gradient and the bias's. Large kernels are divided between the threads, each part summed over
+// the whole batch. For small ones some lanes, whatever the number of threads, sum over runs of strips each:
+// what they read stays in L2; the lanes are added in order.
+class KernelGradient {
+  public:
+    KernelGradient(const AmxPlanesGradKernel& gradient, const Words& x, const Words& dy)
+        : g_(gradient), x_(x.data()), dy_(dy.data()), batch_(x.shape(0)) {
+        g_.x_stride = size_of_sample(x);
+        g_.dy_stride = size_of_sample(dy);
+        const Tiling tiling(batch_, g_.h.out, g_.w.out,
+                            g_.h.stride == 1 && g_.w.stride == 1 ? strip(0, 1).planes.columns : 0, 32);
+        g_.over_rows = tiling.over_rows;
+        samples_ = tiling.samples;
+        groups_ = (batch_ + samples_ - 1) / samples_;
+        by_blocks_ = g_.sums_floats() > kSmallWeights;
+        constexpr std::int64_t kInL2 = 256 * 1024;  // floats
+        const AmxPlanesGradKernel whole = strip(0, g_.h.out);
+        std::int64_t strips = std::max((whole.x_floats() + whole.dy_floats() + kInL2 - 1) / kInL2,
+                                       (kLanes + groups_ - 1) / groups_);
+        strips_ = by_blocks_ ? 1 : std::clamp<std::int64_t>(strips, 1, (g_.h.out + 1) / 2);
+        threads_ = threads_for(dy.size() * g_.h.size * g_.w.size * g_.channels.in_group() / 4, kLeastFlops);
+    }
+
+    void run(const AmxRows& rows) const { by_blocks_ ? run_by_blocks(rows) : run_by_lanes(rows); }
+
+  private:
+    static constexpr std::int64_t kSmallWeights = 80 * 1024;  // floats
+
+    // Rows [first, last) of dy.
+    AmxPlanesGradKernel strip(std::int64_t first, std::int64_t last) const {
+        AmxPlanesGradKernel g = g_;
+        AmxPlanesConv a;
+        a.h = g.h;
+        a.w = g.w;
+        a.channels = g.channels;
+        g.planes = planes_of(a, samples_, first, last);
+        g.first = first;
+        g.last = last;
+        return g;
+    }
+    void set_group(AmxPlanesGradKernel& g, std::int64_t group) const {
+        g.count = std::min(samples_, batch_ - group * samples_);
+        g.x = x_ + group * samples_ * g.x_stride;
+        g.dy = dy_ + group * samples_ * g.dy_stride;
+    }
+
+    void run_by_lanes(const AmxRows& rows) const {
+        const AmxPlanesGradKernel largest = strip(0, (g_.h.out + strips_ - 1) / strips_);
+        const std::int64_t units = groups_ * strips_, lanes = std::min(kLanes, units);
+        Layout own;
+        const std::int64_t x_at = own.book(largest.x_floats()), dy_at = own.book(largest.dy_floats());
+        const std::int64_t own_size = Layout::stride(own.size()), lane = Layout::stride(g_.sums_floats());
+        const Lent lent(lanes * lane + threads_ * own_size);
+        float* const memory = lent.data();  // the caller's, whichever thread runs
+        run_items(threads_, lanes, [&](std::int64_t item, int thread) {
+            float* const mine = memory + lanes * lane + thread * own_size;
+            const Share share(units, item, lanes);
+            for (std::int64_t unit = share.begin; unit < share.end; ++unit) {
+                const Share part(g_.h.out, unit % strips_, strips_);
+                AmxPlanesGradKernel g = strip(part.begin, part.end);
+                set_group(g, unit / strips_);
+                g.planes.data = words(mine + x_at);
+                g.tiles = words(mine + dy_at);
+                g.sums = memory + item * lane;
+                g.accumulate = unit > share.begin;
+                g.last_block = g.blocks();
+                rows.amx_grad_kernel_x->run(g);
+                rows.amx_grad_kernel_dy->run(g);
+                rows.amx_grad_kernel_sums->run(g);
+            }
+        });
+        AmxPlanesGradKernel g = g_;
+        g.sums = memory;
+        g.lanes = lanes;
+        g.lane = lane;
+        const std::int64_t items = items_for(threads_, g.filter_tiles());
+        run_items(threads_, items, [&](std::int64_t item, int) {
+            AmxPlanesGradKernel of = g;
+            const Share share(g.filter_tiles(), item, items);
+            of.first_block = share.begin * g.column_blocks();
+            of.last_block = share.end * g.column_blocks();
+            rows.amx_grad_kernel_results->run(of);
+        });
+    }
+
+    void run_by_blocks(const AmxRows& rows) const {
+        const AmxPlanesGradKernel whole = strip(0, g_.h.out);
+        const std::int64_t x_size = Layout::stride(whole.x_floats()),
+                           dy_size = Layout::stride(whole.dy_floats());
+        const Lent lent(groups_ * (x_size + dy_size) + g_.sums_floats());
+        float* const memory = lent.data();
+        const std::int64_t parts = std::max<std::int64_t>(1, 8 / groups_);
+        const auto group_of = [&](std::int64_t group) {
+            AmxPlanesGradKernel g = whole;
+            set_group(g, group);
+            g.planes.data = words(memory + group * (x_size + dy_size));
+            g.tiles = words(memory + group * (x_size + dy_size) + x_size);
+            g.sums = memory + groups_ * (x_size + dy_size);
+            return g;
+        };
+        run_items(threads_, 2 * groups_ * parts, [&](std::int64_t item, int) {
+            AmxPlanesGradKernel g = group_of(item / 2 / parts);
+            g.part = item / 2 % parts;
+            g.parts = parts;
+            (item % 2 ? rows.amx_grad_kernel_dy : rows.amx_grad_kernel_x)->run(g);
+        });
+        const std::int64_t items = std::min<std::int64_t>(32, whole.blocks());
+        run_items(threads_, items, [&](std::int64_t item, int) {
+            const Share share(whole.blocks(), item, items);
+            for (std::int64_t block = share.begin; block < share.end; ++block)
+                for (std::int64_t group = 0; group < groups_; ++group) {
+                    AmxPlanesGradKernel g = group_of(group);
+                    g.accumulate = group > 0;
+                    g.first_block = block;
+                    g.last_block = block + 1;
+                    rows.amx_grad_kernel_sums->run(g);
+                    if (group + 1 == groups_) rows.amx_grad_kernel_results->run(g);
+                }
+        });
+    }
+
+    AmxPlanesGradKernel g_;
+    const std::uint16_t *x_, *dy_;
+    std::int64_t batch_, samples_ = 2, groups_, strips_;
+    int threads_;
+    bool by_blocks_;
+};
+
 py::tuple amx_conv2d_grad_kernel(const Words& x, const Words& dy, Pair kernel_size, Pair strides,
                                  const std::string& padding, Pair dilation, std::int64_t in_groups) {
     const AmxRows& rows = rows_in_use();
     const Windows windows(size_of_images(x), kernel_size, strides, dilation, padding);
-    AmxGradKernel g;
+    AmxPlanesGradKernel g;
     g.h = windows.h;
     g.w = windows.w;
     g.channels = {x.shape(3), in_groups};
     g.filters = {dy.shape(3), in_groups};
-    const Groups groups(x.shape(0), g.w.out);
-    g.x = amx_input(g.h, g.w, groups.samples, g.channels);
-    AmxSpread spread;
-    spread.dy = {nullptr, g.h.out, g.w.out, 0, 0, groups.samples, g.filters};
-    spread.height = g.h.out;
-    spread.width = g.w.out;
-
-    const std::int64_t weights = g.h.size * g.w.size * g.channels.in_group(), filters = g.filters.count;
-    const std::int64_t lanes = std::min(kLanes, groups.count);
-    Floats dkernel(std::vector<py::ssize_t>{filters, weights}), dbias(filters);
-    float *to_kernel = dkernel.mutable_data(), *to_bias = dbias.mutable_data();
-    Layout layout;
-    const std::int64_t x_at = layout.book(g.x.floats()), dy_at = layout.book(spread.dy.floats());
-    const std::int64_t transposed_at =
-        layout.book(amx_transposed_floats(g.h, g.w, groups.samples, g.filters));
-    const std::int64_t scratch_at =
-        layout.book(std::max(rows.amx_grad_kernel->scratch(g), rows.amx_spread->scratch(spread)));
-    const std::int64_t bias_at = Layout::round_up(weights * filters),
-                       lane = Layout::stride(bias_at + filters);
-    const int threads =
-        static_cast<int>(std::min<std::int64_t>(threads_for(dy.size() * weights / 4, kLeastFlops), lanes));
+    const py::dtype type = py::dtype::of<std::uint16_t>();
+    Words dkernel = result_array(type, {g.h.size, g.w.size, g.channels.in_group(), g.filters.count});
+    Words dbias = result_array(type, {g.filters.count});
+    g.dkernel = dkernel.mutable_data();
+    g.dbias = dbias.mutable_data();
+    const KernelGradient gradient(g, x, dy);
     {
         const py::gil_scoped_release release;
-        const Lent lent(lanes * lane + threads * layout.size());
-        float* const memory = lent.data();
-        run_items(threads, lanes, [&](std::int64_t item, int thread) {
-            float* own = memory + lanes * lane + thread * layout.size();
-            AmxGradKernel of = g;
-            AmxSpread from = spread;
-            of.x.data = words(own + x_at);
-            from.dy.data = words(own + dy_at);
-            from.transposed = own + transposed_at;
-            of.transposed = own + transposed_at;
-            of.scratch = from.scratch = own + scratch_at;
-            of.dkernel = memory + item * lane;
-            from.dbias = of.dkernel + bias_at;
-            const Share share(groups.count, item, lanes);
-            for (std::int64_t group = share.begin; group < share.end; ++group) {
-                of.accumulate = from.accumulate = group > share.begin;
-                rows.amx_read->run(reading(x, groups, group, of.x));
-                rows.amx_read->run(reading(dy, groups, group, from.dy));
-                rows.amx_spread->run(from);
-                rows.amx_grad_kernel->run(of);
-            }
-        });
-        const auto sum = [&](std::int64_t at, std::int64_t size, float* to) {
-            for (std::int64_t i = 0; i < size; ++i) {
-                float total = memory[at + i];
-                for (std::int64_t l = 1; l < lanes; ++l) total += memory[l * lane + at + i];
-                to[i] = total;
-            }
-        };
-        sum(0, weights * filters, to_kernel);
-        sum(bias_at, filters, to_bias);
+        gradient.run(rows);
     }
     return py::make_tuple(dkernel, dbias);
 }

@@ -75,4 +75,47 @@ struct AmxPackPlanes {
     std::uint16_t* packed = nullptr;
 };
 
+// dkernel = sum over samples and outputs of x * dy, and dbias = sum of dy, rounded to bfloat16 from float32
+// sums; in three steps. What is summed over are lines: 32 of them are a tile's depth. The gradient dy is made
+// tiles of 16 filters x 32 lines, x planes of 16 channels of pairs of lines (64 bytes; `planes.samples` is
+// even), so that every tap's 32 lines are a tile in one piece. A column is 16 channels of x under one tap;
+// the last one of a group is of ones, for dbias.
+struct AmxPlanesGradKernel {
+    Window h, w;
+    AmxLine channels, filters;
+    bool over_rows = false;  // as in AmxPlanesConv: lines beside the image count as zeros
+    // Rows [first, last) of dy, of `count` samples.
+    const std::uint16_t *x = nullptr, *dy = nullptr;
+    std::int64_t x_stride = 0, dy_stride = 0, count = 0, first = 0, last = 0;
+    std::int64_t part = 0, parts = 1;  // of the rows, for the kernels that read
+    AmxPlanes planes;                  // of x
+    std::uint16_t* tiles = nullptr;    // of dy: [tile of filters][tile of lines]
+    // Sums of blocks [first_block, last_block): tiles [tile of filters][column] of 16 filters x 16 channels.
+    std::int64_t first_block = 0, last_block = 0;
+    float* sums = nullptr;
+    bool accumulate = false;
+    std::int64_t lanes = 1, lane = 0;  // sums that are added up at last, floats from one to the next
+    std::uint16_t *dkernel = nullptr, *dbias = nullptr;
+
+    FASTCNN_INLINE std::int64_t channel_tiles() const { return (channels.in_group() + 15) / 16; }
+    FASTCNN_INLINE std::int64_t group_filter_tiles() const { return (filters.in_group() + 15) / 16; }
+    FASTCNN_INLINE std::int64_t filter_tiles() const { return filters.groups * group_filter_tiles(); }
+    FASTCNN_INLINE std::int64_t columns() const { return h.size * w.size * channel_tiles() + 1; }
+    // Blocks of up to six columns for 16 filters.
+    FASTCNN_INLINE std::int64_t column_blocks() const { return (columns() + 5) / 6; }
+    FASTCNN_INLINE std::int64_t blocks() const { return filter_tiles() * column_blocks(); }
+    // Pairs of lines: of a row, of a plane (see AmxPlanes::plane()), and those of a row that dy has.
+    FASTCNN_INLINE std::int64_t row() const { return planes.row() / 2; }
+    FASTCNN_INLINE std::int64_t plane() const { return (planes.rows * row() + 16) | 1; }
+    FASTCNN_INLINE std::int64_t row_pairs() const { return w.out * planes.samples / 2; }
+    // Tiles of lines, in rows.
+    FASTCNN_INLINE std::int64_t tile_rows() const { return over_rows ? 1 : last - first; }
+    FASTCNN_INLINE std::int64_t row_tiles() const {
+        return ((over_rows ? (last - first - 1) * row() : 0) + row_pairs() + 15) / 16;
+    }
+    FASTCNN_INLINE std::int64_t x_floats() const { return channels.groups * channel_tiles() * plane() * 16; }
+    FASTCNN_INLINE std::int64_t dy_floats() const { return filter_tiles() * tile_rows() * row_tiles() * 256; }
+    FASTCNN_INLINE std::int64_t sums_floats() const { return filter_tiles() * columns() * 256; }
+};
+
 }  // namespace fastcnn

@@ -142,11 +142,9 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation, strides)):
         return None
     dtype, rest = arguments["x"].dtype, (words, dy, size, strides, padding, dilation, groups)
-    if _on_tiles(words.shape[3], dy.shape[3], groups):
-        dkernel, dbias = _core.amx_conv2d_grad_kernel(*rest)
-        return dkernel.T.reshape(kernel).astype(dtype, order="C"), dbias.astype(dtype)
-    words_dkernel, words_dbias = _core.bfloat16_conv2d_grad_kernel(*rest)
-    return words_dkernel.view(dtype), words_dbias.view(dtype)
+    on_tiles = _on_tiles(words.shape[3], dy.shape[3], groups)
+    dkernel, dbias = (_core.amx_conv2d_grad_kernel if on_tiles else _core.bfloat16_conv2d_grad_kernel)(*rest)
+    return dkernel.view(dtype), dbias.view(dtype)
 
 
 def _sliding(arguments: dict[str, Any]) -> tuple[Any, Any, str]:
