@@ -69,6 +69,35 @@ struct Tiling {
     }
 };
 
+// Whether all that a window covers is taken for the channels of one position (AmxReadPatches): of images
+// whose few channels would hardly fill a line.
+bool by_patches(const Window& h, const Window& w, const AmxLine& channels) {
+    constexpr std::int64_t kChannels = 8, kNumbers = 256;
+    return channels.groups == 1 && channels.count <= kChannels && h.dilation == 1 && w.dilation == 1 &&
+           h.size * w.size * channels.count <= kNumbers;
+}
+
+// A convolution over patches: one position a window.
+Window positions(const Window& w) { return window(w.out, 1, 1, 1, Padding::valid); }
+
+struct Patches {
+    Window h, w;
+    std::int64_t channels = 0;  // 0: there are none
+
+    AmxReadPatches reading(const AmxPlanes& lines, std::int64_t first, std::int64_t last) const {
+        AmxReadPatches r;
+        r.h = h;
+        r.w = w;
+        r.channels = channels;
+        r.lines = lines;
+        r.lines.channels = {r.patch()};
+        r.lines.whole_lines = true;
+        r.first = first;
+        r.last = last;
+        return r;
+    }
+};
+
 // Rows of the results that one item computes; transposed, of the inputs of a phase.
 std::int64_t rows_of(const AmxPlanesConv& a) {
     return a.transposed ? (a.h.in + a.h.stride - 1) / a.h.stride : a.h.out;
@@ -109,15 +138,23 @@ class Convolution {
   public:
     Convolution(const AmxPlanesConv& conv, const Words& x, const Words& kernel, std::uint16_t* y)
         : a_(conv), x_(x), kernel_(kernel.data()), y_(y) {
-        const Tiling tiling = tiles(x.shape(0));
-        a_.over_rows = tiling.over_rows;
-        samples_ = tiling.samples;
+        if (!a_.transposed && by_patches(a_.h, a_.w, a_.channels)) {
+            patches_ = {a_.h, a_.w, a_.channels.count};
+            a_.channels = {a_.h.size * a_.w.size * a_.channels.count};
+            a_.h = positions(a_.h);
+            a_.w = positions(a_.w);
+            a_.over_rows = true;
+        } else {
+            const Tiling tiling = tiles(x.shape(0));
+            a_.over_rows = tiling.over_rows;
+            samples_ = tiling.samples;
+        }
         batch_ = x.shape(0);
         groups_ = (batch_ + samples_ - 1) / samples_;
         x_stride_ = size_of_sample(x);
         const std::int64_t rows = rows_of(a_), whole = planes_of(a_, samples_, 0, rows).floats();
         packed_ = a_.pairs() * a_.packed();
-        by_filters_ = packed_ > kSmallWeights && packed_ > groups_ * whole;
+        by_filters_ = !patches_.channels && packed_ > kSmallWeights && packed_ > groups_ * whole;
         constexpr std::int64_t kInL2 = 160 * 1024, kItems = 8;  // floats; items at least, where rows allow
         std::int64_t strips = std::max((whole + kInL2 - 1) / kInL2, (kItems + groups_ - 1) / groups_);
         strips = std::clamp<std::int64_t>(strips, 1, (rows + 1) / 2);
@@ -168,6 +205,7 @@ class Convolution {
         Layout own;
         const std::int64_t planes_at = own.book(planes_of(a_, samples_, 0, strip_).floats());
         const std::int64_t scratch_at = own.book(scratch(rows, strip_));
+        const std::int64_t patches_at = own.book(patch_scratch(rows));
         const std::int64_t own_size = Layout::stride(own.size());
         const Lent lent(packed_ + threads_ * own_size);
         float* const memory = lent.data();  // the caller's, whichever thread runs
@@ -187,7 +225,17 @@ class Convolution {
             a.last_pair = a.pairs();
             a.kernel = words(memory);
             a.scratch = mine + scratch_at;
-            rows.amx_read_planes->run(reading(group, a.x));
+            if (patches_.channels) {
+                AmxReadPatches r = patches_.reading(a.x, a.first, a.last);
+                r.stride = x_stride_;
+                r.words = x_.data() + group * x_stride_;
+                r.count = 1;
+                r.scratch = mine + patches_at;
+                a.x = r.lines;
+                rows.amx_read_patches->run(r);
+            } else {
+                rows.amx_read_planes->run(reading(group, a.x));
+            }
             compute(rows, a, group);
         });
     }
@@ -229,6 +277,13 @@ class Convolution {
         });
     }
 
+    // Floats, of a strip.
+    std::int64_t patch_scratch(const AmxRows& rows) const {
+        if (!patches_.channels) return 0;
+        return rows.amx_read_patches->scratch(
+            patches_.reading(planes_of(a_, samples_, 0, strip_), 0, strip_));
+    }
+
     // Floats, for as many rows of results.
     std::int64_t scratch(const AmxRows& rows, std::int64_t count) const {
         AmxPlanesConv a = a_;
@@ -241,7 +296,8 @@ class Convolution {
     const Words& x_;
     const std::uint16_t* kernel_;
     std::uint16_t* y_;
-    std::int64_t samples_, batch_, groups_, x_stride_, packed_, strip_, strips_;
+    Patches patches_;
+    std::int64_t samples_ = 1, batch_, groups_, x_stride_, packed_, strip_, strips_;
     int threads_;
     bool by_filters_;
 };
@@ -290,14 +346,18 @@ class KernelGradient {
   public:
     KernelGradient(const AmxPlanesGradKernel& gradient, const Words& x, const Words& dy)
         : g_(gradient), x_(x.data()), dy_(dy.data()), batch_(x.shape(0)) {
-        g_.x_stride = size_of_sample(x);
         g_.dy_stride = size_of_sample(dy);
-        const Tiling tiling(batch_, g_.h.out, g_.w.out,
+        g_.x_stride = size_of_sample(x);
+        g_.x_pixel = g_.channels.count;
+        g_.x_row = g_.w.in * g_.x_pixel;
+        patch_stride_ = g_.x_stride;
+        if (by_patches(g_.h, g_.w, g_.channels)) use_patches();
+        const Tiling tiling(patches_.channels ? 2 : batch_, g_.h.out, g_.w.out,
                             g_.h.stride == 1 && g_.w.stride == 1 ? strip(0, 1).planes.columns : 0, 32);
         g_.over_rows = tiling.over_rows;
         samples_ = tiling.samples;
         groups_ = (batch_ + samples_ - 1) / samples_;
-        by_blocks_ = g_.sums_floats() > kSmallWeights;
+        by_blocks_ = !patches_.channels && g_.sums_floats() > kSmallWeights;
         constexpr std::int64_t kInL2 = 256 * 1024;  // floats
         const AmxPlanesGradKernel whole = strip(0, g_.h.out);
         std::int64_t strips = std::max((whole.x_floats() + whole.dy_floats() + kInL2 - 1) / kInL2,
@@ -323,6 +383,30 @@ class KernelGradient {
         g.last = last;
         return g;
     }
+    // Their lines lie [row][column][sample of two][channels].
+    void use_patches() {
+        patches_ = {g_.h, g_.w, g_.channels.count};
+        g_.channels = {g_.h.size * g_.w.size * g_.channels.count};
+        g_.h = positions(g_.h);
+        g_.w = positions(g_.w);
+        g_.x_stride = g_.channels.size();
+        g_.x_pixel = 2 * g_.x_stride;
+        g_.x_row = g_.w.in * g_.x_pixel;
+    }
+    // Makes them what the gradient of this strip reads.
+    void read_patches(const AmxRows& rows, AmxPlanesGradKernel& g, std::int64_t group, float* lines,
+                      float* scratch) const {
+        AmxReadPatches r = patches_.reading(g.planes, g.first, g.last);
+        r.stride = patch_stride_;
+        r.words = x_ + group * samples_ * r.stride;
+        r.count = g.count;
+        r.lines.data = words(lines);
+        r.scratch = scratch;
+        rows.amx_read_patches->run(r);
+        g.x = r.lines.data - g.first * g.x_row;
+        g.planes.channels = {r.lines.channels.size()};
+    }
+
     void set_group(AmxPlanesGradKernel& g, std::int64_t group) const {
         g.count = std::min(samples_, batch_ - group * samples_);
         g.x = x_ + group * samples_ * g.x_stride;
@@ -334,6 +418,12 @@ class KernelGradient {
         const std::int64_t units = groups_ * strips_, lanes = std::min(kLanes, units);
         Layout own;
         const std::int64_t x_at = own.book(largest.x_floats()), dy_at = own.book(largest.dy_floats());
+        std::int64_t lines_at = 0, scratch_at = 0;
+        if (patches_.channels) {
+            const AmxReadPatches r = patches_.reading(largest.planes, 0, largest.last);
+            lines_at = own.book(r.lines.floats());
+            scratch_at = own.book(rows.amx_read_patches->scratch(r));
+        }
         const std::int64_t own_size = Layout::stride(own.size()), lane = Layout::stride(g_.sums_floats());
         const Lent lent(lanes * lane + threads_ * own_size);
         float* const memory = lent.data();  // the caller's, whichever thread runs
@@ -349,6 +439,8 @@ class KernelGradient {
                 g.sums = memory + item * lane;
                 g.accumulate = unit > share.begin;
                 g.last_block = g.blocks();
+                if (patches_.channels)
+                    read_patches(rows, g, unit / strips_, mine + lines_at, mine + scratch_at);
                 rows.amx_grad_kernel_x->run(g);
                 rows.amx_grad_kernel_dy->run(g);
                 rows.amx_grad_kernel_sums->run(g);
@@ -406,7 +498,8 @@ class KernelGradient {
 
     AmxPlanesGradKernel g_;
     const std::uint16_t *x_, *dy_;
-    std::int64_t batch_, samples_ = 2, groups_, strips_;
+    Patches patches_;
+    std::int64_t patch_stride_, batch_, samples_ = 2, groups_, strips_;
     int threads_;
     bool by_blocks_;
 };

@@ -16,7 +16,8 @@ struct AmxPlanes {
     std::int64_t left = 0, columns = 1;  // how many are left of the image; how many in all
     std::int64_t samples = 1;
     AmxLine channels;
-    std::int64_t stride = 1;  // a row holds its columns 0, stride, 2 stride, ..., then 1, stride + 1, ...
+    std::int64_t stride = 1;   // a row holds its columns 0, stride, 2 stride, ..., then 1, stride + 1, ...
+    bool whole_lines = false;  // [row][column][sample][channels] instead
 
     FASTCNN_INLINE std::int64_t run() const { return (columns + stride - 1) / stride; }
     // Lines of a row.
@@ -30,6 +31,9 @@ struct AmxPlanes {
     // a multiple of 4 KB apart, in the same sets of the L1 cache.
     FASTCNN_INLINE std::int64_t plane() const { return (rows * row() + 32) | 1; }
     FASTCNN_INLINE std::int64_t floats() const { return planes() * plane() * 16; }
+    // Words from a line to the next, and from 32 channels to the next ones.
+    FASTCNN_INLINE std::int64_t line_step() const { return whole_lines ? channels.size() : 32; }
+    FASTCNN_INLINE std::int64_t plane_step() const { return whole_lines ? 32 : plane() * 32; }
 };
 
 // Samples, `stride` words apart -> rows [first, last) of planes; samples from `count` on are zero.
@@ -39,6 +43,24 @@ struct AmxReadPlanes {
     std::int64_t height = 1, width = 1;
     AmxPlanes planes;
     std::int64_t first = 0, last = 0;
+};
+
+// Images of few channels: the numbers that rows [first, last) of a convolution's outputs read, of samples
+// `stride` words apart, as whole lines (`lines`: their rows are outputs). A convolution is then one of size 1
+// over them, with the same weights. Windows without dilation. Samples from `count` on are zero.
+struct AmxReadPatches {
+    const std::uint16_t* words = nullptr;
+    std::int64_t stride = 0, count = 0;
+    Window h, w;
+    std::int64_t channels = 1;
+    AmxPlanes lines;
+    std::int64_t first = 0, last = 0;
+    float* scratch = nullptr;
+
+    FASTCNN_INLINE std::int64_t patch() const { return h.size * w.size * channels; }
+    // The rows of one sample that are read, padding written out: words of a row, and their number.
+    FASTCNN_INLINE std::int64_t row() const { return ((w.out - 1) * w.stride + w.size) * channels; }
+    FASTCNN_INLINE std::int64_t rows() const { return (last - first - 1) * h.stride + h.size; }
 };
 
 // y = act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c]), rounded to
@@ -84,9 +106,9 @@ struct AmxPlanesGradKernel {
     Window h, w;
     AmxLine channels, filters;
     bool over_rows = false;  // as in AmxPlanesConv: lines beside the image count as zeros
-    // Rows [first, last) of dy, of `count` samples.
+    // Rows [first, last) of dy, of `count` samples. Words between samples, rows and pixels.
     const std::uint16_t *x = nullptr, *dy = nullptr;
-    std::int64_t x_stride = 0, dy_stride = 0, count = 0, first = 0, last = 0;
+    std::int64_t x_stride = 0, x_row = 0, x_pixel = 0, dy_stride = 0, count = 0, first = 0, last = 0;
     std::int64_t part = 0, parts = 1;  // of the rows, for the kernels that read
     AmxPlanes planes;                  // of x
     std::uint16_t* tiles = nullptr;    // of dy: [tile of filters][tile of lines]

@@ -1,4 +1,4 @@
-// Samples into planes (AmxPlanes).
+// Samples into planes (AmxPlanes), or patches of them into lines.
 #include "kernels/lines.h"
 
 namespace fastcnn::FASTCNN_ISA {
@@ -59,8 +59,63 @@ void read(const AmxReadPlanes& a) {
     }
 }
 
+// ----------------------------------------------------------------------------------------------------
+// patches
+
+constexpr std::int64_t kSpare = 32;  // words that copies may reach behind what they are asked for
+
+FASTCNN_INLINE void copy_words(const Bfloat16* from, std::int64_t count, Bfloat16* to) {
+    for (std::int64_t k = 0; k < count; k += 16) std::memcpy(to + k, from + k, 16 * sizeof(Bfloat16));
+}
+
+// The rows of one sample that patches read.
+FASTCNN_INLINE void pad_rows(const AmxReadPatches& a, const Bfloat16* sample, Bfloat16* to) {
+    const std::int64_t left = a.w.pad * a.channels, row = a.row();
+    const std::int64_t copied = at_most(a.w.in * a.channels, row - left);
+    for (std::int64_t r = 0; r < a.rows(); ++r, to += row) {
+        const std::int64_t y = a.h.begin(a.first) + r;
+        const bool inside = y >= 0 && y < a.h.in;
+        clear(to, inside ? left : row);
+        if (!inside) continue;
+        std::memcpy(to + left, sample + y * a.w.in * a.channels,
+                    static_cast<std::size_t>(copied) * sizeof(Bfloat16));
+        clear(to + left + copied, row - left - copied);
+    }
+}
+
+// Floats of a sample's rows.
+FASTCNN_INLINE std::int64_t padded(const AmxReadPatches& a) { return (a.rows() * a.row() + kSpare) / 2 + 1; }
+
+std::int64_t patch_scratch(const AmxReadPatches& a) { return a.lines.samples * padded(a); }
+
+// In the order of memory: what is copied beyond a line is the next one's, which is written later.
+void read_patches(const AmxReadPatches& a) {
+    Bfloat16* const image = reinterpret_cast<Bfloat16*>(a.scratch);
+    const std::int64_t line = a.lines.line_step(), piece = a.w.size * a.channels, row = a.row();
+    for (std::int64_t s = 0; s < a.count; ++s) pad_rows(a, a.words + s * a.stride, image + s * 2 * padded(a));
+    Bfloat16* to = a.lines.data;
+    for (std::int64_t y = 0; y < a.last - a.first; ++y)
+        for (std::int64_t x = 0; x < a.w.out; ++x)
+            for (std::int64_t s = 0; s < a.lines.samples; ++s) {
+                Bfloat16* const end = to + line;
+                if (s < a.count) {
+                    const Bfloat16* from =
+                        image + s * 2 * padded(a) + y * a.h.stride * row + x * a.w.stride * a.channels;
+                    if (piece <= 16)
+                        for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
+                            std::memcpy(to, from, 16 * sizeof(Bfloat16));
+                    else
+                        for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
+                            copy_words(from, piece, to);
+                }
+                for (; to < end; to += 16) clear(to, 16);
+                to = end;
+            }
+}
+
 }  // namespace
 
+constinit const Kernel<AmxReadPatches> amx_read_patches = {.run = read_patches, .scratch = patch_scratch};
 constinit const Kernel<AmxReadPlanes> amx_read_planes = {.run = read};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -127,10 +127,15 @@ void pack(const AmxPackPlanes& p) {
 // ---------------------------------------------------------------------------------------------------
 // products
 
-// Sixteen lines: where they begin in a plane, and where their results go, in words; -1: nowhere.
+// Sixteen lines: where they begin in a plane, and where their results go, in words: `step` apart from to[0]
+// on, or, where step is 0, as listed; -1: nowhere.
 struct LineTile {
-    std::int64_t from;
+    std::int64_t from, step;
     std::int64_t to[kTileLines];
+
+    FASTCNN_INLINE std::int64_t result(std::int64_t line) const {
+        return step ? to[0] + line * step : to[line];
+    }
 };
 
 FASTCNN_INLINE std::int64_t pattern_rows(const AmxPlanesConv& a) {
@@ -166,8 +171,8 @@ struct Part {
         list_tiles();
         for_each_step(a, h, w, [&](std::int64_t i, std::int64_t plane, std::int64_t j) {
             const std::int64_t column = w.window.begin(0) + j * w.window.dilation + a.x.left;
-            steps[step_count++] =
-                (plane * a.x.plane() + i * h.window.dilation * a.x.row() + a.x.column(column)) * kLine;
+            steps[step_count++] = plane * a.x.plane_step() +
+                                  (i * h.window.dilation * a.x.row() + a.x.column(column)) * a.x.line_step();
         });
     }
 
@@ -176,20 +181,33 @@ struct Part {
         if (width <= 0) return;
         const std::int64_t lines = (pattern_rows(a) - 1) * row + width * samples;
         const std::int64_t row_step = h.step * out_width * a.filters.count;
-        std::int64_t s = 0, x = 0, y = 0;  // of the line
         for (std::int64_t first = 0; first < lines; first += kTileLines) {
             LineTile& tile = tiles[tile_count++];
-            tile.from = first * kLine;
-            for (std::int64_t& to : tile.to) {
-                to = y < pattern_rows(a) && x < width && s < a.count
-                         ? s * a.y_stride + y * row_step + (w.first + x * w.step) * a.filters.count
-                         : -1;
-                if (++s < samples) continue;
-                s = 0;
-                if (++x < row / samples) continue;
-                x = 0;
-                ++y;
-            }
+            tile.from = first * a.x.line_step();
+            list_results(first, row_step, tile);
+        }
+    }
+
+    FASTCNN_INLINE void list_results(std::int64_t first, std::int64_t row_step, LineTile& tile) const {
+        const std::int64_t row = a.x.row(), samples = a.x.samples, width = w.window.out;
+        const std::int64_t column_step = w.step * a.filters.count;
+        std::int64_t y = first / row, x = first % row / samples, s = first % samples;  // of the line
+        tile.to[0] = y * row_step + w.first * a.filters.count + x * column_step;
+        tile.step = column_step;
+        const bool follow = row == width && row_step == width * column_step;  // also from row to row
+        if (samples == 1 &&
+            (x + kTileLines <= width || (follow && first + kTileLines <= pattern_rows(a) * row)))
+            return;
+        tile.step = 0;
+        for (std::int64_t& to : tile.to) {
+            to = y < pattern_rows(a) && x < width && s < a.count
+                     ? s * a.y_stride + y * row_step + w.first * a.filters.count + x * column_step
+                     : -1;
+            if (++s < samples) continue;
+            s = 0;
+            if (++x < row / samples) continue;
+            x = 0;
+            ++y;
         }
     }
 
@@ -210,7 +228,7 @@ struct Place {
     // Asks for the memory of a line's results before they are stored: stores that wait for it would hold up
     // the tiles' (28x28, 128 to 128 channels: FIGURES).
     FASTCNN_INLINE void claim(std::int64_t line, std::int64_t filter) const {
-        __builtin_prefetch(y + tile->to[line] + filter, 1, 3);
+        __builtin_prefetch(y + tile->result(line) + filter, 1, 3);
     }
 
     FASTCNN_INLINE Place(const Part& part, std::int64_t number) {
@@ -218,7 +236,7 @@ struct Place {
         const std::int64_t row = a.first + number / part.tile_count;
         const Window& h = part.h.window;
         tile = part.tiles + number % part.tile_count;
-        x = a.x.data + (h.begin(row) - a.x.top) * a.x.row() * kLine + tile->from;
+        x = a.x.data + (h.begin(row) - a.x.top) * a.x.row() * a.x.line_step() + tile->from;
         y = a.y + (part.h.first + row * part.h.step) * part.out_width * a.filters.count;
         first_step = 0;
         last_step = part.step_count;
@@ -234,8 +252,8 @@ struct Place {
 
 // Two tiles of lines by two of filters.
 FASTCNN_INLINE void multiply(Tiles& tiles, const Place& place, const Place& other, std::int64_t group,
-                             const Bfloat16* kernel, const std::int64_t* steps, std::int64_t filter,
-                             float* sums) {
+                             std::int64_t line, const Bfloat16* kernel, const std::int64_t* steps,
+                             std::int64_t filter, float* sums) {
     const std::int64_t first = at_most(place.first_step, other.first_step);
     const std::int64_t last = place.last_step > other.last_step ? place.last_step : other.last_step;
     const Bfloat16 *x = place.x + group, *below = other.x + group;
@@ -245,12 +263,12 @@ FASTCNN_INLINE void multiply(Tiles& tiles, const Place& place, const Place& othe
     tiles.zero<3>();
     kernel += first * kKernelStep;
     for (std::int64_t k = first; k < last; ++k, kernel += kKernelStep) {
-        tiles.load<4>(x + steps[k], 64);
+        tiles.load<4>(x + steps[k], 2 * line);
         tiles.load<6>(kernel, 64);
         tiles.dot<0, 4, 6>();
         tiles.load<7>(kernel + kTileElements, 64);
         tiles.dot<1, 4, 7>();
-        tiles.load<5>(below + steps[k], 64);
+        tiles.load<5>(below + steps[k], 2 * line);
         tiles.dot<2, 5, 6>();
         tiles.dot<3, 5, 7>();
         tiles.keep_storing();
@@ -283,16 +301,23 @@ struct Epilogue {
     }
 
     FASTCNN_INLINE void run(const float* sums, const Place& place) const {
+        const std::int64_t step = place.tile->step;
+        if (step && valid == kFilters) {
+            Bfloat16* y = place.y + place.tile->to[0] + filter;
+            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) finish(sums, y);
+            return;
+        }
         for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters) {
-            const std::int64_t to = place.tile->to[l];
+            const std::int64_t to = place.tile->result(l);
             if (to < 0) continue;
+            Bfloat16* const y = place.y + to + filter;
             if (valid == kFilters) {
-                finish(sums, place.y + to + filter);
+                finish(sums, y);
                 continue;
             }
             alignas(64) Bfloat16 words[kFilters];
             finish(sums, words);
-            for (std::int64_t f = 0; f < valid; ++f) place.y[to + filter + f] = words[f];
+            for (std::int64_t f = 0; f < valid; ++f) y[f] = words[f];
         }
     }
 
@@ -308,17 +333,18 @@ struct Epilogue {
 
 FASTCNN_INLINE void run_part(const Part& part, Tiles& tiles) {
     const AmxPlanesConv& a = part.a;
-    const std::int64_t all = part.rows() * part.tile_count, planes = a.depth() * a.x.plane() * kLine;
+    const std::int64_t all = part.rows() * part.tile_count;
     // Tiles first .. last of lines by one pair of filters.
     const auto compute = [&](std::int64_t pair, std::int64_t first, std::int64_t last) {
         const Epilogue epilogue(a, pair);
         const Bfloat16* kernel =
             a.kernel + ((pair - a.first_pair) * a.steps() + part.first_step) * kKernelStep;
-        const std::int64_t group = Pair(a, pair).group * planes;
+        const std::int64_t group = Pair(a, pair).group * a.depth() * a.x.plane_step();
         for (std::int64_t t = first; t < last; t += 2) {
             const bool two = t + 1 < last;
             const Place place(part, t), other(part, two ? t + 1 : t);
-            multiply(tiles, place, other, group, kernel, part.steps, epilogue.filter, a.scratch);
+            multiply(tiles, place, other, group, a.x.line_step(), kernel, part.steps, epilogue.filter,
+                     a.scratch);
             epilogue.run(a.scratch, place);
             if (two) epilogue.run(a.scratch + kSums / 2, other);
         }

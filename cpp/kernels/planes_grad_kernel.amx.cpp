@@ -10,15 +10,14 @@ constexpr std::int64_t kPair = 32;  // words of a pair of lines
 constexpr int kColumns = 6;         // computed together
 alignas(64) constexpr Bfloat16 kZeros[16] = {};
 
-// 16 channels, of which `channels` exist, of the same pixel of two samples as one line of pairs. The second
-// sample, or both, may be null.
+// 16 channels, of which `channels` exist, of the same pixel of two samples as one line of pairs.
 FASTCNN_INLINE void pair_pixels(const Bfloat16* first, const Bfloat16* second, std::int64_t channels,
                                 std::int32_t* to) {
-    if (channels >= 16) return pair_lines(first ? first : kZeros, second ? second : kZeros, to);
+    if (channels >= 16) return pair_lines(first, second, to);
     alignas(64) Bfloat16 lines[2][16] = {};
     for (std::int64_t c = 0; c < channels; ++c) {
-        if (first) lines[0][c] = first[c];
-        if (second) lines[1][c] = second[c];
+        lines[0][c] = first[c];
+        lines[1][c] = second[c];
     }
     pair_lines(lines[0], lines[1], to);
 }
@@ -27,7 +26,7 @@ FASTCNN_INLINE void clear_pairs(std::int32_t* to, std::int64_t pairs) {
     std::memset(to, 0, static_cast<std::size_t>(pairs) * 64);
 }
 
-// One row of two samples, from channel `channel` on.
+// One row of two samples, of which the second may be null.
 FASTCNN_INLINE void read_x_row(const AmxPlanesGradKernel& a, const Bfloat16* first, const Bfloat16* second,
                                std::int64_t channels, std::int32_t* to) {
     const AmxPlanes& planes = a.planes;
@@ -37,8 +36,7 @@ FASTCNN_INLINE void read_x_row(const AmxPlanesGradKernel& a, const Bfloat16* fir
             if (x < 0 || x >= a.w.in)
                 clear_pairs(to, 1);
             else
-                pair_pixels(first ? first + x * a.channels.count : nullptr,
-                            second ? second + x * a.channels.count : nullptr, channels, to);
+                pair_pixels(first + x * a.x_pixel, second ? second + x * a.x_pixel : kZeros, channels, to);
         }
     }
 }
@@ -46,7 +44,7 @@ FASTCNN_INLINE void read_x_row(const AmxPlanesGradKernel& a, const Bfloat16* fir
 void read_x(const AmxPlanesGradKernel& a) {
     const AmxPlanes& planes = a.planes;
     std::int32_t* const data = reinterpret_cast<std::int32_t*>(planes.data);
-    const std::int64_t in_group = a.channels.in_group(), tiles = a.channel_tiles();
+    const std::int64_t in_group = planes.channels.in_group(), tiles = a.channel_tiles();
     const std::int64_t first = planes.rows * a.part / a.parts, last = planes.rows * (a.part + 1) / a.parts;
     for (std::int64_t row = first; row < last; ++row) {
         const std::int64_t y = planes.top + row;
@@ -57,11 +55,11 @@ void read_x(const AmxPlanesGradKernel& a) {
                 continue;
             }
             const std::int64_t channel = c / tiles * in_group + c % tiles * 16;
-            const Bfloat16* from = a.x + y * a.w.in * a.channels.count + channel;
-            for (std::int64_t s = 0; s < planes.samples; s += 2, to += 16)
-                read_x_row(a, s < a.count ? from + s * a.x_stride : nullptr,
-                           s + 1 < a.count ? from + (s + 1) * a.x_stride : nullptr, in_group - c % tiles * 16,
-                           to);
+            const Bfloat16* from = a.x + y * a.x_row + channel;
+            if (a.count < planes.samples) clear_pairs(to, a.row());
+            for (std::int64_t s = 0; s < a.count; s += 2, to += 16)
+                read_x_row(a, from + s * a.x_stride, s + 1 < a.count ? from + (s + 1) * a.x_stride : nullptr,
+                           in_group - c % tiles * 16, to);
         }
     }
     // Zeros of dy are multiplied by what is behind the last row.
@@ -82,11 +80,16 @@ FASTCNN_INLINE void read_dy_tile(const AmxPlanesGradKernel& a, std::int64_t tile
         y += x / columns;
         x %= columns;
     }
+    // Lines that are none are read from zeros, at a step of nothing.
+    std::int64_t first_step[16], second_step[16];
     for (int p = 0; p < 16; ++p) {
-        const bool is = y < a.last && x < a.w.out;
+        const bool is = y < a.last && x < a.w.out, is_first = is && 2 * s < a.count;
+        const bool is_second = is && 2 * s + 1 < a.count;
         const Bfloat16* from = a.dy + (y * a.w.out + x) * a.filters.count + 2 * s * a.dy_stride;
-        first[p] = is && 2 * s < a.count ? from : nullptr;
-        second[p] = is && 2 * s + 1 < a.count ? from + a.dy_stride : nullptr;
+        first[p] = is_first ? from : kZeros;
+        second[p] = is_second ? from + a.dy_stride : kZeros;
+        first_step[p] = is_first ? -1 : 0;
+        second_step[p] = is_second ? -1 : 0;
         if (++s < pairs) continue;
         s = 0;
         if (++x < columns || !a.over_rows) continue;
@@ -98,7 +101,7 @@ FASTCNN_INLINE void read_dy_tile(const AmxPlanesGradKernel& a, std::int64_t tile
         const std::int64_t in = f % of_group * 16, filter = f / of_group * in_group + in;
         alignas(64) std::int32_t words[256];
         for (int p = 0; p < 16; ++p)
-            pair_pixels(first[p] ? first[p] + filter : nullptr, second[p] ? second[p] + filter : nullptr,
+            pair_pixels(first[p] + (filter & first_step[p]), second[p] + (filter & second_step[p]),
                         in_group - in, words + 16 * p);
         transpose_words(words, reinterpret_cast<std::int32_t*>(a.tiles) +
                                    (f * tiles + tile_row * a.row_tiles() + tile) * 256);
