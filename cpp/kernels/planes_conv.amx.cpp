@@ -1,6 +1,7 @@
 // Convolution of bfloat16 samples and its input's gradient with AMX tiles. Two tiles of lines and two of
-// filters are summed at once (four loads for four products) over the steps of a convolution: its taps and
-// planes of 32 channels. A tile's lines, wherever they are, see a step at the same distance.
+// filters are summed at once (four loads for four products; four and one where one is enough) over the steps
+// of a convolution: its taps and planes of 32 channels. A tile's lines, wherever they are, see a step at the
+// same distance.
 //
 // The columns of a tap row follow one another, then its planes, then the next row: what one tap loads of a
 // plane the next one finds in L1.
@@ -147,11 +148,13 @@ FASTCNN_INLINE std::int64_t tiles_at_most(const AmxPlanesConv& a) {
     return tiles_of(pattern_rows(a) * a.x.row(), kTileLines);
 }
 
-constexpr std::int64_t kSums = 2 * kTileLines * kFilters;
+constexpr std::int64_t kSums = 2 * kTileLines * kFilters;  // of a block: what is summed at once
+constexpr std::int64_t kBlocks = 16;                       // whose sums wait for one another
+constexpr std::int64_t kAtOnce = 18, kTurn = 12;           // steps: 36 KB of weights, 24 KB
 
 std::int64_t scratch(const AmxPlanesConv& a) {
     const std::int64_t tile = sizeof(LineTile) / sizeof(float);
-    return kSums + tiles_at_most(a) * tile + 2 * a.steps();
+    return kBlocks * kSums + tiles_at_most(a) * tile + 2 * a.steps();
 }
 
 // One part of the convolution: its tiles and steps, in scratch.
@@ -164,7 +167,7 @@ struct Part {
 
     FASTCNN_INLINE Part(const AmxPlanesConv& conv, const Axis& h_, const Axis& w_, std::int64_t first)
         : a(conv), h(h_), w(w_), first_step(first) {
-        tiles = reinterpret_cast<LineTile*>(a.scratch + kSums);
+        tiles = reinterpret_cast<LineTile*>(a.scratch + kBlocks * kSums);
         steps = reinterpret_cast<std::int64_t*>(tiles + tiles_at_most(a));
         out_width = a.transposed ? a.w.in : a.w.out;
         row_steps = w.window.size * a.depth();
@@ -231,6 +234,7 @@ struct Place {
         __builtin_prefetch(y + tile->result(line) + filter, 1, 3);
     }
 
+    Place() = default;
     FASTCNN_INLINE Place(const Part& part, std::int64_t number) {
         const AmxPlanesConv& a = part.a;
         const std::int64_t row = a.first + number / part.tile_count;
@@ -250,36 +254,61 @@ struct Place {
     }
 };
 
-// Two tiles of lines by two of filters.
-FASTCNN_INLINE void multiply(Tiles& tiles, const Place& place, const Place& other, std::int64_t group,
-                             std::int64_t line, const Bfloat16* kernel, const std::int64_t* steps,
+// Two tiles of lines by two of filters, or, kTiles = 4, four by one: steps [begin, end), added to the sums of
+// earlier ones where begin > 0.
+template <int kTiles>
+FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, std::int64_t group,
+                             const Bfloat16* kernel, std::int64_t begin, std::int64_t end,
                              std::int64_t filter, float* sums) {
-    const std::int64_t first = at_most(place.first_step, other.first_step);
-    const std::int64_t last = place.last_step > other.last_step ? place.last_step : other.last_step;
-    const Bfloat16 *x = place.x + group, *below = other.x + group;
-    tiles.zero<0>();
-    tiles.zero<1>();
-    tiles.zero<2>();
-    tiles.zero<3>();
+    constexpr std::int64_t kPitch = kTiles == 2 ? kFilters : kFilters / 2, kTile = kTileLines * kPitch;
+    constexpr std::int64_t kSecond = kTiles == 2 ? 16 : kTile, kThird = kTiles == 2 ? kTile : 2 * kTile;
+    const std::int64_t line = 2 * part.a.x.line_step();
+    std::int64_t first = places[0].first_step, last = places[0].last_step;
+    for (int i = 1; i < kTiles; ++i) {
+        first = at_most(first, places[i].first_step);
+        if (places[i].last_step > last) last = places[i].last_step;
+    }
+    if (begin > first) first = begin;
+    last = at_most(last, end);
+    if (begin == 0) {
+        t.zero<0>();
+        t.zero<1>();
+        t.zero<2>();
+        t.zero<3>();
+    } else {
+        if (first >= last) return;
+        t.load<0>(sums, 4 * kPitch);
+        t.load<1>(sums + kSecond, 4 * kPitch);
+        t.load<2>(sums + kThird, 4 * kPitch);
+        t.load<3>(sums + kThird + kSecond, 4 * kPitch);
+    }
     kernel += first * kKernelStep;
     for (std::int64_t k = first; k < last; ++k, kernel += kKernelStep) {
-        tiles.load<4>(x + steps[k], 2 * line);
-        tiles.load<6>(kernel, 64);
-        tiles.dot<0, 4, 6>();
-        tiles.load<7>(kernel + kTileElements, 64);
-        tiles.dot<1, 4, 7>();
-        tiles.load<5>(below + steps[k], 2 * line);
-        tiles.dot<2, 5, 6>();
-        tiles.dot<3, 5, 7>();
-        tiles.keep_storing();
-        place.claim(k % kTileLines, filter);
-        other.claim(k % kTileLines, filter);
+        const std::int64_t at = group + part.steps[k];
+        t.load<4>(places[0].x + at, line);
+        t.load<6>(kernel, 64);
+        t.dot<0, 4, 6>();
+        if constexpr (kTiles == 2) {
+            t.load<7>(kernel + kTileElements, 64);
+            t.dot<1, 4, 7>();
+            t.load<5>(places[1].x + at, line);
+            t.dot<2, 5, 6>();
+            t.dot<3, 5, 7>();
+        } else {
+            t.load<5>(places[1].x + at, line);
+            t.dot<1, 5, 6>();
+            t.load<4>(places[2].x + at, line);
+            t.dot<2, 4, 6>();
+            t.load<5>(places[3].x + at, line);
+            t.dot<3, 5, 6>();
+        }
+        t.keep_storing();
+        for (int i = 0; i < kTiles; ++i) places[i].claim(k % kTileLines, filter);
     }
-    constexpr std::int64_t kPitch = 4 * kFilters, kTile = kTileLines * kFilters;
-    tiles.store<0>(sums, kPitch);
-    tiles.store<1>(sums + 16, kPitch);
-    tiles.store<2>(sums + kTile, kPitch);
-    tiles.store<3>(sums + kTile + 16, kPitch);
+    t.store<0>(sums, 4 * kPitch);
+    t.store<1>(sums + kSecond, 4 * kPitch);
+    t.store<2>(sums + kThird, 4 * kPitch);
+    t.store<3>(sums + kThird + kSecond, 4 * kPitch);
 }
 
 // From sums to results: bias, ReLU, rounding.
@@ -299,30 +328,37 @@ struct Epilogue {
                                          : zero();
         }
     }
+    // One tile of filters is enough.
+    FASTCNN_INLINE bool narrow() const { return valid <= kFilters / 2; }
 
     FASTCNN_INLINE void run(const float* sums, const Place& place) const {
+        if (narrow()) return run_some<kVecs / 2>(sums, place);
         const std::int64_t step = place.tile->step;
-        if (step && valid == kFilters) {
-            Bfloat16* y = place.y + place.tile->to[0] + filter;
-            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) finish(sums, y);
-            return;
-        }
-        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters) {
+        if (!step || valid < kFilters) return run_some<kVecs>(sums, place);
+        Bfloat16* y = place.y + place.tile->to[0] + filter;
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) round<kVecs>(sums, y);
+    }
+
+  private:
+    template <int kCount>
+    FASTCNN_INLINE void run_some(const float* sums, const Place& place) const {
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kCount * kWidth) {
             const std::int64_t to = place.tile->result(l);
             if (to < 0) continue;
             Bfloat16* const y = place.y + to + filter;
-            if (valid == kFilters) {
-                finish(sums, y);
+            if (valid == kCount * kWidth) {
+                round<kCount>(sums, y);
                 continue;
             }
             alignas(64) Bfloat16 words[kFilters];
-            finish(sums, words);
+            round<kCount>(sums, words);
             for (std::int64_t f = 0; f < valid; ++f) y[f] = words[f];
         }
     }
-
-    FASTCNN_INLINE void finish(const float* sums, Bfloat16* to) const {
-        for (int v = 0; v < kVecs; v += 2)
+    template <int kCount>
+    FASTCNN_INLINE void round(const float* sums, Bfloat16* to) const {
+        if constexpr (kCount == 1) return store_bfloat16(to, value(sums, 0));
+        for (int v = 0; v + 1 < kCount; v += 2)
             store_bfloat16(to + v * kWidth, value(sums, v), value(sums, v + 1));
     }
     FASTCNN_INLINE Vec value(const float* sums, int v) const {
@@ -331,33 +367,52 @@ struct Epilogue {
     }
 };
 
+// Tiles [first, last) of lines, at most kBlocks blocks of them, by one pair of filters. Many steps are taken
+// in turns of so few that their weights stay in L1, while the sums wait: from L2, weights and lines together
+// would come no faster than half of the products need them.
+template <int kTiles>
+FASTCNN_INLINE void compute(const Part& part, Tiles& tiles, const Epilogue& epilogue, std::int64_t pair,
+                            std::int64_t first, std::int64_t last) {
+    const AmxPlanesConv& a = part.a;
+    const Bfloat16* kernel = a.kernel + ((pair - a.first_pair) * a.steps() + part.first_step) * kKernelStep;
+    const std::int64_t group = Pair(a, pair).group * a.depth() * a.x.plane_step();
+    const std::int64_t blocks = tiles_of(last - first, kTiles), steps = part.step_count;
+    Place places[kBlocks * kTiles];  // behind the last tile: that one once more
+    for (std::int64_t i = 0; i < blocks * kTiles; ++i) places[i] = Place(part, at_most(first + i, last - 1));
+    const std::int64_t turns = steps <= kAtOnce ? 1 : tiles_of(steps, kTurn);
+    for (std::int64_t turn = 0; turn < turns; ++turn)
+        for (std::int64_t block = 0; block < blocks; ++block) {
+            const Place* of = places + block * kTiles;
+            float* const sums = a.scratch + block * kSums;
+            multiply<kTiles>(part, tiles, of, group, kernel, steps * turn / turns, steps * (turn + 1) / turns,
+                             epilogue.filter, sums);
+            if (turn + 1 < turns) continue;
+            for (std::int64_t i = 0; i < at_most(kTiles, last - first - block * kTiles); ++i)
+                epilogue.run(sums + i * (kSums / kTiles), of[i]);
+        }
+}
+
 FASTCNN_INLINE void run_part(const Part& part, Tiles& tiles) {
     const AmxPlanesConv& a = part.a;
     const std::int64_t all = part.rows() * part.tile_count;
-    // Tiles first .. last of lines by one pair of filters.
-    const auto compute = [&](std::int64_t pair, std::int64_t first, std::int64_t last) {
+    const auto compute_tiles = [&](std::int64_t pair, std::int64_t first, std::int64_t last) {
         const Epilogue epilogue(a, pair);
-        const Bfloat16* kernel =
-            a.kernel + ((pair - a.first_pair) * a.steps() + part.first_step) * kKernelStep;
-        const std::int64_t group = Pair(a, pair).group * a.depth() * a.x.plane_step();
-        for (std::int64_t t = first; t < last; t += 2) {
-            const bool two = t + 1 < last;
-            const Place place(part, t), other(part, two ? t + 1 : t);
-            multiply(tiles, place, other, group, a.x.line_step(), kernel, part.steps, epilogue.filter,
-                     a.scratch);
-            epilogue.run(a.scratch, place);
-            if (two) epilogue.run(a.scratch + kSums / 2, other);
-        }
+        const std::int64_t step = kBlocks * (epilogue.narrow() ? 4 : 2);
+        for (std::int64_t t = first; t < last; t += step)
+            if (epilogue.narrow())
+                compute<4>(part, tiles, epilogue, pair, t, at_most(t + step, last));
+            else
+                compute<2>(part, tiles, epilogue, pair, t, at_most(t + step, last));
     };
-    // Weights that stay in L1 are passed over for each two tiles of lines, so that results are written line
+    // Weights that stay in L1 are passed over for each four tiles of lines, so that results are written line
     // by line.
-    constexpr std::int64_t kInL1 = 8 * 1024;  // floats
+    constexpr std::int64_t kInL1 = 8 * 1024, kTogether = 4;  // floats; tiles
     if ((a.last_pair - a.first_pair) * a.packed() <= kInL1)
-        for (std::int64_t t = 0; t < all; t += 2)
+        for (std::int64_t t = 0; t < all; t += kTogether)
             for (std::int64_t pair = a.first_pair; pair < a.last_pair; ++pair)
-                compute(pair, t, at_most(t + 2, all));
+                compute_tiles(pair, t, at_most(t + kTogether, all));
     else
-        for (std::int64_t pair = a.first_pair; pair < a.last_pair; ++pair) compute(pair, 0, all);
+        for (std::int64_t pair = a.first_pair; pair < a.last_pair; ++pair) compute_tiles(pair, 0, all);
 }
 
 void run(const AmxPlanesConv& a) {
