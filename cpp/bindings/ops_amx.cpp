@@ -41,6 +41,12 @@ const AmxRows& rows_in_use() {
     return *amx_level().rows;
 }
 
+// Threads that a call is worth, of so many operations and words read and written.
+int threads_of(std::int64_t flops, std::int64_t words) {
+    constexpr std::int64_t kFaster = 8;  // than float32
+    return std::max(threads_for(flops / kFaster, kLeastFlops), threads_for(words, kLeastFloats));
+}
+
 // How a convolution's results are divided into tiles: the fewest that their lines fit into.
 struct Tiling {
     std::int64_t samples = 1;  // side by side in each column
@@ -162,7 +168,7 @@ class Convolution {
         strips_ = strips;
         const std::int64_t products =
             a_.transposed ? x.size() * a_.filters.in_group() : batch_ * a_.y_stride * a_.channels.in_group();
-        threads_ = threads_for(2 * products * a_.h.size * a_.w.size / 8, kLeastFlops);
+        threads_ = threads_of(2 * products * a_.h.size * a_.w.size, x.size() + batch_ * a_.y_stride);
     }
 
     void run(const AmxRows& rows) const { by_filters_ ? run_by_filters(rows) : run_by_strips(rows); }
@@ -363,7 +369,8 @@ class KernelGradient {
         std::int64_t strips = std::max((whole.x_floats() + whole.dy_floats() + kInL2 - 1) / kInL2,
                                        (kLanes + groups_ - 1) / groups_);
         strips_ = by_blocks_ ? 1 : std::clamp<std::int64_t>(strips, 1, (g_.h.out + 1) / 2);
-        threads_ = threads_for(dy.size() * g_.h.size * g_.w.size * g_.channels.in_group() / 4, kLeastFlops);
+        threads_ =
+            threads_of(2 * dy.size() * g_.h.size * g_.w.size * g_.channels.in_group(), x.size() + dy.size());
     }
 
     void run(const AmxRows& rows) const { by_blocks_ ? run_by_blocks(rows) : run_by_lanes(rows); }

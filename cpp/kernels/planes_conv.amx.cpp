@@ -229,7 +229,7 @@ struct Place {
     std::int64_t first_step, last_step;  // those of its rows that are in the image
 
     // Asks for the memory of a line's results before they are stored: stores that wait for it would hold up
-    // the tiles' (28x28, 128 to 128 channels: FIGURES).
+    // the tiles'.
     FASTCNN_INLINE void claim(std::int64_t line, std::int64_t filter) const {
         __builtin_prefetch(y + tile->result(line) + filter, 1, 3);
     }
@@ -302,7 +302,6 @@ FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, st
             t.load<5>(places[3].x + at, line);
             t.dot<3, 5, 6>();
         }
-        t.keep_storing();
         for (int i = 0; i < kTiles; ++i) places[i].claim(k % kTileLines, filter);
     }
     t.store<0>(sums, 4 * kPitch);
