@@ -82,12 +82,14 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
-def pairs() -> Iterator[None]:
-    """Dot products of bfloat16 pairs wherever they can compute a convolution of arrays."""
+def pairs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Dot products of bfloat16 pairs wherever they can compute a convolution of arrays, and no tiles."""
     from fastcnn import _core
+    from fastcnn.ops import _bfloat16
 
     if not _core.has_bfloat16_pairs():
         pytest.skip("no AVX512-BF16")
+    monkeypatch.setattr(_bfloat16, "_on_tiles", lambda *_: False)
     before = _core.pairs_active()
     _core.set_pairs(True, always=True)
     yield

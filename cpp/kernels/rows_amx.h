@@ -2,7 +2,9 @@
 #pragma once
 
 #include "kernels/api.h"
+#include "kernels/api_amx.h"
 #include "kernels/api_amx_dense.h"
+#include "kernels/api_planes.h"
 
 namespace fastcnn {
 

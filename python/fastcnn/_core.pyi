@@ -410,7 +410,7 @@ def amx_fills(channels: int, filters: int, groups: int) -> bool:
 
 def amx_conv2d(
     x: NDArray[np.uint16],
-    kernel: NDArray[np.float32],
+    kernel: NDArray[np.uint16],
     bias: NDArray[np.float32] | None,
     strides: tuple[int, int],
     padding: str,
@@ -422,7 +422,7 @@ def amx_conv2d(
 
 def amx_conv2d_grad_input(
     dy: NDArray[np.uint16],
-    kernel: NDArray[np.float32],
+    kernel: NDArray[np.uint16],
     size: tuple[int, int],
     strides: tuple[int, int],
     padding: str,
@@ -439,8 +439,8 @@ def amx_conv2d_grad_kernel(
     padding: str,
     dilation_rate: tuple[int, int],
     groups: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The kernel's gradient as (filters, height * width * channels of a group), and the bias's, both float32."""
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """conv2d_grad_kernel likewise."""
 
 def has_bfloat16_pairs() -> bool:
     """Whether the processor multiplies bfloat16 numbers in pairs (AVX512-BF16), and AVX-512 is in use."""

@@ -35,14 +35,8 @@ def keeps_bfloat16(
     def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
         def computed(*args: Any, **kwargs: Any) -> Any:
             if native is not None:
-                import inspect
-
-                try:
-                    bound = inspect.signature(function).bind(*args, **kwargs)
-                except TypeError:
-                    return function(*args, **kwargs)  # which says what is wrong
-                bound.apply_defaults()
-                if (result := native(bound.arguments)) is not None:
+                arguments = _bound(function, args, kwargs)
+                if arguments is not None and (result := native(arguments)) is not None:
                     return result
             return function(*args, **kwargs)
 
@@ -67,6 +61,24 @@ def keeps_bfloat16(
         return wrapped
 
     return decorated
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], int]:
+    """Names of those that may be positional, defaults, and how many there are in all."""
+    import inspect
+
+    parameters = inspect.signature(function).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return names, {p.name: p.default for p in parameters if p.default is not p.empty}, len(parameters)
+
+
+def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments by name, defaults included; None where the call is wrong. (Signature.bind takes 10 us.)"""
+    names, defaults, count = _parameters(function)
+    arguments = {**defaults, **dict(zip(names, args)), **kwargs}
+    given_twice = not kwargs.keys().isdisjoint(names[: len(args)])
+    return None if len(args) > len(names) or len(arguments) != count or given_twice else arguments
 
 
 def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:

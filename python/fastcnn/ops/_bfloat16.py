@@ -70,6 +70,13 @@ def _weights(array: Any, rank: int) -> NDArray[np.float32] | None:
     return np.ascontiguousarray(array, np.float32)
 
 
+def _rounded(kernel: Any) -> NDArray[np.uint16] | None:
+    if (words := _words(kernel)) is not None:
+        return words
+    weights = _weights(kernel, 4)
+    return None if weights is None else _core.round_bfloat16(weights)
+
+
 def conv2d(arguments: dict[str, Any]) -> Array | None:
     """`ops.conv2d`."""
     if (words := _words(arguments["x"])) is None:
@@ -85,7 +92,7 @@ def conv2d(arguments: dict[str, Any]) -> Array | None:
         return None
     rest = (bias, strides, padding, dilation, groups, activation == "relu")
     if _on_tiles(words.shape[3], filters, groups):
-        weights = _weights(kernel, 4)
+        weights = _rounded(kernel)
         y = None if weights is None else _core.amx_conv2d(words, weights, *rest)
     else:
         weight_words = _words(kernel)
@@ -108,7 +115,7 @@ def conv2d_grad_input(arguments: dict[str, Any]) -> Array | None:
         return None
     rest = ((shape[1], shape[2]), strides, padding, dilation, groups)
     if _on_tiles(shape[3], sizes[3], groups):
-        weights = _weights(kernel, 4)
+        weights = _rounded(kernel)
         dx = None if weights is None else _core.amx_conv2d_grad_input(words, weights, *rest)
     else:
         weight_words = _words(kernel)
@@ -135,11 +142,9 @@ def conv2d_grad_kernel(arguments: dict[str, Any]) -> tuple[Array, Array] | None:
     if dy.shape[:3] != (words.shape[0], *_outputs(words.shape, kernel, padding, dilation, strides)):
         return None
     dtype, rest = arguments["x"].dtype, (words, dy, size, strides, padding, dilation, groups)
-    if _on_tiles(words.shape[3], dy.shape[3], groups):
-        dkernel, dbias = _core.amx_conv2d_grad_kernel(*rest)
-        return dkernel.reshape(kernel).astype(dtype), dbias.astype(dtype)
-    words_dkernel, words_dbias = _core.bfloat16_conv2d_grad_kernel(*rest)
-    return words_dkernel.view(dtype), words_dbias.view(dtype)
+    on_tiles = _on_tiles(words.shape[3], dy.shape[3], groups)
+    dkernel, dbias = (_core.amx_conv2d_grad_kernel if on_tiles else _core.bfloat16_conv2d_grad_kernel)(*rest)
+    return dkernel.view(dtype), dbias.view(dtype)
 
 
 def _sliding(arguments: dict[str, Any]) -> tuple[Any, Any, str]:
