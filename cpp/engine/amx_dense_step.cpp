@@ -52,7 +52,7 @@ class AmxDenseStep : public Step {
         std::int64_t scratch = rows_.amx_dense_sums->scratch(sums_args());
         if (!reads_image_) scratch = std::max(scratch, image_.floats());
         Layout layout;
-        if (wide_) sum_parts_ = std::min<std::int64_t>(kMaxParts, shape_.input_tiles());
+        if (wide_) sum_parts_ = parts_of_sums();
         layout.book(scratch);
         Layout& kept = wide_ ? memory.batch : layout;
         x_at_ = kept.book(amx_dense_floats(shape_, sample_tiles_));
@@ -218,6 +218,13 @@ class AmxDenseStep : public Step {
     // block's.
     std::int64_t samples_here(const BlockRun& run) const {
         return run.first + run.count < run.batch_count ? run.count : tiles_for(run) * 16 - run.first;
+    }
+    // Parts that the inputs are divided into. In a large batch of few inputs their sums would be more bytes
+    // than the weights.
+    std::int64_t parts_of_sums() const {
+        const std::int64_t wanted =
+            std::clamp<std::int64_t>(shape_.inputs / (4 * sample_tiles_), 2, kMaxParts);
+        return std::min(wanted, shape_.input_tiles());
     }
     std::int64_t sums_floats() const { return amx_dense_sums_floats(shape_, sample_tiles_); }
     AmxImage line_image(std::int64_t samples) const { return {nullptr, 1, 1, 0, 0, samples, {shape_.units}}; }

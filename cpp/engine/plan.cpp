@@ -168,7 +168,7 @@ void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::v
     std::size_t late = 0;  // the first of the block's steps
     bool tiles = false;    // there are some below it
     for (; late < ops.size() && !at_once[late]; ++late) {
-        if (cuts[late] != Cut::none) return;
+        if (cuts[late] != Cut::none) return at_once.assign(ops.size(), false);
         tiles = tiles || ops[late].amx;
         const auto* dense = std::get_if<DenseOp>(&ops[late].op);
         if (!ops[late].amx && dense && size_of(ops[late].in) == dense->inputs &&

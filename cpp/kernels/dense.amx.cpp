@@ -67,6 +67,8 @@ void read(const AmxDenseRead& a) {
 // Rows and columns of the matrix that are rounded at once: 128 KB of tiles, from rows of up to 2 KB, which
 // the processor fetches ahead by itself.
 constexpr std::int64_t kRoundedUnits = 512, kRoundedTiles = 128;
+// Tiles of samples whose sums, of so many units, are half of L2.
+constexpr std::int64_t kSummedTiles = 32;
 
 FASTCNN_INLINE std::int64_t strips_of(std::int64_t units) { return tiles_of(units, kUnits); }
 
@@ -113,21 +115,24 @@ void sums(const AmxDenseSums& a) {
     Tiles tiles;
     Bfloat16* rounded = reinterpret_cast<Bfloat16*>(a.scratch);
     const std::int64_t x_step = a.sample_tiles * kTileElements;
-    float* group = a.sums;
+    const std::int64_t strip_floats = a.sample_tiles * 2 * kTileFloats;
     for (std::int64_t unit = 0; unit < a.shape.units; unit += kRoundedUnits) {
         const std::int64_t width = at_most(kRoundedUnits, a.shape.units - unit), strips = strips_of(width);
         const std::int64_t most = kRoundedTiles / (2 * strips);
-        for (std::int64_t k = a.first_tile; k < a.last_tile; k += most) {
-            const std::int64_t depth = at_most(most, a.last_tile - k);
-            round_block(a, k * kTileDepth, depth, unit, width, rounded);
-            float* to = group;
-            for (std::int64_t strip = 0; strip < strips; ++strip)
-                for (std::int64_t s = 0; s < a.sample_tiles; s += 2, to += 4 * kTileFloats)
-                    multiply(tiles, {a.x + k * x_step + s * kTileElements, kTileElements, x_step},
-                             {rounded + strip * depth * 2 * kTileElements, kTileElements, 2 * kTileElements},
-                             depth, k > a.first_tile, to);
+        float* const of_units = a.sums + unit / kUnits * strip_floats;
+        for (std::int64_t first = 0; first < a.sample_tiles; first += kSummedTiles) {
+            const std::int64_t last = at_most(first + kSummedTiles, a.sample_tiles);
+            for (std::int64_t k = a.first_tile; k < a.last_tile; k += most) {
+                const std::int64_t depth = at_most(most, a.last_tile - k),
+                                   strip_size = depth * 2 * kTileElements;
+                round_block(a, k * kTileDepth, depth, unit, width, rounded);
+                for (std::int64_t strip = 0; strip < strips; ++strip)
+                    for (std::int64_t s = first; s < last; s += 2)
+                        multiply(tiles, {a.x + k * x_step + s * kTileElements, kTileElements, x_step},
+                                 {rounded + strip * strip_size, kTileElements, 2 * kTileElements}, depth,
+                                 k > a.first_tile, of_units + strip * strip_floats + s * 2 * kTileFloats);
+            }
         }
-        group += strips * a.sample_tiles * 2 * kTileFloats;
     }
 }
 

@@ -287,6 +287,22 @@ def test_dense_layers_of_many_weights(activation: str) -> None:
     np.testing.assert_allclose(model.predict(x, verbose=0), exact.predict(x, verbose=0), atol=0.01)
 
 
+def test_many_weights_in_a_large_batch() -> None:
+    # More samples than are summed over at once, more units than are rounded at once.
+    model, exact = (
+        make((2, 2, 80), lambda: [layers.Flatten(), layers.Dense(1090), layers.Dense(2)], p)
+        for p in ("mixed_bfloat16", "float32")
+    )
+    x, y = images(600, 2, 2, 80), images(600, 2)
+    start = model.get_weights()
+    for m in (model, exact):
+        m.compile(keras.optimizers.SGD(0.1), "mse")
+        m.fit(x, y, batch_size=600, verbose=0)
+    for before, found, expected in zip(start, model.get_weights(), exact.get_weights()):
+        assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected - before)
+    np.testing.assert_allclose(model.predict(x, verbose=0), exact.predict(x, verbose=0), atol=0.02)
+
+
 def test_many_weights_on_any_number_of_threads() -> None:
     x, y = images(100, 8, 8, 2), (images(100)[:, None] > 0).astype(np.float32)
     found = []
