@@ -572,7 +572,7 @@ void Plan::produce_gradient(Context& context, const BatchInput& in, int step, st
     steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
 }
 
-float* Plan::produced(Context& context, int thread) const {
+float* Plan::gradient_room(Context& context, int thread) const {
     return context.thread_memory_[static_cast<std::size_t>(thread)].data() + memory_.block.size() +
            Layout::round_up(memory_.scratch);
 }

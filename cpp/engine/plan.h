@@ -153,8 +153,8 @@ class Plan {
     // After the last phase, in the same step: rows of the gradient of a wide step's kernel.
     void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
                           std::int64_t last_row, float* gradient, int thread) const;
-    // Room for as many of them as are updated at once, of a thread.
-    float* produced(Context& context, int thread) const;
+    // Of a thread: room for as much of a gradient as is updated at once.
+    float* gradient_room(Context& context, int thread) const;
     // After the last phase, by one thread.
     void collect(const Context& context, const BatchInput& in, BatchTotals& totals) const;
     // Of a batch, before it runs; infinity where nothing counts.
@@ -255,9 +255,9 @@ class Plan {
     void sync(const Phase& phase, Context& context, const BatchInput& in) const;
     void run_host_loss(Context& context, const BatchInput& in) const;
 
-    // Of a thread: a block, scratch and a produced gradient.
+    // Of a thread: a block, scratch, and gradient_room().
     std::int64_t thread_floats() const {
-        return memory_.block.size() + Layout::round_up(memory_.scratch) + memory_.produced;
+        return memory_.block.size() + Layout::round_up(memory_.scratch) + memory_.gradient_at_once;
     }
     bool has_loss() const { return options_.mode == Mode::evaluate || options_.mode == Mode::train; }
     // Doubles of a lane's sums: loss, penalty, then total and count of each metric; whole cache lines.

@@ -112,7 +112,7 @@ struct PlanMemory {
     std::int64_t block_total = 1;  // blocks of a full batch
     Layout block, batch, packed, lane;
     std::int64_t scratch = 0;
-    std::int64_t produced = 0;  // of a gradient that is computed for the optimizer, at a time
+    std::int64_t gradient_at_once = 0;  // floats of a gradient that are summed, or produced, and then used
     std::vector<GradientSlot> gradients;
 
     // Room for `stride` floats a sample.
@@ -135,11 +135,12 @@ struct PlanMemory {
                            std::int64_t unit) {
         const std::int64_t rows_at_once = ceil_div(std::max(unit, kUpdatedAtOnce / columns), unit) * unit;
         gradients.push_back({parameter, 0, rows * columns, rows, columns, producer, rows_at_once});
-        produced = std::max(produced, rows_at_once * columns);
+        gradient_at_once = std::max(gradient_at_once, rows_at_once * columns);
     }
     std::int64_t gradient(int parameter, std::int64_t size, std::int64_t rows = 0, std::int64_t columns = 0) {
         const std::int64_t offset = lane.book(size);
         gradients.push_back({parameter, offset, size, rows, columns});
+        gradient_at_once = std::max(gradient_at_once, std::min(size, std::max(kUpdatedAtOnce, columns)));
         return offset;
     }
 };

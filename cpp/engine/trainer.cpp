@@ -225,9 +225,8 @@ void Trainer::update_share(TrainPlan& plan, Context& context, const BatchInput& 
     for (std::int64_t i = share.begin; i < share.end; ++i) {
         const std::size_t c = static_cast<std::size_t>(i);
         const Chunk& chunk = plan.chunks[c];
-        // A produced gradient that nobody asks for again need not go through memory.
-        float* gradient =
-            chunk.producer >= 0 && !later ? plan.plan->produced(context, thread) : gradient_of(chunk);
+        // A gradient that nobody asks for again need not go through memory.
+        float* gradient = later ? gradient_of(chunk) : plan.plan->gradient_room(context, thread);
         sum_chunk(plan, c, context, batch, later && !gathers, gradient, thread);
         if (gathers) {
             const std::size_t p = static_cast<std::size_t>(chunk.parameter);
