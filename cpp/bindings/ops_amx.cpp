@@ -1,8 +1,7 @@
 // Convolution of bfloat16 arrays and its gradients with AMX tiles. The arrays come as their 16-bit words;
 // Python has checked shapes and windows.
 //
-// Samples are taken together until 16 lines of a row fill a tile, and divided between the threads in such
-// groups.
+// How a call is divided depends on its shapes alone, never on the number of threads.
 #include <algorithm>
 #include <limits>
 
@@ -488,15 +487,20 @@ class KernelGradient {
             g.parts = parts;
             (item % 2 ? rows.amx_grad_kernel_dy : rows.amx_grad_kernel_x)->run(g);
         });
+        // Of the larger operand each part is read once, by all parts of the other.
+        const bool by_columns = whole.x_floats() >= whole.dy_floats();
+        const std::int64_t filter_tiles = whole.filter_tiles();
         const std::int64_t items = std::min<std::int64_t>(32, whole.blocks());
         run_items(threads_, items, [&](std::int64_t item, int) {
             const Share share(whole.blocks(), item, items);
-            for (std::int64_t block = share.begin; block < share.end; ++block)
+            for (std::int64_t number = share.begin; number < share.end; ++number)
                 for (std::int64_t group = 0; group < groups_; ++group) {
                     AmxPlanesGradKernel g = group_of(group);
                     g.accumulate = group > 0;
-                    g.first_block = block;
-                    g.last_block = block + 1;
+                    g.first_block =
+                        by_columns ? number % filter_tiles * whole.column_blocks() + number / filter_tiles
+                                   : number;
+                    g.last_block = g.first_block + 1;
                     rows.amx_grad_kernel_sums->run(g);
                     if (group + 1 == groups_) rows.amx_grad_kernel_results->run(g);
                 }

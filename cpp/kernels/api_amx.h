@@ -178,20 +178,11 @@ inline constexpr std::int64_t kAmxPositions = 16;
 // Argmax of an output whose ReLU is zero: no position has its gradient.
 inline constexpr std::uint8_t kAmxNoPosition = 255;
 
-// samples: float32 (`values`) or bfloat16 (`words`), (count, height, width, channels), `stride` numbers apart
-// -> lines; samples from `count` on are zero.
+// samples: float32 (count, height, width, channels), `stride` numbers apart -> lines; samples from `count` on are zero.
 struct AmxRead {
     const float* values = nullptr;
     std::int64_t stride = 0, count = 0;
     AmxImage image;
-    const std::uint16_t* words = nullptr;
-};
-
-// The lines of an image -> bfloat16 samples.
-struct AmxWrite {
-    AmxImage image;
-    std::uint16_t* words = nullptr;
-    std::int64_t stride = 0, count = 0;
 };
 
 // y = max over pool of act(bias + sum_taps sum_c x[o * stride - pad + tap * dilation][c] * kernel[tap][c]);

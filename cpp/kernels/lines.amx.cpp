@@ -31,26 +31,9 @@ void read(const AmxRead& a) {
                 }
                 std::int64_t at = s * a.stride + (y * image.width + x) * image.channels.count;
                 for (Bfloat16* end = to + line; to < end; to += group_size, at += in_group) {
-                    if (a.words)
-                        std::memcpy(to, a.words + at, static_cast<std::size_t>(in_group) * sizeof(Bfloat16));
-                    else
-                        round_line(a.values + at, in_group, to);
+                    round_line(a.values + at, in_group, to);
                     clear(to + in_group, group_size - in_group);
                 }
-            }
-    }
-}
-
-void write(const AmxWrite& a) {
-    const AmxImage& image = a.image;
-    const std::int64_t in_group = image.channels.in_group(), group_size = image.channels.group_size();
-    for (std::int64_t s = 0; s < a.count; ++s) {
-        std::uint16_t* to = a.words + s * a.stride;
-        for (std::int64_t y = 0; y < image.height; ++y)
-            for (std::int64_t x = 0; x < image.width; ++x) {
-                const Bfloat16* from = image.at(y, x) + s * image.line();
-                for (std::int64_t g = 0; g < image.channels.groups; ++g, from += group_size, to += in_group)
-                    std::memcpy(to, from, static_cast<std::size_t>(in_group) * sizeof(Bfloat16));
             }
     }
 }
@@ -98,7 +81,6 @@ void spread(const AmxSpread& a) {
 }  // namespace
 
 constinit const Kernel<AmxRead> amx_read = {.run = read};
-constinit const Kernel<AmxWrite> amx_write = {.run = write};
 constinit const Kernel<AmxSpread> amx_spread = {.run = spread, .scratch = spread_scratch};
 
 }  // namespace fastcnn::FASTCNN_ISA

@@ -64,10 +64,6 @@ void read(const AmxReadPlanes& a) {
 
 constexpr std::int64_t kSpare = 32;  // words that copies may reach behind what they are asked for
 
-FASTCNN_INLINE void copy_words(const Bfloat16* from, std::int64_t count, Bfloat16* to) {
-    for (std::int64_t k = 0; k < count; k += 16) std::memcpy(to + k, from + k, 16 * sizeof(Bfloat16));
-}
-
 // The rows of one sample that patches read.
 FASTCNN_INLINE void pad_rows(const AmxReadPatches& a, const Bfloat16* sample, Bfloat16* to) {
     const std::int64_t left = a.w.pad * a.channels, row = a.row();
@@ -88,29 +84,38 @@ FASTCNN_INLINE std::int64_t padded(const AmxReadPatches& a) { return (a.rows() *
 
 std::int64_t patch_scratch(const AmxReadPatches& a) { return a.lines.samples * padded(a); }
 
-// In the order of memory: what is copied beyond a line is the next one's, which is written later.
+// One patch, its rows `piece` numbers each, copied kWords at a time. In the order of memory: what is copied
+// beyond a line is the next one's, which is written later.
+template <int kWords>
+FASTCNN_INLINE void copy_patch(const AmxReadPatches& a, const Bfloat16* from, std::int64_t row,
+                               std::int64_t piece, Bfloat16* to, Bfloat16* end) {
+    for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
+        for (std::int64_t k = 0; k < piece; k += kWords)
+            std::memcpy(to + k, from + k, kWords * sizeof(Bfloat16));
+    for (; to < end; to += 16) clear(to, 16);
+}
+
+template <int kWords>
+FASTCNN_INLINE void copy_patches(const AmxReadPatches& a, const Bfloat16* image) {
+    const std::int64_t line = a.lines.line_step(), piece = a.w.size * a.channels, row = a.row();
+    const std::int64_t step = a.w.stride * a.channels, sample = 2 * padded(a);
+    Bfloat16* to = a.lines.data;
+    for (std::int64_t y = 0; y < a.last - a.first; ++y) {
+        const Bfloat16* from = image + y * a.h.stride * row;
+        for (std::int64_t x = 0; x < a.w.out; ++x, from += step)
+            for (std::int64_t s = 0; s < a.lines.samples; ++s, to += line) {
+                if (s < a.count)
+                    copy_patch<kWords>(a, from + s * sample, row, piece, to, to + line);
+                else
+                    clear(to, line);
+            }
+    }
+}
+
 void read_patches(const AmxReadPatches& a) {
     Bfloat16* const image = reinterpret_cast<Bfloat16*>(a.scratch);
-    const std::int64_t line = a.lines.line_step(), piece = a.w.size * a.channels, row = a.row();
     for (std::int64_t s = 0; s < a.count; ++s) pad_rows(a, a.words + s * a.stride, image + s * 2 * padded(a));
-    Bfloat16* to = a.lines.data;
-    for (std::int64_t y = 0; y < a.last - a.first; ++y)
-        for (std::int64_t x = 0; x < a.w.out; ++x)
-            for (std::int64_t s = 0; s < a.lines.samples; ++s) {
-                Bfloat16* const end = to + line;
-                if (s < a.count) {
-                    const Bfloat16* from =
-                        image + s * 2 * padded(a) + y * a.h.stride * row + x * a.w.stride * a.channels;
-                    if (piece <= 16)
-                        for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
-                            std::memcpy(to, from, 16 * sizeof(Bfloat16));
-                    else
-                        for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
-                            copy_words(from, piece, to);
-                }
-                for (; to < end; to += 16) clear(to, 16);
-                to = end;
-            }
+    a.w.size* a.channels <= 16 ? copy_patches<16>(a, image) : copy_patches<32>(a, image);
 }
 
 }  // namespace

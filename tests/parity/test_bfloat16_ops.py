@@ -79,6 +79,9 @@ SHAPES = [
     (5, 6, 6, 76, 38, (2, 3), 2, 1, 2),
     (2, 11, 10, 128, 64, (3, 3), 1, 2, 4),
     (3, 5, 5, 33, 120, (1, 1), 1, 1, 3),
+    (2, 40, 50, 32, 40, (3, 3), 1, 1),
+    (3, 6, 7, 256, 130, (3, 3), 1, 1),
+    (2, 9, 9, 256, 130, (3, 3), 1, 2),
 ]
 
 
@@ -121,24 +124,31 @@ def test_convolution_with_pairs(pairs: None, shape: Any, padding: str) -> None:
     check_convolution(shape, padding)
 
 
-def check_threads() -> None:
+def results(batch: int, size: int, channels: int, filters: int, strides: int) -> list[Any]:
+    """A convolution and its gradients, 3x3, padded."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((21, 9, 9, 32)).astype(bfloat16)
-    dy = rng.standard_normal((21, 9, 9, 48)).astype(bfloat16)
-    kernel = rng.standard_normal((3, 3, 32, 48)).astype(bfloat16)
-    found = []
-    for threads in (1, 2, 5):
-        _core.set_num_threads(threads)
-        found.append(
-            [
-                ops.conv2d(x, kernel, padding="same"),
-                ops.conv2d_grad_input(dy, kernel, x.shape, padding="same"),
-                *ops.conv2d_grad_kernel(x, dy, 3, padding="same"),
-            ]
-        )
-    _core.set_num_threads(0)
-    for other in found[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(other, found[0]))
+    kinds: Any = {"padding": "same", "strides": strides}
+    x = rng.standard_normal((batch, size, size, channels)).astype(bfloat16)
+    kernel = rng.standard_normal((3, 3, channels, filters)).astype(bfloat16)
+    y = ops.conv2d(x, kernel, **kinds)
+    dy = rng.standard_normal(y.shape).astype(bfloat16)
+    return [
+        y,
+        ops.conv2d_grad_input(dy, kernel, x.shape, **kinds),
+        *ops.conv2d_grad_kernel(x, dy, 3, **kinds),
+    ]
+
+
+def check_threads() -> None:
+    # Divided by strips, by filters, with patches.
+    for shape in ((21, 9, 32, 48, 1), (3, 8, 256, 160, 1), (5, 41, 3, 32, 2)):
+        found = []
+        for threads in (1, 2, 5):
+            _core.set_num_threads(threads)
+            found.append(results(*shape))
+        _core.set_num_threads(0)
+        for other in found[1:]:
+            assert all(np.array_equal(a, b) for a, b in zip(other, found[0]))
 
 
 def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
@@ -147,6 +157,23 @@ def test_the_same_bits_with_tiles_on_any_number_of_threads(tiles: None) -> None:
 
 def test_the_same_bits_with_pairs_on_any_number_of_threads(pairs: None) -> None:
     check_threads()
+
+
+def test_what_is_not_finite_comes_through_tiles(tiles: None) -> None:
+    """A NaN or an infinity reaches the results that it belongs to, and no others."""
+    for channels, filters, size in ((32, 40, 3), (3, 8, 3), (64, 3, 1)):
+        rng = np.random.default_rng(0)
+        kernel = rng.standard_normal((size, size, channels, filters)).astype(bfloat16)
+        for value in (np.nan, np.inf):
+            x = rng.standard_normal((3, 9, 9, channels)).astype(bfloat16)
+            x[1, 4, 5, channels // 2] = value
+            expected = ops.conv2d(x.astype(np.float32), kernel.astype(np.float32))
+            np.testing.assert_array_equal(np.isfinite(ops.conv2d(x, kernel)), np.isfinite(expected))
+            dy = rng.standard_normal(expected.shape).astype(bfloat16)
+            dy[2, 3, 2, filters // 2] = value
+            dx = ops.conv2d_grad_input(dy, kernel, x.shape)
+            exact = ops.conv2d_grad_input(dy.astype(np.float32), kernel.astype(np.float32), x.shape)
+            np.testing.assert_array_equal(np.isfinite(dx), np.isfinite(exact))
 
 
 def test_pairs_are_taken_where_they_are_faster(pairs: None) -> None:
