@@ -9,7 +9,6 @@
 //   store_bfloat16(p, v, w)   2 * kWidth numbers
 //   pair_words(a, b)          b << 16 | a: one word of each in a lane
 //   round_pairs(v, w)         pair_words(to_bfloat16(v), to_bfloat16(w))
-//   keep_equal_words(a, b, v) 16-bit words: v where a == b, else 0
 //   ordered(m, a, b)          lanes of m where neither is NaN
 #pragma once
 
@@ -31,9 +30,6 @@ FASTCNN_INLINE Bfloat16 to_bfloat16(float x) {
 
 #if defined(__AVX512F__)
 FASTCNN_INLINE Mask ordered(Mask m, Vec a, Vec b) { return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_ORD_Q); }
-FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
-    return _mm512_maskz_mov_epi16(_mm512_cmpeq_epi16_mask(a, b), v);
-}
 FASTCNN_INLINE IVec iload_words(const Bfloat16* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -42,9 +38,6 @@ FASTCNN_INLINE void istore_words(Bfloat16* p, IVec v) {
 }
 #else
 FASTCNN_INLINE Mask ordered(Mask m, Vec a, Vec b) { return mask_and(m, _mm256_cmp_ps(a, b, _CMP_ORD_Q)); }
-FASTCNN_INLINE IVec keep_equal_words(IVec a, IVec b, IVec v) {
-    return _mm256_and_si256(_mm256_cmpeq_epi16(a, b), v);
-}
 FASTCNN_INLINE IVec iload_words(const Bfloat16* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
