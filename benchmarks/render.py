@@ -165,6 +165,7 @@ def main() -> None:
             "measured targets without AVX-512",
             targets_section(load("targets-avx2.json")),
         ),
+        (_ROOT / "docs" / "performance.md", "measured targets with tiles", targets_section(load("targets-amx.json"))),
         (_ROOT / "docs" / "performance.md", "measured accuracy", accuracy_section(accuracy)),
         (_ROOT / "README.md", "measured ratios", ratios_for_readme(targets)),
     ]

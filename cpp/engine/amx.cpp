@@ -74,7 +74,7 @@ AmxImage image_of(const AmxPlan& plan, std::int64_t samples) {
             plan.y_is_image ? plan.y_stride : 1};
 }
 
-void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {
+void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once, const std::vector<bool>& flat) {
     for (std::size_t i = 0; i < ops.size(); ++i) {
         FusedOp& op = ops[i];
         const auto* conv = std::get_if<Conv2dOp>(&op.op);
@@ -90,7 +90,7 @@ void plan_amx(std::vector<FusedOp>& ops, const std::vector<bool>& at_once) {
     }
     for (std::size_t i = 1; i < ops.size(); ++i) {
         if (!ops[i - 1].amx || !ops[i].amx || at_once[i - 1]) continue;
-        if (at_once[i] && ops[i - 1].amx->filters.count % 32) continue;  // its tiles are of 32 inputs
+        if (flat[i] && ops[i - 1].amx->filters.count % 32) continue;
         if (!link(ops[i - 1], ops[i])) continue;
         AmxPlan &from = *ops[i - 1].amx, &to = *ops[i].amx;
         from.y_is_image = to.x_is_image = true;

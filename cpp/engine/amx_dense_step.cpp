@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kInputs = 32;        // whose gradients are computed together
 constexpr std::int64_t kGradientRows = 16;  // rows of a tile
 // Of the kernel's gradient: the optimizer reads its arrays in longer runs than those of a tile.
-constexpr std::int64_t kRowsAtOnce = 64;
+constexpr std::int64_t kRowsAtOnce = 64, kFewerRows = 16, kGradientFloats = 64 * 1024;
 
 std::uint16_t* words(float* memory) { return reinterpret_cast<std::uint16_t*>(memory); }
 
@@ -67,7 +67,7 @@ class AmxDenseStep : public Step {
         if (trains_) {
             pairs_at_ = memory.batch.book(amx_dense_pairs_floats(shape_, sample_tiles_));
             memory.produced_gradient(op.kernel, op.inputs, op.units, static_cast<int>(in.number),
-                                     kRowsAtOnce);
+                                     kRowsAtOnce * op.units <= kGradientFloats ? kRowsAtOnce : kFewerRows);
             if (op.bias != kAbsent) lane_bias_ = memory.gradient(op.bias, op.units);
             scratch = std::max({scratch, rows_.amx_dense_grad_kernel->scratch(grad_kernel_args()),
                                 rows_.amx_spread->scratch(bias_args(line_image(block_)))});

@@ -89,9 +89,12 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     choose_blocks(ops, input);
     std::vector<Cut> cuts;
     for (const FusedOp& op : ops) cuts.push_back(cut_of(op));
-    std::vector<bool> at_once;
-    for (std::size_t i = 0; i < ops.size(); ++i) at_once.push_back(takes_at_once(ops[i], cuts[i]));
-    plan_amx(ops, at_once);
+    std::vector<bool> at_once, flat;
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+        flat.push_back(sums_flat(ops[i], cuts[i]));
+        at_once.push_back(cuts[i] == Cut::wide || (flat[i] && options_.split == 1));
+    }
+    plan_amx(ops, at_once, flat);
     for (const FusedOp& op : ops) amx_declined_.push_back(op.amx_declined);
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
@@ -195,9 +198,9 @@ void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::v
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
 
-bool Plan::takes_at_once(const FusedOp& op, Cut cut) const {
-    if (cut == Cut::wide) return true;
-    return options_.mode == Mode::infer && options_.split == 1 && has_many_weights(op) && dense_on_tiles(op);
+// At inference too where the step does not take the batch at once: its bits are the same.
+bool Plan::sums_flat(const FusedOp& op, Cut cut) const {
+    return cut == Cut::wide || (options_.mode == Mode::infer && has_many_weights(op) && dense_on_tiles(op));
 }
 
 std::int64_t Plan::samples_of(std::size_t step) const {

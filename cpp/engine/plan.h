@@ -217,7 +217,7 @@ class Plan {
     void choose_blocks(const std::vector<FusedOp>& ops, const Shape& input);
     void choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
                                  std::vector<bool>& at_once);
-    bool takes_at_once(const FusedOp& op, Cut cut) const;
+    bool sums_flat(const FusedOp& op, Cut cut) const;
     // Samples of the blocks that a batch of `count` is cut into.
     std::int64_t block_for(std::int64_t count) const;
     // Samples that pass through a step at a time, at most.

@@ -131,11 +131,14 @@ struct AmxPatches {
     FASTCNN_INLINE std::int64_t size() const { return rows() * columns() * channels; }
     FASTCNN_INLINE std::int64_t line() const { return amx_channels(size()); }
 
-    // The image as far as windows reach, padding written out; behind each sample room for a vector. Bfloat16
+    // The image as far as windows reach, padding written out; behind each sample room for the
+    // next window's numbers and a vector. Bfloat16
     // numbers.
     FASTCNN_INLINE std::int64_t height() const { return (out_height - 1) * row_step() + rows(); }
     FASTCNN_INLINE std::int64_t width() const { return (out_width - 1) * column_step() + columns(); }
-    FASTCNN_INLINE std::int64_t sample() const { return (height() * width() * channels + 63) / 32 * 32; }
+    FASTCNN_INLINE std::int64_t sample() const {
+        return ((height() * width() + column_step()) * channels + 63) / 32 * 32;
+    }
 
     // A window's first number.
     FASTCNN_INLINE const std::uint16_t* window(const std::uint16_t* image, std::int64_t s, std::int64_t y,
@@ -178,7 +181,8 @@ inline constexpr std::int64_t kAmxPositions = 16;
 // Argmax of an output whose ReLU is zero: no position has its gradient.
 inline constexpr std::uint8_t kAmxNoPosition = 255;
 
-// samples: float32 (count, height, width, channels), `stride` numbers apart -> lines; samples from `count` on are zero.
+// samples: float32 (count, height, width, channels), `stride` numbers apart -> lines; samples from `count` on
+// are zero.
 struct AmxRead {
     const float* values = nullptr;
     std::int64_t stride = 0, count = 0;
@@ -241,8 +245,8 @@ FASTCNN_INLINE std::int64_t amx_transposed_floats(const Window& h, const Window&
     return filters.groups * ((filters.in_group() + 15) / 16) * h.out * ((w.out * samples + 31) / 32) * 256;
 }
 
-// dkernel, in its own order (taps * channels of a group, filters), = sum over samples and outputs of dy * x; added to what
-// is there where `accumulate`.
+// dkernel, in its own order (taps * channels of a group, filters), = sum over samples and outputs of dy * x;
+// added to what is there where `accumulate`.
 struct AmxGradKernel {
     Window h, w;
     AmxLine channels, filters;

@@ -395,6 +395,7 @@ struct Part {
     const std::int64_t line = a.x.line(), depth = depth_of(a), pixel = a.x.pixel(), row = a.x.row();
     const std::int64_t stride = a.x.stride, height = a.x.height;
     const std::int64_t taps_h = h.window.size, taps_w = w.window.size, kernel_width = a.w.size;
+    const bool beside = w.window.pad > 0 || w.window.pad_end() > 0;  // whether windows reach over the image
     const Bfloat16* const image = a.x.data + Pair(a, pair).group * a.channels.group_size();
     const Bfloat16* const kernel =
         reinterpret_cast<const Bfloat16*>(a.kernel) + pair * taps_of(a) * depth * kKernelStep;
@@ -403,6 +404,21 @@ struct Part {
     FASTCNN_INLINE std::int64_t offset(std::int64_t j) const {
         const std::int64_t column = a.x.left + w.input(0, j);
         return stride == 1 ? column * pixel : a.x.index(0, column - a.x.left) * pixel;
+    }
+
+    // Those of a row of taps that reach the image from these tiles of the run from column x on: what lies
+    // beside it is zeros.
+    struct Taps {
+        std::int64_t begin, end;
+    };
+    FASTCNN_INLINE Taps taps_inside(std::int64_t x, std::int64_t tile, std::int64_t tiles_of_lines) const {
+        Taps taps{0, taps_w};
+        if (!beside) return taps;
+        const std::int64_t first = x + tile * kTileLines / a.x.samples;
+        const std::int64_t last = x + ((tile + tiles_of_lines) * kTileLines - 1) / a.x.samples;
+        while (taps.begin < taps_w && w.input(last, taps.begin) < 0) ++taps.begin;
+        while (taps.end > taps.begin && w.input(first, taps.end - 1) >= a.x.width) --taps.end;
+        return taps;
     }
 
     // kTiles tiles of the run from column x on, of the first at `place` in row y + place.row, the second
@@ -414,11 +430,13 @@ struct Part {
         Products<kTiles> products{tiles, line, second};
         products.begin();
         const Bfloat16* const lines = image + x * pixel + place.tile * kTileLines * line;
+        const Taps taps = taps_inside(x, place.tile, second == kTileLines * line ? 2 : 1);
         for (std::int64_t i = 0; i < taps_h; ++i) {
             const std::int64_t from = h.input(y + place.row, i);
             if (from < 0 || from >= height) continue;
-            const Bfloat16* tap = kernel + (h.tap(i) * kernel_width + w.tap(0)) * depth * kKernelStep;
-            for (std::int64_t j = 0; j < taps_w; ++j, tap += w.tap_step * depth * kKernelStep)
+            const Bfloat16* tap =
+                kernel + (h.tap(i) * kernel_width + w.tap(taps.begin)) * depth * kKernelStep;
+            for (std::int64_t j = taps.begin; j < taps.end; ++j, tap += w.tap_step * depth * kKernelStep)
                 products.add(lines + from * row + offset(j), tap, depth);
             epilogue.finish<kPositions, kMarks>(count);
         }

@@ -253,9 +253,9 @@ FASTCNN_INLINE void sum_patches(Tiles& t, const PatchRow& row, const Bfloat16* p
 }
 
 // Patches of row y as tiles [tile of 16 numbers][tile of 32 lines].
-FASTCNN_INLINE void transpose_patches(const AmxPatchGradKernel& a, const PatchRow& row, std::int64_t y,
-                                      Bfloat16* lines, Bfloat16* tiles) {
-    const PatchLines patch_lines(row.patches);
+FASTCNN_INLINE void transpose_patches(const AmxPatchGradKernel& a, const PatchRow& row,
+                                      const PatchLines& patch_lines, std::int64_t y, Bfloat16* lines,
+                                      Bfloat16* tiles) {
     const Bfloat16* image = reinterpret_cast<const Bfloat16*>(a.image);
     for (std::int64_t k = 0; k < row.chunks; ++k) {
         const std::int64_t first = k * kTileDepth, count = at_most(kTileDepth, row.lines - first);
@@ -343,11 +343,13 @@ void run_patches(const AmxPatchGradKernel& a) {
     std::memset(sums, 0, static_cast<std::size_t>(row.sums()) * sizeof(float));
     if (a.dbias && !a.accumulate)
         std::memset(a.dbias, 0, static_cast<std::size_t>(a.filters) * sizeof(float));
+    const PatchLines patch_lines(row.patches);
     if (row.sixteen) transpose_image(a, row, lines);
     {
         Tiles tiles;
         for (std::int64_t y = 0; y < a.dy.height; ++y) {
-            row.sixteen ? copy_patches(row, y, lines, patches) : transpose_patches(a, row, y, lines, patches);
+            row.sixteen ? copy_patches(row, y, lines, patches)
+                        : transpose_patches(a, row, patch_lines, y, lines, patches);
             float* to = sums;
             for (std::int64_t f = 0; f < row.filter_tiles; ++f) {
                 pair_gradients(a, row, y, f * 16, gradients, a.dbias ? a.dbias + f * 16 : nullptr);

@@ -53,12 +53,51 @@ FASTCNN_INLINE void spread_pixel(const AmxSpread& a, std::int64_t y, std::int64_
         store_row(to + k, merge_words({}, from + k, words_marked(argmax + k, here)));
 }
 
+// dbias += or = the sum of dy's lines where argmax names a position. kVecs vectors from channel c of a group
+// on: several sums at once.
+template <int kVecs>
+FASTCNN_INLINE void sum_bias_vectors(const AmxImage& dy, const std::uint8_t* argmax, std::int64_t group,
+                                     std::int64_t c, float* dbias, bool accumulate) {
+    const std::int64_t in_group = dy.channels.in_group(), pitch = dy.line();
+    const std::int64_t place = group * dy.channels.group_size() + c, lines = dy.width * dy.samples;
+    Vec sums[kVecs];
+    for (int v = 0; v < kVecs; ++v) sums[v] = zero();
+    for (std::int64_t y = 0; y < dy.height; ++y) {
+        const Bfloat16* line = dy.at(y, 0) + place;
+        const std::uint8_t* marks = argmax ? argmax + y * lines * pitch + place : nullptr;
+        for (std::int64_t l = 0; l < lines; ++l, line += pitch, marks += marks ? pitch : 0)
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                Vec value = load_bfloat16(line + v * kWidth);
+                if (marks) {
+                    const IVec at = iload_bytes_partial(marks + v * kWidth, kWidth);
+                    value = select(ieq(at, iset1(kAmxNoPosition)), zero(), value);
+                }
+                sums[v] = add(sums[v], value);
+            }
+    }
+    for (int v = 0; v < kVecs; ++v) {
+        const std::int64_t n = at_most(kWidth, in_group - c - v * kWidth);
+        if (n <= 0) return;
+        float* to = dbias + group * in_group + c + v * kWidth;
+        store_partial(to, accumulate ? add(sums[v], load_partial(to, n)) : sums[v], n);
+    }
+}
+
+FASTCNN_INLINE void sum_bias(const AmxImage& dy, const std::uint8_t* argmax, float* dbias, bool accumulate) {
+    constexpr int kVecs = 32 / kWidth;  // a group's channels in a line are a multiple
+    for (std::int64_t group = 0; group < dy.channels.groups; ++group)
+        for (std::int64_t c = 0; c < dy.channels.in_group(); c += 32)
+            sum_bias_vectors<kVecs>(dy, argmax, group, c, dbias, accumulate);
+}
+
 std::int64_t spread_scratch(const AmxSpread& a) { return a.width * a.dy.pixel() / 2; }
 
 void spread(const AmxSpread& a) {
     const std::int64_t pixel = a.dy.pixel(), line = a.dy.line(), lines = a.width * a.dy.samples;
     const std::int64_t chunks = tiles_of(lines, kTileDepth);
-    for (std::int64_t y = 0; y < a.height; ++y) {
+    const bool sums_only = !a.spread.data && !a.transposed;
+    for (std::int64_t y = 0; y < a.height && !sums_only; ++y) {
         Bfloat16* row = a.spread.data ? a.spread.at(y, 0) : reinterpret_cast<Bfloat16*>(a.scratch);
         if (a.spread.data) {
             clear(a.spread.data + y * a.spread.row(), a.spread.left * pixel);

@@ -45,7 +45,7 @@ class PatchLines {
     static constexpr std::int64_t kOften = 4;  // parts of a vector, as of 3x3 kernels under 2x2 pooling
     static constexpr std::int64_t kVectors = amx_channels(kAmxPatchNumbers) / kTileDepth;
 
-    // kVectors_: how many, of kOften parts each, or 0.
+    // kOftenVectors: how many, of kOften parts each, or 0.
     template <int kOftenVectors>
     FASTCNN_INLINE void copy_as(const Bfloat16* image, std::int64_t samples, std::int64_t y,
                                 std::int64_t first, std::int64_t count, Bfloat16* to) const {
@@ -84,7 +84,7 @@ class PatchLines {
     Part parts_[kAmxPatchNumbers + kOften * kVectors];
 };
 
-// float32 samples -> what copy_patch() reads; samples from `count` on are zero.
+// float32 samples -> what PatchLines::copy() reads; samples from `count` on are zero.
 FASTCNN_INLINE void read_image(const AmxPatches& p, const float* x, std::int64_t stride, std::int64_t count,
                                std::int64_t samples, Bfloat16* image) {
     clear(image, samples * p.sample());

@@ -80,11 +80,13 @@ FASTCNN_INLINE TileRow drop_marked(const TileRow& row, const RowMarks& marks, st
 class RowSums {
   public:
     FASTCNN_INLINE void add(const TileRow& row) {
-        for (std::int64_t i = 0; i < kTileDepth; ++i) {
-            const std::uint32_t bits = std::uint32_t{row.words[i]} << 16;
-            float value;
-            std::memcpy(&value, &bits, sizeof value);
-            sums_[i / 2] += value;
+        for (std::int64_t i = 0; i < kTileLines; ++i) {
+            float pair[2];
+            for (std::int64_t k = 0; k < 2; ++k) {
+                const std::uint32_t bits = std::uint32_t{row.words[2 * i + k]} << 16;
+                std::memcpy(pair + k, &bits, sizeof bits);
+            }
+            sums_[i] += pair[0] + pair[1];
         }
     }
     FASTCNN_INLINE void store(float* to) const { std::memcpy(to, sums_, sizeof sums_); }

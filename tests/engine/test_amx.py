@@ -318,12 +318,13 @@ def test_many_weights_on_any_number_of_threads() -> None:
         assert all(np.array_equal(a, b) for a, b in zip(other[1:], found[0][1:]))
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])  # after tanh the dense layer reads float32 numbers
-def test_outputs_of_many_weights_do_not_depend_on_the_batch(activation: str) -> None:
+# After tanh the dense layer reads float32 numbers, after 48 filters lines with gaps.
+@pytest.mark.parametrize(("activation", "filters"), [("relu", 32), ("tanh", 32), ("relu", 48)])
+def test_outputs_of_many_weights_do_not_depend_on_the_batch_nor_on_threads(activation: str, filters: int) -> None:
     model = make(
         (64, 64, 16),
         lambda: [
-            layers.Conv2D(32, 1, activation=activation),
+            layers.Conv2D(filters, 1, activation=activation),
             layers.MaxPooling2D(4),
             layers.Flatten(),
             layers.Dense(33, activation="relu"),
@@ -338,6 +339,10 @@ def test_outputs_of_many_weights_do_not_depend_on_the_batch(activation: str) -> 
         found.add(native.explain(samples, False)[-3]["kernel"])
         np.testing.assert_array_equal(native.predict(x[:samples]), whole[:samples])
     assert found == {"bfloat16 tiles", "bfloat16 tiles, natural"}
+    for threads in (1, 2, 3):
+        _core.set_num_threads(threads)
+        np.testing.assert_array_equal(native.predict(x[:1]), whole[:1])
+    _core.set_num_threads(0)
 
 
 def test_gradients_of_many_weights_that_wait_for_others() -> None:

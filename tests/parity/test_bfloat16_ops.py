@@ -205,6 +205,9 @@ def test_what_tiles_do_not_compute_is_computed_in_float32(tiles: None, images: A
         ops.conv2d(images, kernel[:, :, :2])
     with pytest.raises(ValueError, match=r"conv2d: bias"):
         ops.conv2d(images, kernel, np.ones(5))
+    for wrong in ({"kernl": kernel}, {"kernel": kernel, "colour": 1}, {"x": images, "kernel": kernel}):
+        with pytest.raises(TypeError):
+            ops.conv2d(images, **wrong)
     with pytest.raises(TypeError):
         ops.conv2d(images)
     out = np.zeros((2, 4, 3, 6), bfloat16)

@@ -151,6 +151,38 @@ NETWORKS = {
             layers.Dense(3),
         ],
     ),
+    "first layer of eight channels under a wide pool": (
+        (20, 19, 8),
+        lambda: [
+            layers.Conv2D(33, 2, activation="relu"),
+            layers.MaxPooling2D((1, 3)),
+            layers.Conv2D(40, 3, strides=2, activation="relu"),
+            layers.MaxPooling2D((3, 2)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
+    "first layer under a pool of sixteen": (
+        (31, 26, 3),
+        lambda: [
+            layers.Conv2D(20, 3, activation="relu"),
+            layers.MaxPooling2D(4),
+            layers.Conv2D(70, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D((2, 1)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
+    "first layer of four pixels at a time, dilated": (
+        (18, 21, 2),
+        lambda: [
+            layers.Conv2D(48, (1, 4), strides=(1, 4), activation="relu"),
+            layers.Conv2D(20, 2, dilation_rate=2, padding="same", activation="relu"),
+            layers.MaxPooling2D(3),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
     # More than 256 K weights: the whole batch at once.
     "many weights behind an image": (
         (13, 14, 5),
@@ -184,7 +216,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("samples", [1, 3, 16, 21])
+@pytest.mark.parametrize("samples", [1, 3, 16, 37])  # 37: blocks of 16, 16 and 5
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_and_gradients(name: str, samples: int) -> None:
     shape, make = NETWORKS[name]

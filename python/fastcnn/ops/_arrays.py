@@ -64,21 +64,22 @@ def keeps_bfloat16(
 
 
 @functools.cache
-def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], int]:
-    """Names of those that may be positional, defaults, and how many there are in all."""
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
+    """Names of those that may be positional, defaults, and all names."""
     import inspect
 
     parameters = inspect.signature(function).parameters.values()
     names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-    return names, {p.name: p.default for p in parameters if p.default is not p.empty}, len(parameters)
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return names, defaults, frozenset(p.name for p in parameters)
 
 
 def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """The arguments by name, defaults included; None where the call is wrong. (Signature.bind takes 10 us.)"""
-    names, defaults, count = _parameters(function)
+    names, defaults, known = _parameters(function)
     arguments = {**defaults, **dict(zip(names, args)), **kwargs}
     given_twice = not kwargs.keys().isdisjoint(names[: len(args)])
-    return None if len(args) > len(names) or len(arguments) != count or given_twice else arguments
+    return None if len(args) > len(names) or arguments.keys() != known or given_twice else arguments
 
 
 def floats(operation: str, argument: str, value: ArrayLike, rank: int | None = None, axes: str = "") -> Floats:
