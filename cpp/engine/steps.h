@@ -15,10 +15,9 @@ struct StepInput {
     const StepSlots& slots;
     const std::vector<ParameterRef>& parameters;
     const std::vector<bool>& trainable;
-    std::uint32_t number;  // of the step in its plan; keys dropout's random numbers
-    bool wide;             // over the whole batch at once: see Step
-    bool at_once =
-        false;  // a dense layer with tiles: samples are many, weights are read once for all of them
+    std::uint32_t number;      // of the step in its plan; keys dropout's random numbers
+    bool wide;                 // over the whole batch at once: see Step
+    bool at_once = false;      // a dense layer with tiles reads its weights once for many samples
     std::int64_t samples = 1;  // that pass through at a time, at most
 
     // A parameter's values, null where a layer does not have it, and whether it is trained.

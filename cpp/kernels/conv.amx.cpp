@@ -411,26 +411,25 @@ struct Part {
     struct Taps {
         std::int64_t begin, end;
     };
-    FASTCNN_INLINE Taps taps_inside(std::int64_t x, std::int64_t tile, std::int64_t tiles_of_lines) const {
+    FASTCNN_INLINE Taps taps_inside(std::int64_t x, std::int64_t first_tile, std::int64_t last_tile) const {
         Taps taps{0, taps_w};
         if (!beside) return taps;
-        const std::int64_t first = x + tile * kTileLines / a.x.samples;
-        const std::int64_t last = x + ((tile + tiles_of_lines) * kTileLines - 1) / a.x.samples;
+        const std::int64_t first = x + first_tile * kTileLines / a.x.samples;
+        const std::int64_t last = x + ((last_tile + 1) * kTileLines - 1) / a.x.samples;
         while (taps.begin < taps_w && w.input(last, taps.begin) < 0) ++taps.begin;
         while (taps.end > taps.begin && w.input(first, taps.end - 1) >= a.x.width) --taps.end;
         return taps;
     }
 
-    // kTiles tiles of the run from column x on, of the first at `place` in row y + place.row, the second
-    // one's lines `second` elements behind. After each row of taps, `count` lines of the run before are
-    // finished.
+    // kTiles tiles of the run from column x on, the first one at `place` in row y + place.row, the second
+    // one's lines `second` elements behind, through these taps of each row. After each row of taps, `count`
+    // lines of the run before are finished.
     template <int kTiles>
-    FASTCNN_INLINE void sum(std::int64_t y, std::int64_t x, Place place, std::int64_t second,
+    FASTCNN_INLINE void sum(std::int64_t y, std::int64_t x, Place place, std::int64_t second, Taps taps,
                             std::int64_t count, float* to, float* second_to) const {
         Products<kTiles> products{tiles, line, second};
         products.begin();
         const Bfloat16* const lines = image + x * pixel + place.tile * kTileLines * line;
-        const Taps taps = taps_inside(x, place.tile, second == kTileLines * line ? 2 : 1);
         for (std::int64_t i = 0; i < taps_h; ++i) {
             const std::int64_t from = h.input(y + place.row, i);
             if (from < 0 || from >= height) continue;
@@ -454,6 +453,7 @@ struct Part {
         const auto sums_at = [&](Place at) {
             return sums + at.row * of.floats() + at.tile * kTileLines * kFilters;
         };
+        const std::int64_t column = x * a.pool.w;
         for (std::int64_t i = 0; i < all;) {
             const Place place(i, tiles_of_row), next(i + 1, tiles_of_row);
             const std::int64_t rows = next.row - place.row;
@@ -461,10 +461,13 @@ struct Part {
                 const std::int64_t second = (rows * h.window.stride * a.x.columns() * a.x.samples +
                                              (next.tile - place.tile) * kTileLines) *
                                             line;
-                sum<2>(y * a.pool.h, x * a.pool.w, place, second, count, sums_at(place), sums_at(next));
+                const Taps taps = taps_inside(column, at_most(place.tile, next.tile),
+                                              place.tile > next.tile ? place.tile : next.tile);
+                sum<2>(y * a.pool.h, column, place, second, taps, count, sums_at(place), sums_at(next));
                 i += 2;
             } else {
-                sum<1>(y * a.pool.h, x * a.pool.w, place, 0, count, sums_at(place), nullptr);
+                const Taps taps = taps_inside(column, place.tile, place.tile);
+                sum<1>(y * a.pool.h, column, place, 0, taps, count, sums_at(place), nullptr);
                 i += 1;
             }
         }

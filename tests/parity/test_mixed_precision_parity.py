@@ -183,6 +183,17 @@ NETWORKS = {
             layers.Dense(3),
         ],
     ),
+    "padding beside pools three wide": (
+        (9, 12, 10),
+        lambda: [
+            layers.Conv2D(20, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(3),
+            layers.Conv2D(9, (2, 4), padding="same", activation="relu"),
+            layers.MaxPooling2D((3, 1)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+    ),
     # More than 256 K weights: the whole batch at once.
     "many weights behind an image": (
         (13, 14, 5),
