@@ -17,6 +17,12 @@ FASTCNN_INLINE void clear(Bfloat16* p, std::int64_t n) {
     std::memset(p, 0, static_cast<std::size_t>(n) * sizeof(Bfloat16));
 }
 
+// `count` numbers, at most 16, and zeros, as bfloat16 words.
+FASTCNN_INLINE void round_16(const float* from, std::int64_t count, Bfloat16* to) {
+    for (std::int64_t v = 0; v < 16; v += kWidth)
+        store_bfloat16(to + v, v < count ? load_partial(from + v, at_most(kWidth, count - v)) : zero());
+}
+
 // 16 x 16 words, whose rows are `pitch` words apart.
 FASTCNN_INLINE void transpose_words(const std::int32_t* from, std::int32_t* to, std::int64_t pitch = 16) {
     for (int i = 0; i < 16; i += kWidth)

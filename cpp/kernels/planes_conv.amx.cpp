@@ -5,26 +5,13 @@
 //
 // The columns of a tap row follow one another, then its planes, then the next row: what one tap loads of a
 // plane the next one finds in L1.
-#include "kernels/lines.h"
+#include "kernels/filter_pairs.h"
 
 namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-constexpr std::int64_t kFilters = 32;                    // computed together: two tiles
-constexpr std::int64_t kKernelStep = 2 * kTileElements;  // 32 channels of 32 filters
-constexpr std::int64_t kLine = 32;                       // channels
-
-// One axis of what is computed together: a window over x, the taps of the kernel that are its own, and where
-// its outputs go.
-struct Axis {
-    Window window;
-    std::int64_t first_tap = 0, tap_step = 1, first = 0, step = 1;
-    FASTCNN_INLINE explicit Axis(const Window& forward) : window(forward) {}
-    FASTCNN_INLINE explicit Axis(const AmxPhase& p)
-        : window(p.window), first_tap(p.first_tap), tap_step(-p.tap_step), first(p.phase), step(p.stride) {}
-    FASTCNN_INLINE std::int64_t tap(std::int64_t i) const { return first_tap + i * tap_step; }
-};
+constexpr std::int64_t kLine = 32;  // channels
 
 // Calls visit(h, w, first step of a pair) for the convolution, or for each phase of its gradient.
 template <class Visit>
@@ -46,21 +33,6 @@ FASTCNN_INLINE void for_each_step(const AmxPlanesConv& a, const Axis& h, const A
         for (std::int64_t k = 0; k < a.depth(); ++k)
             for (std::int64_t j = 0; j < w.window.size; ++j) visit(i, k, j);
 }
-
-// A pair of tiles of filters.
-struct Pair {
-    std::int64_t group, first, filters;  // the first of its filters in its group; how many exist
-    FASTCNN_INLINE Pair(const AmxPlanesConv& a, std::int64_t pair) {
-        const std::int64_t of_group = a.filters.group_size() / kFilters;
-        group = pair / of_group;
-        first = pair % of_group * kFilters;
-        filters = at_most(kFilters, a.filters.in_group() - first);
-    }
-    // Of all filters.
-    FASTCNN_INLINE std::int64_t filter(const AmxPlanesConv& a) const {
-        return group * a.filters.in_group() + first;
-    }
-};
 
 // ----------------------------------------------------------------------------------------------------
 // packing
@@ -100,7 +72,7 @@ void pack(const AmxPackPlanes& p) {
     const std::int64_t in_group = a.channels.in_group();
     alignas(64) Bfloat16 buffer[kLine * kLine];
     for (std::int64_t i = a.first_pair; i < a.last_pair; ++i) {
-        const Pair pair(a, i);
+        const FilterPair pair(a.filters, i);
         Bfloat16* to = p.packed + (i - a.first_pair) * a.steps() * kKernelStep;
         for_each_part(a, [&](const Axis& h, const Axis& w, std::int64_t) {
             for_each_step(a, h, w, [&](std::int64_t y, std::int64_t plane, std::int64_t x) {
@@ -114,7 +86,7 @@ void pack(const AmxPackPlanes& p) {
                     from = whole_step(from, pair.filters, channels, pitch, buffer);
                     pack_columns(from, pitch, to);
                 } else {
-                    const Bfloat16* from = p.weights + (tap * in_group + channel) * pitch + pair.filter(a);
+                    const Bfloat16* from = p.weights + (tap * in_group + channel) * pitch + pair.filter;
                     from = whole_step(from, channels, pair.filters, pitch, buffer);
                     pack_rows(from, pitch, to);
                 }
@@ -317,8 +289,8 @@ struct Epilogue {
     Vec bias[kVecs];
 
     FASTCNN_INLINE Epilogue(const AmxPlanesConv& a, std::int64_t number) : relu(a.relu) {
-        const Pair pair(a, number);
-        filter = pair.filter(a);
+        const FilterPair pair(a.filters, number);
+        filter = pair.filter;
         valid = pair.filters;
         for (int v = 0; v < kVecs; ++v) {
             const std::int64_t left = valid - v * kWidth;
@@ -373,7 +345,7 @@ FASTCNN_INLINE void compute(const Part& part, Tiles& tiles, const Epilogue& epil
                             std::int64_t first, std::int64_t last) {
     const AmxPlanesConv& a = part.a;
     const Bfloat16* kernel = a.kernel + ((pair - a.first_pair) * a.steps() + part.first_step) * kKernelStep;
-    const std::int64_t group = Pair(a, pair).group * a.depth() * a.x.plane_step();
+    const std::int64_t group = FilterPair(a.filters, pair).group * a.depth() * a.x.plane_step();
     const std::int64_t blocks = tiles_of(last - first, kTiles), steps = part.step_count;
     Place places[kBlocks * kTiles];  // behind the last tile: that one once more
     for (std::int64_t i = 0; i < blocks * kTiles; ++i) places[i] = Place(part, at_most(first + i, last - 1));
