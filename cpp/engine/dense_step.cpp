@@ -53,7 +53,7 @@ class DenseStep : public Step {
         grad_input_ = choose(grad_input_args_, packing);
         grad_input_args_.batch = rows_ > 1 ? rows_ : memory.block_size;
         DenseGradInput largest = grad_input_args_;
-        if (wide_) largest.inputs = Range::most(op_.inputs, kLeastWideParts);
+        if (wide_) largest.inputs = Range::most(op_.inputs, kWidePartsPerThread);  // one thread's parts
         memory.need_scratch(grad_input_.scratch(largest));
         packed_backward_ = memory.packed.book(grad_input_.packed(grad_input_args_));
         packed_floats_ += grad_input_.packed(grad_input_args_);

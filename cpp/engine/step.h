@@ -38,7 +38,7 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 // up to 0.5 us.
 inline constexpr std::int64_t kPartFlops = 160 * 1024;
 // Parts of a wide step for each thread.
-inline constexpr int kLeastWideParts = 4;
+inline constexpr int kWidePartsPerThread = 4;
 // Parts of a step at most: more threads would spend their time between phases.
 inline constexpr int kMaxParts = 8;
 
