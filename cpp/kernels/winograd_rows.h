@@ -22,7 +22,6 @@ constexpr int kRowOutputs = 4;
 
 // Why Winograd's kernels along rows do not take `columns` outputs a row, or null.
 FASTCNN_INLINE const char* rows_declines(const Conv2dShape& c, std::int64_t columns) {
-    if (!kManyRegisters) return "too few registers";
     if (const char* reason = not_few_channels(c)) return reason;
     if (c.w.stride > 2) return "stride is more than 2";
     if (phase_taps(c) != 3 && phase_taps(c) != 4) return "not three or four taps a row";

@@ -318,7 +318,9 @@ struct RowGradKernel : RowTiles<T> {
     }
 };
 
-const char* declines(const Conv2dGradKernel& g) { return rows_declines(g.shape, g.shape.w.out); }
+const char* declines(const Conv2dGradKernel& g) {
+    return kManyRegisters ? rows_declines(g.shape, g.shape.w.out) : "too few registers";
+}
 
 std::int64_t scratch(const Conv2dGradKernel& g) {
     const std::int64_t floats = of_rows<RowGradKernel>(g, [](const auto& pass) { return pass.scratch(); });

@@ -90,6 +90,8 @@ CASES = [
     *(Conv((61, 90), n, 40, (7, 7), strides=(2, 2), padding="same", batch=1) for n in (1, 2, 3, 4)),
     Conv((50, 62), 3, 17, (5, 4), strides=(3, 1), dilation=(2, 1), padding="same"),
     Conv((30, 27), 4, 8, (2, 6), strides=(1, 2)),
+    Conv((30, 27), 4, 20, (2, 6), strides=(3, 2)),  # rows of the image that no kernel reads
+    *(Conv((19, 31), 2, 9, (rows, 3), padding="same") for rows in (16, 17)),
     # groups
     Conv(channels=6, filters=8, groups=2),
     Conv(channels=34, filters=66, groups=2, padding="same"),
@@ -236,7 +238,7 @@ def test_grad_kernel_agrees_with_the_oracle(case: Conv, algorithm: str, isa: str
     check_grad_kernel(case, algorithm, isa)
 
 
-@pytest.mark.parametrize(("kernel", "channels"), [(3, 1), (3, 8), (1, 8)])
+@pytest.mark.parametrize(("kernel", "channels"), [(3, 1), (3, 8), (1, 8), (3, 3), (4, 3)])
 @each_row("conv2d_forward")
 def test_a_result_written_past_the_caches_has_the_same_bits(
     channels: int, kernel: int, algorithm: str, isa: str
@@ -256,6 +258,12 @@ def test_a_result_written_past_the_caches_has_the_same_bits(
 def test_some_row_takes_every_case() -> None:
     for case in CASES:
         assert check_forward(case, "", "") and check_grad_input(case, "", "") and check_grad_kernel(case, "", "")
+
+
+@each_row("conv2d_forward")
+def test_every_row_takes_some_forward(algorithm: str, isa: str) -> None:
+    compiled = is_compiled(algorithm, isa) and algorithm != "windows"  # which pools
+    assert any(check_forward(case, algorithm, isa) for case in CASES) == compiled
 
 
 @each_row("conv2d_grad_input")
@@ -295,7 +303,7 @@ def suited(case: Conv, algorithm: str) -> Conv:
     """The case, or one like it that Winograd's rows take."""
     if not algorithm.startswith("winograd"):
         return case
-    if algorithm == "winograd_rows":
+    if algorithm.startswith("winograd_rows"):
         stride = min(case.strides[1], 2)
         width = (3 + case.kernel[1] % 2) if stride == 1 else 5 + case.kernel[1] % 4
         return replace(
@@ -349,15 +357,20 @@ SPECIAL_CASES = [
     Conv((11, 19), 2, 5, (5, 4), strides=(2, 1), padding="same"),
 ]
 each_special = pytest.mark.parametrize("special", SPECIALS)
+# and, forward, with as many columns as it wants at a stride of 2, and with several strips of tiles a row
+FORWARD_CASES = [
+    Conv((19, 16), 3, 33, (7, 7), strides=(2, 2), padding="same"),
+    Conv((9, 61), 3, 40, padding="same"),
+]
 each_special_case = pytest.mark.parametrize("case", SPECIAL_CASES, ids=case_id)
 
 
 @each_special
-@each_special_case
+@pytest.mark.parametrize("case", SPECIAL_CASES + FORWARD_CASES, ids=case_id)
 @each_row("conv2d_forward")
 def test_forward_passes_nan_and_infinity_on(case: Conv, special: float, algorithm: str, isa: str) -> None:
     x, kernel, bias = data(case)
-    x[-1, 4, 5, 1] = special
+    x[-1, 4, 5, 1] = x[-1, 4, -3, 1] = special
     expected = forward(case, *double(x, kernel, bias), isa=REFERENCE)
     actual = unless_declined(forward, case, x, kernel, bias, isa=isa, algorithm=algorithm)
     if actual is None:
