@@ -24,9 +24,8 @@ constexpr int kMaxThreads = 1024;
 // the waker about 5 us and takes 5 to 50 us.
 constexpr std::chrono::microseconds kSpin{50};
 // One that has done its part of a phase and waits for the others lets whoever wants its core have it, but
-// goes on looking for so long: in a virtual machine a thread that sleeps comes back too late (Zen 3, two
-// threads, the README's network, batches of 8 and 32: 1.09 times as fast as with 50 us where neighbours
-// disturb, else equal).
+// goes on looking for so long. On a shared virtual machine (Zen 3, two threads, the README's network, batches
+// of 8 and 32) the median of rounds is 1.09 times as fast as with 50 us, the best round equal.
 constexpr std::chrono::microseconds kYield{1000};
 
 void pause() {

@@ -61,8 +61,8 @@ def each_row(operation: str) -> Callable[..., Any]:
 def is_compiled(algorithm: str, isa: str) -> bool:
     """Whether the row computes anything at this level.
 
-    Winograd's tiles other than 4 are left out of the baseline, and of its kernels along
-    rows one wants the registers of AVX-512, the other is for AVX2.
+    Winograd's tiles other than 4 are left out of the baseline, and of its kernels along rows one
+    wants the registers of AVX-512, the other is for AVX2.
     """
     if algorithm == "winograd_rows":
         return isa not in ("baseline", "avx2")
