@@ -25,19 +25,14 @@ std::vector<float> padded_images(const Conv2dShape& s, std::int64_t batch, const
 
 // The memory behind PooledLists. A list may be written past its last entry by a vector.
 struct ListStorage {
-    ListStorage(std::int64_t windows, std::int64_t slots, std::int64_t channels)
+    ListStorage(std::int64_t windows, std::int64_t channels)
         : count(size(channels)),
           x_offset(size(channels * (windows + kSlack))),
-          slot_end(size(windows * slots)),
-          channel(size(windows * (channels + kSlack))),
           value(channels * (windows + kSlack)) {
         lists.channel_count = count.data();
         lists.x_offset = x_offset.data();
         lists.value = value.data();
         lists.channel_capacity = windows + kSlack;
-        lists.slot_end = slot_end.data();
-        lists.channel = channel.data();
-        lists.window_capacity = channels + kSlack;
     }
 
     PooledLists lists;
@@ -46,7 +41,7 @@ struct ListStorage {
     static constexpr std::int64_t kSlack = 16;
     static std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 
-    std::vector<std::int32_t> count, x_offset, slot_end, channel;
+    std::vector<std::int32_t> count, x_offset;
     Buffer value;
 };
 
@@ -63,15 +58,15 @@ void pooled_gradients_reference(const Conv2dShape& shape, const PoolShape& pool,
     reference::conv2d_grad_kernel(shape, g.x[0], g.x.f64(), dz.data(), g.dkernel.f64(), g.dbias.f64());
 }
 
-// Compresses the pooled gradient into lists, then takes both gradients of the convolution from them. The
-// algorithm that `call` names is the input gradient's.
+// The kernel's gradient from lists of the pooled gradient, the input's from that itself. The algorithm that
+// `call` names is the input gradient's.
 void pooled_gradients(const Call& call, const Conv2dShape& shape, const PoolShape& pool,
                       const std::uint8_t* argmax, const PooledGradients& g) {
     const std::int64_t batch = g.x[0];
     const std::vector<float> padded = padded_images(shape, batch, g.x.f32());
     require(padded.size() <= std::size_t{std::numeric_limits<std::int32_t>::max()}, call.operation(),
             ": x: expected at most 2^31 - 1 padded elements, received ", padded.size());
-    const ListStorage storage(batch * pool.h.out * pool.w.out, pool.h.size * pool.w.size, shape.out_channels);
+    const ListStorage storage(batch * pool.h.out * pool.w.out, shape.out_channels);
 
     PooledGradient lists;
     lists.conv = shape;
@@ -102,8 +97,8 @@ void pooled_gradients(const Call& call, const Conv2dShape& shape, const PoolShap
     grad_input.pool = pool;
     grad_input.batch = batch;
     grad_input.dy = g.dy.f32();
-    grad_input.dy_stride = per_sample(g.dy);
-    grad_input.lists = storage.lists;
+    grad_input.dy_stride = grad_input.argmax_stride = per_sample(g.dy);
+    grad_input.argmax = argmax;
     grad_input.dx = g.dx.f32();
     grad_input.dx_stride = per_sample(g.dx);
     const Choice<PooledConv2dGradInput> choice = call.choice(grad_input);

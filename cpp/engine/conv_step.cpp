@@ -276,8 +276,7 @@ class ConvStep : public Step {
         const std::int64_t windows = p.h.out * p.w.out, listed = std::min(kListedSamples, memory.block_size);
         list_args_.conv = pooled_input_args_.shape = pooled_kernel_args_.shape = c;
         list_args_.pool = pooled_input_args_.pool = p;
-        list_args_.by_window = slots_.dx.booked();
-        list_args_.batch = pooled_input_args_.batch = listed;
+        list_args_.batch = listed;
         lists_ = choose(list_args_);
         pooled_kernel_ = choose(pooled_kernel_args_);
 
@@ -286,14 +285,11 @@ class ConvStep : public Step {
         pads_ = !padded.same_as_input(c);
         if (pads_) padded_at_ = layout.book(listed * padded.size());
         channel_capacity_ = listed * windows + 16;
-        window_capacity_ = c.out_channels + 16;
         channel_count_at_ = layout.book(c.out_channels);
         x_offset_at_ = layout.book(c.out_channels * channel_capacity_);
         value_at_ = layout.book(c.out_channels * channel_capacity_);
         if (slots_.dx.booked()) {
-            slot_end_at_ = layout.book(listed * windows * p.h.size * p.w.size);
-            channel_at_ = layout.book(listed * windows * window_capacity_);
-            lists_scratch_at_ = layout.book(lists_.scratch(list_args_));
+            pooled_input_args_.batch = memory.block_size;
             pooled_input_ = choose(pooled_input_args_);
             input_scratch_at_ = layout.book(pooled_input_.scratch(pooled_input_args_));
             packed_backward_ = memory.packed.book(pooled_input_.packed(pooled_input_args_));
@@ -351,13 +347,26 @@ class ConvStep : public Step {
         lists.x_offset = reinterpret_cast<std::int32_t*>(scratch + x_offset_at_);
         lists.value = scratch + value_at_;
         lists.channel_capacity = channel_capacity_;
-        lists.slot_end = reinterpret_cast<std::int32_t*>(scratch + slot_end_at_);
-        lists.channel = reinterpret_cast<std::int32_t*>(scratch + channel_at_);
-        lists.window_capacity = window_capacity_;
         return lists;
     }
 
     void backward_pooled(const BlockRun& run) const {
+        if (trains_) grad_kernel_from_lists(run);
+        if (!slots_.dx.booked()) return;
+        PooledConv2dGradInput a = pooled_input_args_;
+        a.batch = run.count;
+        a.dy = run.at(slots_.dy);
+        a.dy_stride = slots_.dy.stride;
+        a.argmax = argmax_at(run);
+        a.argmax_stride = argmax_.stride * 4;
+        a.kernel = run.packed + packed_backward_;
+        a.dx = run.at(slots_.dx);
+        a.dx_stride = slots_.dx.stride;
+        a.scratch = run.scratch + input_scratch_at_;
+        pooled_input_(a);
+    }
+
+    void grad_kernel_from_lists(const BlockRun& run) const {
         const Conv2dShape& c = forward_args_.shape;
         const PaddedImage padded(c);
         for (std::int64_t s = 0; s < run.count; s += list_args_.batch) {
@@ -379,28 +388,14 @@ class ConvStep : public Step {
             g.argmax = argmax_at(run) + s * argmax_.stride * 4;
             g.argmax_stride = argmax_.stride * 4;
             g.lists = lists_in(run.scratch);
-            g.scratch = run.scratch + lists_scratch_at_;
             lists_(g);
-            if (trains_) {
-                PooledConv2dGradKernel a = pooled_kernel_args_;
-                a.accumulate = run.accumulate || s > 0;
-                a.x = x;
-                a.lists = g.lists;
-                a.dkernel = run.lane + lane_kernel_;
-                a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
-                pooled_kernel_(a);
-            }
-            if (!slots_.dx.booked()) continue;
-            PooledConv2dGradInput a = pooled_input_args_;
-            a.batch = count;
-            a.dy = g.dy;
-            a.dy_stride = g.dy_stride;
+            PooledConv2dGradKernel a = pooled_kernel_args_;
+            a.accumulate = run.accumulate || s > 0;
+            a.x = x;
             a.lists = g.lists;
-            a.kernel = run.packed + packed_backward_;
-            a.dx = run.at(slots_.dx) + s * slots_.dx.stride;
-            a.dx_stride = slots_.dx.stride;
-            a.scratch = run.scratch + input_scratch_at_;
-            pooled_input_(a);
+            a.dkernel = run.lane + lane_kernel_;
+            a.dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
+            pooled_kernel_(a);
         }
     }
 
@@ -431,10 +426,9 @@ class ConvStep : public Step {
     std::int64_t row_units_ = 1, weight_units_ = 1;  // into which one sample can be divided
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
     std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
-    std::int64_t channel_capacity_ = 0, window_capacity_ = 0;
-    std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0, slot_end_at_ = 0,
-                 channel_at_ = 0;
-    std::int64_t lists_scratch_at_ = 0, input_scratch_at_ = 0;
+    std::int64_t channel_capacity_ = 0;
+    std::int64_t padded_at_ = 0, channel_count_at_ = 0, x_offset_at_ = 0, value_at_ = 0,
+                 input_scratch_at_ = 0;
 };
 
 }  // namespace

@@ -120,9 +120,9 @@ struct Conv2dGradKernel {
     float* scratch = nullptr;
 };
 
-// The gradient before a max pool is zero but at each window's maximum. It is kept compressed, in two orders,
-// for the two gradients of the convolution below the pool. The image `x` of these operations is the
-// convolution's input with its padding written out (padded_size floats a sample, where the convolution pads).
+// The gradient before a max pool is zero but at each window's maximum. For the gradient of the kernel of a
+// convolution below the pool it is kept compressed. The image `x` of these operations is the convolution's
+// input with its padding written out (padded_size floats a sample, where the convolution pads).
 struct PooledLists {
     // By output channel c: entries [c * channel_capacity, + channel_count[c]), windows in order, samples in
     // order: offset of the first tap's first channel in x (from the first sample), and the gradient.
@@ -130,11 +130,6 @@ struct PooledLists {
     std::int32_t* x_offset = nullptr;
     float* value = nullptr;
     std::int64_t channel_capacity = 0;
-    // By window w (of all samples): channels whose maximum is at slot k of the window are entries
-    // [w * window_capacity + slot_end[w * slots + k - 1], w * window_capacity + slot_end[w * slots + k]).
-    std::int32_t* slot_end = nullptr;
-    std::int32_t* channel = nullptr;
-    std::int64_t window_capacity = 0;
 };
 
 // Builds the lists from the pooled output's gradient dy (the activation's derivative already applied) and
@@ -142,7 +137,6 @@ struct PooledLists {
 struct PooledGradient {
     Conv2dShape conv;
     PoolShape pool;
-    bool by_window = true;  // the input's gradient is wanted
     std::int64_t batch = 0;
     std::int64_t x_stride = 0;  // sample stride of the padded input
     const float* dy = nullptr;
@@ -150,7 +144,6 @@ struct PooledGradient {
     const std::uint8_t* argmax = nullptr;
     std::int64_t argmax_stride = 0;
     PooledLists lists;
-    float* scratch = nullptr;
 };
 
 // As Conv2dGradKernel from lists, groups = 1. dkernel is (out_channels, h.size, w.size, in_channels): OHWI.
@@ -182,14 +175,15 @@ struct PooledConv2dGradKernelDirect {
     float* scratch = nullptr;
 };
 
-// As Conv2dGradInput from lists, groups = 1.
+// As Conv2dGradInput from the pooled gradient, groups = 1. Gradients that are exactly zero are left out.
 struct PooledConv2dGradInput {
     Conv2dShape shape;
     PoolShape pool;
     std::int64_t batch = 0;
     const float* dy = nullptr;  // gradient of the pooled output, as in PooledGradient
     std::int64_t dy_stride = 0;
-    PooledLists lists;
+    const std::uint8_t* argmax = nullptr;
+    std::int64_t argmax_stride = 0;
     const float* kernel = nullptr;  // packed
     float* dx = nullptr;
     std::int64_t dx_stride = 0;

@@ -1,9 +1,9 @@
 // Backward through convolution + max pooling without ever forming the gradient in between.
 //
 // A 2x2 pool passes at most one gradient in four, and ReLU drops about half of those, so the convolution's
-// two gradients are sums over short lists: 13 % of the dense work on the networks measured, and 2.5 times
-// faster than dense even where no ReLU drops anything. The lists hold the non-zeros by channel (for the
-// kernel's gradient: all taps x input channels of one output channel in registers) and by window (for the
+// two gradients are sums over few terms: 13 % of the dense work on the networks measured, and 2.5 times
+// faster than dense even where no ReLU drops anything. Lists hold the non-zeros by channel (for the kernel's
+// gradient: all taps x input channels of one output channel in registers), bits tell them by window (for the
 // input's: the window's footprint in registers).
 #include "kernels/conv.h"
 #include "kernels/rows.h"
@@ -71,48 +71,10 @@ FASTCNN_INLINE void append_by_channel(const PooledGradient& g, const float* dy, 
     }
 }
 
-// Channels of each window in the order of their slots: each channel's slot first, -1 where its gradient is
-// zero (in `slot_of`), then slot by slot the channels that have it.
-FASTCNN_INLINE void list_by_window(const PooledGradient& g, const float* dy, const std::uint8_t* argmax,
-                                   std::int64_t first_window, std::int32_t* slot_of) {
-    const std::int64_t windows = g.pool.h.out * g.pool.w.out, channels = g.pool.channels;
-    const std::int64_t slots = g.pool.h.size * g.pool.w.size, whole = channels / kWidth * kWidth;
-    const IVec nowhere = iset1(-1);
-    for (std::int64_t w = 0; w < windows; ++w, dy += channels, argmax += channels) {
-        for (std::int64_t c = 0; c < whole; c += kWidth)
-            istore(slot_of + c,
-                   iselect(differs(load(dy + c), zero()), iload_bytes_partial(argmax + c, kWidth), nowhere));
-        if (whole < channels) {
-            const std::int64_t rest = channels - whole;
-            istore(slot_of + whole, iselect(differs(load_partial(dy + whole, rest), zero()),
-                                            iload_bytes_partial(argmax + whole, rest), nowhere));
-        }
-        std::int32_t* list = g.lists.channel + (first_window + w) * g.lists.window_capacity;
-        std::int32_t* ends = g.lists.slot_end + (first_window + w) * slots;
-        std::int32_t n = 0;
-        for (std::int64_t slot = 0; slot < slots; ++slot) {
-            const IVec wanted = iset1(static_cast<std::int32_t>(slot));
-            IVec channel = iota();
-            for (std::int64_t c = 0; c < channels; c += kWidth, channel = iadd(channel, iset1(kWidth)))
-                n += compress_store(list + n, ieq(iload(slot_of + c), wanted), channel);
-            ends[slot] = n;
-        }
-    }
-}
-
-std::int64_t lists_scratch(const PooledGradient& g) {
-    return g.by_window ? packed_columns(g.pool.channels) : 0;
-}
-
 void lists_run(const PooledGradient& g) {
-    const std::int64_t windows = g.pool.h.out * g.pool.w.out;
     for (std::int64_t c = 0; c < g.pool.channels; ++c) g.lists.channel_count[c] = 0;
-    for (std::int64_t s = 0; s < g.batch; ++s) {
+    for (std::int64_t s = 0; s < g.batch; ++s)
         append_by_channel(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s);
-        if (g.by_window)
-            list_by_window(g, g.dy + s * g.dy_stride, g.argmax + s * g.argmax_stride, s * windows,
-                           reinterpret_cast<std::int32_t*>(g.scratch));
-    }
 }
 
 // ----------------------------------------------------------------------------------------- kernel's gradient
@@ -259,9 +221,61 @@ void grad_input_pack(const PooledConv2dGradInput& g, const float* weights, float
     }
 }
 
+// Which of a group of 64 channels have their maximum, with a gradient that is not zero, at a slot of a
+// window: a bit each. They are kept [sample][window][slot][group].
+using Bits = std::uint64_t;
+constexpr std::int64_t kGroup = 64;
+
+struct Marks {
+    std::int64_t windows, slots, groups;
+
+    explicit FASTCNN_INLINE Marks(const PoolShape& p)
+        : windows(p.h.out * p.w.out),
+          slots(p.h.size * p.w.size),
+          groups((p.channels + kGroup - 1) / kGroup) {}
+
+    FASTCNN_INLINE std::int64_t window() const { return slots * groups; }
+    FASTCNN_INLINE std::int64_t sample() const { return windows * window(); }
+
+    FASTCNN_INLINE void make(const float* dy, const std::uint8_t* argmax, std::int64_t channels,
+                             Bits* marks) const {
+        alignas(64) std::uint8_t part[kGroup] = {};
+        for (std::int64_t w = 0; w < windows; ++w, dy += channels, argmax += channels, marks += window())
+            for (std::int64_t i = 0; i < groups; ++i) {
+                const std::int64_t first = i * kGroup, count = min_of(kGroup, channels - first);
+                const std::uint8_t* at = argmax + first;
+                if (count < kGroup) {
+                    std::memcpy(part, at, static_cast<std::size_t>(count));
+                    at = part;
+                }
+                Bits some = 0;
+                for (std::int64_t c = 0; c < count; c += kWidth) {
+                    const std::int64_t lanes = count - c;
+                    const Vec v =
+                        lanes >= kWidth ? load(dy + first + c) : load_partial(dy + first + c, lanes);
+                    some |= static_cast<Bits>(bits(differs(v, zero()))) << c;
+                }
+                for (std::int64_t slot = 0; slot < slots; ++slot)
+                    marks[slot * groups + i] = some & equal_bytes(at, static_cast<std::uint8_t>(slot));
+            }
+    }
+};
+
+// A block of input channels passes over several samples while its kernel is in L1. Images whose padding is
+// written out are kept until all blocks have passed over them.
+constexpr std::int64_t kWindowsTogether = 256;
+
+std::int64_t samples_together(const PooledConv2dGradInput& g) {
+    return max_of(1, min_of(g.batch, kWindowsTogether / (g.pool.h.out * g.pool.w.out)));
+}
+
+std::int64_t marks_floats(const PooledConv2dGradInput& g) {
+    return packed_columns(samples_together(g) * Marks(g.pool).sample() * 2);
+}
+
 std::int64_t grad_input_scratch(const PooledConv2dGradInput& g) {
     const Padded padded(g.shape, false);
-    return padded.needed(g.shape) ? padded.image.size() : 0;
+    return marks_floats(g) + (padded.needed(g.shape) ? samples_together(g) * padded.image.size() : 0);
 }
 
 const char* scatter_declines(const PooledConv2dGradInput& g) { return not_for_lists(g.shape, g.pool); }
@@ -278,11 +292,24 @@ const char* window_declines(const PooledConv2dGradInput& g) {
     return not_for_lists(c, p);
 }
 
-// A window and the channels whose maximum it holds.
-struct WindowLists {
-    const std::int32_t* ends;     // of each slot
-    const std::int32_t* channel;  // from the window's first
-    const float* dy;              // of the window, by channel
+// The gradients of a window and the channels that have one at each of its slots.
+struct Window {
+    const float* dy;
+    const Bits* marks;
+    std::int64_t groups;
+
+    // visit(channel) for the channels at a slot, in order.
+    template <class Visit>
+    FASTCNN_INLINE void each_at(std::int64_t slot, const Visit& visit) const {
+        for (std::int64_t i = 0; i < groups; ++i)
+            for (Bits left = marks[slot * groups + i]; left; left &= left - 1)
+                visit(i * kGroup + __builtin_ctzll(left));
+    }
+    FASTCNN_INLINE bool has(std::int64_t slot) const {
+        Bits some = 0;
+        for (std::int64_t i = 0; i < groups; ++i) some |= marks[slot * groups + i];
+        return some != 0;
+    }
 };
 
 // The convolution's output position y, x of a 3x3 window reads input rows y..y+2: slot (r, q) of the pool
@@ -291,11 +318,9 @@ struct WindowLists {
 constexpr int kFootprintRows = kManyRegisters ? 4 : 3;
 
 template <int R, int Q>
-FASTCNN_INLINE void add_slot(Vec (&acc)[kFootprintRows][4], const WindowLists& w, const float* kernel) {
-    constexpr int slot = 2 * R + Q, top = kFootprintRows == 4 ? R : 0;
-    const std::int32_t end = w.ends[slot];
-    for (std::int32_t e = slot ? w.ends[slot - 1] : 0; e < end; ++e) {
-        const std::int64_t channel = w.channel[e];
+FASTCNN_INLINE void add_slot(Vec (&acc)[kFootprintRows][4], const Window& w, const float* kernel) {
+    constexpr int top = kFootprintRows == 4 ? R : 0;
+    w.each_at(2 * R + Q, [&](std::int64_t channel) {
         const Vec value = set1(w.dy[channel]);
         const float* k = kernel + channel * 9 * kWidth;
 #pragma GCC unroll 3
@@ -304,10 +329,11 @@ FASTCNN_INLINE void add_slot(Vec (&acc)[kFootprintRows][4], const WindowLists& w
             for (int x = 0; x < 3; ++x)
                 acc[top + y][Q + x] = fma(value, load(k + (y * 3 + x) * kWidth), acc[top + y][Q + x]);
         }
-    }
+    });
 }
 
 // dx of a window: where its footprint begins, and the steps to the next row and pixel.
+template <bool Whole>
 struct Footprint {
     float* dx;
     std::int64_t row, pixel, lanes;
@@ -316,19 +342,29 @@ struct Footprint {
 #pragma GCC unroll 4
         for (int y = 0; y < kFootprintRows; ++y) {
 #pragma GCC unroll 4
-            for (int x = 0; x < 4; ++x) acc[y][x] = load_partial(dx + y * row + x * pixel, lanes);
+            for (int x = 0; x < 4; ++x) {
+                const float* p = dx + y * row + x * pixel;
+                acc[y][x] = Whole ? load(p) : load_partial(p, lanes);
+            }
         }
     }
     FASTCNN_INLINE void write(const Vec (&acc)[kFootprintRows][4]) const {
 #pragma GCC unroll 4
         for (int y = 0; y < kFootprintRows; ++y) {
 #pragma GCC unroll 4
-            for (int x = 0; x < 4; ++x) store_partial(dx + y * row + x * pixel, acc[y][x], lanes);
+            for (int x = 0; x < 4; ++x) {
+                float* p = dx + y * row + x * pixel;
+                if constexpr (Whole)
+                    store(p, acc[y][x]);
+                else
+                    store_partial(p, acc[y][x], lanes);
+            }
         }
     }
 };
 
-FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel, Footprint f) {
+template <bool Whole>
+FASTCNN_INLINE void add_window_3x3_2x2(const Window& w, const float* kernel, Footprint<Whole> f) {
     Vec acc[kFootprintRows][4];
     f.read(acc);
     add_slot<0, 0>(acc, w, kernel);
@@ -348,23 +384,22 @@ FASTCNN_INLINE void add_window_3x3_2x2(const WindowLists& w, const float* kernel
 // channel and its loop for a wrong guess of its end: 3 to 4 times the time on AVX2.)
 constexpr int kMostTogether = 9;
 
-// Channels [begin, end) of a window's list, through `Taps` taps from the kernel's on, each `step` floats a
-// channel; `offset`: where in dx each tap adds.
+// The channels at a slot of a window, through `Taps` taps from the kernel's on, each `step` floats a channel;
+// `offset`: where in dx each tap adds.
 template <int Taps>
-void add_taps(const WindowLists& w, std::int32_t begin, std::int32_t end, const float* kernel,
-              std::int64_t step, float* dx, const std::int64_t* offset, std::int64_t lanes) {
+void add_taps(const Window& w, std::int64_t slot, const float* kernel, std::int64_t step, float* dx,
+              const std::int64_t* offset, std::int64_t lanes) {
     Vec acc[Taps];
     const bool whole = lanes == kWidth;
 #pragma GCC unroll 9
     for (int t = 0; t < Taps; ++t)
         acc[t] = whole ? load(dx + offset[t]) : load_partial(dx + offset[t], lanes);
-    for (std::int32_t e = begin; e < end; ++e) {
-        const std::int64_t channel = w.channel[e];
+    w.each_at(slot, [&](std::int64_t channel) {
         const Vec value = set1(w.dy[channel]);
         const float* k = kernel + channel * step;
 #pragma GCC unroll 9
         for (int t = 0; t < Taps; ++t) acc[t] = fma(value, load(k + t * kWidth), acc[t]);
-    }
+    });
 #pragma GCC unroll 9
     for (int t = 0; t < Taps; ++t) {
         if (whole)
@@ -383,7 +418,7 @@ AddTaps add_taps_function(std::int64_t taps) {
     return add_taps<Taps>;
 }
 
-FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, const WindowLists& w,
+FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, const Window& w,
                                    const float* kernel, float* dx, std::int64_t row, std::int64_t pixel,
                                    std::int64_t lanes) {
     const std::int64_t taps = c.h.size * c.w.size;
@@ -394,55 +429,71 @@ FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, con
         for (std::int64_t t = 0; t < count; ++t)
             offset[t] =
                 (first + t) / c.w.size * c.h.dilation * row + (first + t) % c.w.size * c.w.dilation * pixel;
-        std::int32_t begin = 0;
-        for (std::int64_t slot = 0; slot < p.h.size * p.w.size; ++slot) {
-            const std::int32_t end = w.ends[slot];
-            if (begin == end) continue;
-            add(w, begin, end, kernel + first * kWidth, taps * kWidth,
-                dx + slot / p.w.size * c.h.stride * row + slot % p.w.size * c.w.stride * pixel, offset,
-                lanes);
-            begin = end;
-        }
+        for (std::int64_t slot = 0; slot < p.h.size * p.w.size; ++slot)
+            if (w.has(slot))
+                add(w, slot, kernel + first * kWidth, taps * kWidth,
+                    dx + slot / p.w.size * c.h.stride * row + slot % p.w.size * c.w.stride * pixel, offset,
+                    lanes);
     }
+}
+
+// The windows of one sample, for the `lanes` input channels that begin at `dx`.
+template <bool Fixed, bool Whole>
+void add_sample(const PooledConv2dGradInput& g, const float* dy, const Bits* marks, const float* kernel,
+                const Image& image, float* dx, std::int64_t lanes) {
+    const Conv2dShape& c = g.shape;
+    const PoolShape& p = g.pool;
+    const Marks all(p);
+    const std::int64_t row = image.row(), pixel = c.in_channels;
+    for (std::int64_t i = 0; i < image.height * image.width; ++i)
+        store_partial(dx + i * pixel, zero(), lanes);
+    for (std::int64_t oy = 0; oy < p.h.out; ++oy)
+        for (std::int64_t ox = 0; ox < p.w.out; ++ox, dy += c.out_channels, marks += all.window()) {
+            const Window window{dy, marks, all.groups};
+            float* at = dx + p.h.begin(oy) * c.h.stride * row + p.w.begin(ox) * c.w.stride * pixel;
+            if constexpr (Fixed)
+                add_window_3x3_2x2(window, kernel, Footprint<Whole>{at, row, pixel, lanes});
+            else
+                add_window_any(c, p, window, kernel, at, row, pixel, lanes);
+        }
 }
 
 template <bool Fixed>
 void grad_input_run(const PooledConv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
-    const PoolShape& p = g.pool;
     const Padded padded(c, false);
     const bool pads = padded.needed(c);
-    const std::int64_t row = padded.image.row(), pixel = c.in_channels, taps = c.h.size * c.w.size;
-    const std::int64_t windows = p.h.out * p.w.out, slots = p.h.size * p.w.size;
-    for (std::int64_t s = 0; s < g.batch; ++s) {
-        float* dx = pads ? g.scratch : g.dx + s * g.dx_stride;
-        std::memset(dx, 0, static_cast<std::size_t>(padded.image.size()) * sizeof(float));
+    const std::int64_t pixel = c.in_channels, taps = c.h.size * c.w.size, together = samples_together(g);
+    const Marks all(g.pool);
+    Bits* marks = reinterpret_cast<Bits*>(g.scratch);
+    for (std::int64_t s = 0; s < g.batch; s += together) {
+        const std::int64_t count = min_of(together, g.batch - s);
+        const float* dy = g.dy + s * g.dy_stride;
+        float* dx = pads ? g.scratch + marks_floats(g) : g.dx + s * g.dx_stride;
+        const std::int64_t dx_stride = pads ? padded.image.size() : g.dx_stride;
+        for (std::int64_t i = 0; i < count; ++i)
+            all.make(dy + i * g.dy_stride, g.argmax + (s + i) * g.argmax_stride, c.out_channels,
+                     marks + i * all.sample());
         for (std::int64_t first = 0; first < pixel; first += kWidth) {
-            const float* kernel = g.kernel + first * c.out_channels * taps;
             const std::int64_t lanes = min_of(kWidth, pixel - first);
-            for (std::int64_t w = 0; w < windows; ++w) {
-                const WindowLists lists{g.lists.slot_end + (s * windows + w) * slots,
-                                        g.lists.channel + (s * windows + w) * g.lists.window_capacity,
-                                        g.dy + s * g.dy_stride + w * c.out_channels};
-                float* at = dx + p.h.begin(w / p.w.out) * c.h.stride * row +
-                            p.w.begin(w % p.w.out) * c.w.stride * pixel + first;
-                if constexpr (Fixed)
-                    add_window_3x3_2x2(lists, kernel, {at, row, pixel, lanes});
-                else
-                    add_window_any(c, p, lists, kernel, at, row, pixel, lanes);
-            }
+            const auto add = lanes == kWidth ? add_sample<Fixed, true> : add_sample<Fixed, false>;
+            for (std::int64_t i = 0; i < count; ++i)
+                add(g, dy + i * g.dy_stride, marks + i * all.sample(),
+                    g.kernel + first * c.out_channels * taps, padded.image, dx + i * dx_stride + first,
+                    lanes);
         }
         if (!pads) continue;
-        for (std::int64_t y = 0; y < c.h.in; ++y)
-            std::memcpy(g.dx + s * g.dx_stride + y * c.w.in * pixel,
-                        dx + (y + padded.top) * row + padded.left * pixel,
-                        static_cast<std::size_t>(c.w.in * pixel) * sizeof(float));
+        for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t y = 0; y < c.h.in; ++y)
+                std::memcpy(g.dx + (s + i) * g.dx_stride + y * c.w.in * pixel,
+                            dx + i * dx_stride + (y + padded.top) * padded.image.row() + padded.left * pixel,
+                            static_cast<std::size_t>(c.w.in * pixel) * sizeof(float));
     }
 }
 
 }  // namespace
 
-const Kernel<PooledGradient> pooled_gradient_lists = {lists_run, lists_declines, lists_scratch};
+const Kernel<PooledGradient> pooled_gradient_lists = {lists_run, lists_declines};
 const Kernel<PooledConv2dGradKernel> pooled_conv2d_grad_kernel_lists = {grad_kernel_run,
                                                                         grad_kernel_declines};
 const Kernel<PooledConv2dGradInput> pooled_conv2d_grad_input_window = {

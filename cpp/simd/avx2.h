@@ -128,6 +128,14 @@ FASTCNN_INLINE void istore_bytes_partial(std::uint8_t* p, IVec v, std::int64_t n
     else
         for (std::int64_t i = 0; i < n; ++i) p[i] = static_cast<std::uint8_t>(raw >> (8 * i));
 }
+FASTCNN_INLINE std::uint64_t equal_bytes(const std::uint8_t* p, std::uint8_t b) {
+    const __m256i all = _mm256_set1_epi8(static_cast<char>(b));
+    const __m256i* half = reinterpret_cast<const __m256i*>(p);
+    const int low = _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_loadu_si256(half), all));
+    const int high = _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_loadu_si256(half + 1), all));
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) << 32 |
+           static_cast<std::uint32_t>(low);
+}
 FASTCNN_INLINE IVec iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return _mm256_add_epi32(a, b); }
 FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm256_sub_epi32(a, b); }

@@ -80,6 +80,9 @@ FASTCNN_INLINE IVec iload_bytes_partial(const std::uint8_t* p, std::int64_t n) {
 FASTCNN_INLINE void istore_bytes_partial(std::uint8_t* p, IVec v, std::int64_t n) {
     _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(v));
 }
+FASTCNN_INLINE std::uint64_t equal_bytes(const std::uint8_t* p, std::uint8_t b) {
+    return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(p), _mm512_set1_epi8(static_cast<char>(b)));
+}
 FASTCNN_INLINE IVec iota() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return _mm512_add_epi32(a, b); }
 FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm512_sub_epi32(a, b); }

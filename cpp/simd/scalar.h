@@ -64,6 +64,11 @@ FASTCNN_INLINE int compress_store(std::int32_t* p, Mask m, IVec v) {
     *p = v;
     return m ? 1 : 0;
 }
+FASTCNN_INLINE std::uint64_t equal_bytes(const std::uint8_t* p, std::uint8_t b) {
+    std::uint64_t found = 0;
+    for (int i = 0; i < 64; ++i) found |= static_cast<std::uint64_t>(p[i] == b) << i;
+    return found;
+}
 FASTCNN_INLINE IVec iota() { return 0; }
 // Sums wrap around, as in the instruction sets.
 FASTCNN_INLINE IVec iadd(IVec a, IVec b) {

@@ -110,6 +110,15 @@ FASTCNN_INLINE int compress_store(float* p, Mask m, Vec v) {
     }
     return n;
 }
+FASTCNN_INLINE std::uint64_t equal_bytes(const std::uint8_t* p, std::uint8_t b) {
+    const __m128i all = _mm_set1_epi8(static_cast<char>(b));
+    std::uint64_t found = 0;
+    for (int i = 0; i < 4; ++i) {
+        const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p) + i);
+        found |= static_cast<std::uint64_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(some, all))) << 16 * i;
+    }
+    return found;
+}
 FASTCNN_INLINE IVec iota() { return _mm_setr_epi32(0, 1, 2, 3); }
 FASTCNN_INLINE IVec iadd(IVec a, IVec b) { return _mm_add_epi32(a, b); }
 FASTCNN_INLINE IVec isub(IVec a, IVec b) { return _mm_sub_epi32(a, b); }
