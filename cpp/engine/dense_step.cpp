@@ -21,6 +21,7 @@ class DenseStep : public Step {
           rows_(size_of(in.op.in) / op_.inputs),
           activation_(in.op.activation, true, in.op.gradient_above),
           wide_(in.wide),
+          late_(in.late),
           kernel_(in.parameters[static_cast<std::size_t>(op_.kernel)].data()),
           own_bias_(op_.bias == kAbsent ? nullptr
                                         : in.parameters[static_cast<std::size_t>(op_.bias)].data()) {
@@ -40,7 +41,7 @@ class DenseStep : public Step {
             grad_kernel_args_.inputs = grad_kernel_args_.last_input = op_.inputs;
             grad_kernel_args_.units = op_.units;
             grad_kernel_ = choose(grad_kernel_args_);
-            if (wide_)
+            if (wide_ || late_)
                 memory.produced_gradient(op_.kernel, op_.inputs, op_.units, static_cast<int>(in.number),
                                          kProducedRows);
             else
@@ -88,10 +89,11 @@ class DenseStep : public Step {
 
     void backward(const BlockRun& run) const override {
         activation_.backward(run, slots_.y, slots_.dy);
+        if (late_) sum_bias(run);
         for_each_matrix(run.count, [&](std::int64_t sample, std::int64_t rows, bool samples_are_rows) {
             const float* dy = run.at(slots_.dy) + sample * slots_.dy.stride;
             const std::int64_t dy_stride = samples_are_rows ? slots_.dy.stride : op_.units;
-            if (trains_) {
+            if (trains_ && !late_) {
                 DenseGradKernel a = grad_kernel_args_;
                 a.accumulate = run.accumulate || sample > 0;
                 a.batch = rows;
@@ -146,15 +148,9 @@ class DenseStep : public Step {
         forward_(a);
     }
 
-    // The bias's gradient lies in the lanes like any other.
     void before_backward(const BlockRun& run) const override {
         activation_.backward(run, slots_.y, slots_.dy);
-        if (lane_bias_ < 0) return;
-        DenseGradKernel a = gradient_args(run);
-        a.first_input = a.last_input = 0;
-        a.accumulate = run.accumulate;
-        a.dbias = run.lane + lane_bias_;
-        grad_kernel_(a);
+        sum_bias(run);
     }
 
     void wide_backward(const BlockRun& run, int part, int parts) const override {
@@ -221,6 +217,16 @@ class DenseStep : public Step {
     }
     const float* weights_in(const BlockRun& run) const { return run.kernel ? run.kernel : kernel_; }
 
+    // The bias's gradient lies in the lanes like any other, where the kernel's is produced.
+    void sum_bias(const BlockRun& run) const {
+        if (lane_bias_ < 0) return;
+        DenseGradKernel a = gradient_args(run);
+        a.first_input = a.last_input = 0;
+        a.accumulate = run.accumulate;
+        a.dbias = run.lane + lane_bias_;
+        grad_kernel_(a);
+    }
+
     DenseGradKernel gradient_args(const BlockRun& run) const {
         DenseGradKernel a = grad_kernel_args_;
         a.batch = run.count;
@@ -246,7 +252,7 @@ class DenseStep : public Step {
     DenseOp op_;
     std::int64_t rows_;
     FollowingActivation activation_;
-    bool wide_;
+    bool wide_, late_;
     const float* kernel_;
     const float* own_bias_;
     bool trains_ = false;

@@ -104,7 +104,7 @@ class FoldedNormStep : public Step {
             std::get<DenseOp>(folded.op).bias = bias;
         Layout own;  // packed weights of the layer, then the folded kernel and bias that they are packed from
         std::swap(own, memory.packed);
-        layer_ = make_step({folded, in.slots, in.parameters, trainable, in.number, false}, memory);
+        layer_ = make_step({folded, in.slots, in.parameters, trainable, in.number}, memory);
         std::swap(own, memory.packed);
         kernel_at_ = own.book(parameters_.rows * channels_);
         bias_at_ = own.book(channels_);

@@ -44,6 +44,10 @@ constexpr std::int64_t kPackedByThread = 512 * 1024;
 // they fill L2. With tiles it takes more samples at once than others at inference, too.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
+// Weights of a smaller dense layer from which its gradient is produced in the optimizer's pass, where its
+// inputs and output gradients are fewer than what the lanes would hold.
+constexpr std::int64_t kLateWeights = 4 * 1024;
+
 std::int64_t largest_power_of_two(std::int64_t limit) {
     std::int64_t power = 1;
     while (2 * power <= limit) power *= 2;
@@ -106,7 +110,7 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     for (std::size_t i = 0; i < ops.size(); ++i)
         steps_.push_back(
             make_step({ops[i], slots_[i], parameters, options_.trainable, static_cast<std::uint32_t>(i),
-                       cuts[i] == Cut::wide, at_once[i], samples_of(i)},
+                       cuts[i] == Cut::wide, is_late(ops[i], cuts[i]), at_once[i], samples_of(i)},
                       memory_));
     for (const auto& step : steps_) {
         flops_ += step->info().flops;
@@ -237,6 +241,16 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
     return Cut::none;
 }
 
+bool Plan::is_late(const FusedOp& op, Cut cut) const {
+    const auto* dense = std::get_if<DenseOp>(&op.op);
+    if (options_.mode != Mode::train || !dense || op.amx || op.norm || cut != Cut::none) return false;
+    if (size_of(op.in) != dense->inputs || !options_.trainable[static_cast<std::size_t>(dense->kernel)])
+        return false;
+    const std::int64_t weights = dense->inputs * dense->units;
+    return weights >= kLateWeights && options_.batch_size * (dense->inputs + dense->units) <=
+                                          std::min(memory_.block_total, kLaneLimit) * weights;
+}
+
 std::int64_t Plan::tensor_size(const std::vector<FusedOp>& ops, const Shape& input, std::size_t t) const {
     if (t == 0) return size_of(input);
     const FusedOp& op = ops[t - 1];
@@ -256,6 +270,7 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
         if (cuts[i] != Cut::none) batch_tensors = cuts[i] == Cut::wide ? i + 2 : i + 1;
     const bool host_loss = has_loss() && options_.loss.host;
     if (host_loss) batch_tensors = n + 1;
+    const auto late = [&](std::size_t step) { return is_late(ops[step], cuts[step]); };
     const auto crosses = [&](std::size_t t) {  // the gradient of tensor t
         return cuts[t - 1] != Cut::none || (t < n ? cuts[t] == Cut::wide : host_loss);
     };
@@ -264,10 +279,8 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
     for (std::size_t t = 0; t <= n; ++t) {
         const std::int64_t size = tensor_size(ops, input, t);
         const bool by_piece = !memory_.training && static_cast<int>(t) < piece_steps_;
-        tensors.push_back(memory_.book(t < batch_tensors ? Place::batch
-                                       : by_piece        ? Place::piece
-                                                         : Place::block,
-                                       size));
+        const bool kept = t < batch_tensors || (t < n && late(t));
+        tensors.push_back(memory_.book(kept ? Place::batch : by_piece ? Place::piece : Place::block, size));
     }
     input_ = tensors.front();
     output_ = tensors.back();
@@ -281,7 +294,7 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
         std::vector<Place> places(n + 1, Place::block);
         int turn[3] = {0, 0, 0};
         for (std::size_t t = n; t > static_cast<std::size_t>(first_trained); --t) {
-            if (cuts[t - 1] == Cut::wide) continue;
+            if (cuts[t - 1] == Cut::wide || late(t - 1)) continue;
             places[t] = crosses(t)                           ? Place::batch
                         : static_cast<int>(t) < piece_steps_ ? Place::piece
                                                              : Place::block;

@@ -150,7 +150,7 @@ class Plan {
     std::int64_t open_phase(Context& context, const BatchInput& in, std::size_t phase) const;
     void run_item(Context& context, const BatchInput& in, std::size_t phase, std::int64_t item,
                   int thread) const;
-    // After the last phase, in the same step: rows of the gradient of a wide step's kernel.
+    // After the last phase, in the same step: rows of the gradient of a wide or late step's kernel.
     void produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
                           std::int64_t last_row, float* gradient, int thread) const;
     // Of a thread: room for as much of a gradient as is updated at once.
@@ -224,6 +224,8 @@ class Plan {
     std::int64_t samples_of(std::size_t step) const;
     void choose_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts, int first_trained);
     Cut cut_of(const FusedOp& op) const;
+    // Whether the gradient of its kernel is produced for the optimizer: see Step.
+    bool is_late(const FusedOp& op, Cut cut) const;
     // Floats a sample of what step t - 1 writes and step t reads.
     std::int64_t tensor_size(const std::vector<FusedOp>& ops, const Shape& input, std::size_t t) const;
     void place_tensors(const std::vector<FusedOp>& ops, const Shape& input, const std::vector<Cut>& cuts,

@@ -52,8 +52,8 @@ struct GradientSlot {
     // The lane holds the gradient's matrix (rows, columns) as (columns, rows); 0: in the parameter's own
     // order.
     std::int64_t rows = 0, columns = 0;
-    // Number of the wide step that computes the gradient when the optimizer asks for it; -1: it lies in the
-    // lanes.
+    // Number of the wide or late step that computes the gradient when the optimizer asks for it; -1: it lies
+    // in the lanes.
     int producer = -1;
     std::int64_t rows_at_once = 0;  // that the producer is asked for
 };
@@ -182,10 +182,12 @@ class Step {
     // Wide steps: weights too large for L2 would be streamed again for every block, so the whole batch goes
     // through at once, part `part` of `parts` of the outputs by each worker (`run` spans the batch).
     // before_forward() and before_backward() still see blocks. The kernel's gradient is never stored: the
-    // optimizer asks for a few rows at a time, while x and dy are at hand.
+    // optimizer asks produce_gradient() for a few rows at a time, while x and dy are at hand.
     virtual bool wide() const { return false; }
     virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}
     virtual void wide_backward(const BlockRun&, int /*part*/, int /*parts*/) const {}
+    // Wide steps, and those that are late: a smaller dense layer, whose x and dy are kept for the batch,
+    // since they are fewer than a gradient in each lane.
     virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/,
                                   float* /*of these rows*/) const {}
 

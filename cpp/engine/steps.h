@@ -16,7 +16,8 @@ struct StepInput {
     const std::vector<ParameterRef>& parameters;
     const std::vector<bool>& trainable;
     std::uint32_t number;      // of the step in its plan; keys dropout's random numbers
-    bool wide;                 // over the whole batch at once: see Step
+    bool wide = false;         // over the whole batch at once: see Step
+    bool late = false;         // its kernel's gradient is produced for the optimizer: see Step
     bool at_once = false;      // a dense layer with tiles reads its weights once for many samples
     std::int64_t samples = 1;  // that pass through at a time, at most
 
