@@ -34,6 +34,7 @@ class AmxStep : public Step {
         weights_ = in.data(kernel_);
         bias_values_ = in.data(bias_);
         trains_ = memory.training && (in.trains(kernel_) || in.trains(bias_));
+        number_ = static_cast<int>(in.number);
         samples_ = in.samples;
 
         args_.h = plan_.h;
@@ -50,6 +51,7 @@ class AmxStep : public Step {
         by_patches_ = !plan_.x_is_image && !slots_.dx.booked() && plan_.channels.groups == 1 &&
                       plan_.channels.count <= kPatchChannels && patches_.size() <= kAmxPatchNumbers &&
                       patches_.all_count();
+        late_ = in.late && !by_patches_;
         packed_forward_ = memory.packed.book(by_patches_ ? rows_.amx_patch_conv->packed({args_})
                                                          : rows_.amx_conv->packed(args_));
         plan_forward(memory);
@@ -97,14 +99,13 @@ class AmxStep : public Step {
             rows_.amx_read->run({run.at(slots_.dy), slots_.dy.stride, run.count, dy});
         }
         const std::uint8_t* argmax = argmax_.booked() ? argmax_at(run) : nullptr;
-        float* dkernel = trains_ ? run.lane + lane_kernel_ : nullptr;
         float* dbias = lane_bias_ >= 0 ? run.lane + lane_bias_ : nullptr;
         if (by_patches_) {
             AmxPatchGradKernel a = patch_gradient_args_;
             a.image = input_memory(run);
             a.dy = dy;
             a.argmax = argmax;
-            a.dkernel = dkernel;
+            a.dkernel = run.lane + lane_kernel_;
             a.dbias = dbias;
             a.accumulate = run.accumulate;
             a.scratch = run.scratch + kernel_scratch_at_;
@@ -118,16 +119,22 @@ class AmxStep : public Step {
         spread.accumulate = run.accumulate;
         spread.scratch = run.scratch + kernel_scratch_at_;
         if (slots_.dx.booked()) spread.spread.data = words(run.scratch + spread_at_);
-        if (trains_) spread.transposed = run.scratch + transposed_at_;
+        if (trains_) spread.transposed = late_ ? run.at(transposed_) : run.scratch + transposed_at_;
         rows_.amx_spread->run(spread);
         if (trains_) {
-            AmxGradKernel a = kernel_gradient_args_;
-            a.x.data = words(plan_.x_is_image ? run.at(slots_.x) : input_memory(run));
-            a.transposed = run.scratch + transposed_at_;
-            a.dkernel = dkernel;
-            a.accumulate = run.accumulate;
-            a.scratch = run.scratch + kernel_scratch_at_;
-            rows_.amx_grad_kernel->run(a);
+            AmxPairLines lines{args_.x, late_ ? run.at(pairs_) : run.scratch + pairs_at_};
+            lines.x.data = words(plan_.x_is_image ? run.at(slots_.x) : input_memory(run));
+            rows_.amx_pair_lines->run(lines);
+            if (!late_) {
+                AmxGradKernel a = kernel_gradient_args_;
+                a.pairs = lines.pairs;
+                a.transposed = spread.transposed;
+                a.last_row = a.rows();
+                a.dkernel = run.lane + lane_kernel_;
+                a.accumulate = run.accumulate;
+                a.scratch = run.scratch + kernel_scratch_at_;
+                rows_.amx_grad_kernel->run(a);
+            }
         }
         if (!slots_.dx.booked()) return;
         AmxConv a = gradient_args_;
@@ -140,6 +147,21 @@ class AmxStep : public Step {
         else
             write_samples(a, run, slots_.dx);
         rows_.amx_conv->run(a);
+    }
+
+    void produce_gradient(const BlockRun& run, std::int64_t first_row, std::int64_t last_row,
+                          float* gradient) const override {
+        AmxGradKernel a = kernel_gradient_args_;
+        a.blocks = ceil_div(run.count, samples_);
+        a.pairs = run.at(pairs_);
+        a.pairs_stride = samples_ * pairs_.stride;
+        a.transposed = run.at(transposed_);
+        a.transposed_stride = samples_ * transposed_.stride;
+        a.first_row = first_row;
+        a.last_row = last_row;
+        a.dkernel = gradient - first_row * plan_.filters.count;  // as if it were the whole
+        a.scratch = run.scratch + kernel_scratch_at_;
+        rows_.amx_grad_kernel->run(a);
     }
 
     StepInfo info() const override {
@@ -195,10 +217,18 @@ class AmxStep : public Step {
     }
 
     void plan_backward(PlanMemory& memory) {
-        const std::int64_t weights = plan_.h.size * plan_.w.size * plan_.channels.in_group();
         const std::int64_t filters = plan_.filters.count;
+        kernel_gradient_args_ = {.h = plan_.h,
+                                 .w = plan_.w,
+                                 .channels = plan_.channels,
+                                 .filters = plan_.filters,
+                                 .x = args_.x};
+        const std::int64_t rows = kernel_gradient_args_.rows();
         if (trains_) {
-            lane_kernel_ = memory.gradient(kernel_, weights * filters);
+            if (late_)
+                memory.produced_gradient(kernel_, rows, filters, number_, kernel_gradient_args_.row_unit());
+            else
+                lane_kernel_ = memory.gradient(kernel_, rows * filters);
             if (bias_ != kAbsent) lane_bias_ = memory.gradient(bias_, filters);
         }
         if (plan_.pool.positions() > 1 || (args_.relu && plan_.y_is_image)) {
@@ -220,11 +250,7 @@ class AmxStep : public Step {
             plan_spread(layout);
             scratch = rows_.amx_spread->scratch(spread_args_);
             if (trains_) {
-                kernel_gradient_args_ = {.h = plan_.h,
-                                         .w = plan_.w,
-                                         .channels = plan_.channels,
-                                         .filters = plan_.filters,
-                                         .x = args_.x};
+                plan_kernel_gradient(memory, layout);
                 scratch = std::max(scratch, rows_.amx_grad_kernel->scratch(kernel_gradient_args_));
             }
             if (slots_.dx.booked()) scratch = std::max(scratch, plan_input_gradient(memory));
@@ -242,8 +268,17 @@ class AmxStep : public Step {
             spread_args_.spread = amx_gradient(plan_.h, plan_.w, samples_, plan_.filters);
             spread_at_ = layout.book(spread_args_.spread.floats());
         }
-        if (trains_) {
-            transposed_at_ = layout.book(amx_transposed_floats(plan_.h, plan_.w, samples_, plan_.filters));
+    }
+
+    void plan_kernel_gradient(PlanMemory& memory, Layout& layout) {
+        const std::int64_t pairs = AmxPairs(args_.x).floats();
+        const std::int64_t transposed = amx_transposed_floats(plan_.h, plan_.w, samples_, plan_.filters);
+        if (late_) {
+            pairs_ = memory.book(Place::batch, ceil_div(pairs, samples_));
+            transposed_ = memory.book(Place::batch, ceil_div(transposed, samples_));
+        } else {
+            pairs_at_ = layout.book(pairs);
+            transposed_at_ = layout.book(transposed);
         }
     }
 
@@ -271,8 +306,8 @@ class AmxStep : public Step {
     Isa isa_;
     const AmxRows& rows_;
     FollowingActivation activation_;
-    bool is_conv_, by_patches_ = false, trains_ = false;
-    int kernel_ = kAbsent, bias_ = kAbsent;
+    bool is_conv_, by_patches_ = false, late_ = false, trains_ = false;
+    int number_ = 0, kernel_ = kAbsent, bias_ = kAbsent;
     const float* weights_ = nullptr;
     const float* bias_values_ = nullptr;
     std::int64_t samples_ = 1;
@@ -285,10 +320,12 @@ class AmxStep : public Step {
 
     Slot input_;   // bfloat16, as AmxImage or as the patches' image
     Slot argmax_;  // bytes
+    // Of a late step, for its kernel's gradient: what each block leaves.
+    Slot pairs_, transposed_;
     std::int64_t packed_forward_ = 0, packed_backward_ = 0, packed_floats_ = 0, scratch_floats_ = 0;
     std::int64_t lane_kernel_ = -1, lane_bias_ = -1;
     std::int64_t input_at_ = 0, forward_scratch_at_ = 0;
-    std::int64_t dy_at_ = 0, spread_at_ = 0, transposed_at_ = 0, kernel_scratch_at_ = 0;
+    std::int64_t dy_at_ = 0, spread_at_ = 0, pairs_at_ = 0, transposed_at_ = 0, kernel_scratch_at_ = 0;
 };
 
 }  // namespace

@@ -44,8 +44,8 @@ constexpr std::int64_t kPackedByThread = 512 * 1024;
 // they fill L2. With tiles it takes more samples at once than others at inference, too.
 constexpr std::int64_t kWideWeights = 256 * 1024;
 
-// Weights of a smaller dense layer from which its gradient is produced in the optimizer's pass, where its
-// inputs and output gradients are fewer than what the lanes would hold.
+// Weights of a smaller dense layer, or of any step with tiles, from which their gradient is produced in the
+// optimizer's pass, where inputs and output gradients are fewer than what the lanes would hold.
 constexpr std::int64_t kLateWeights = 4 * 1024;
 
 std::int64_t largest_power_of_two(std::int64_t limit) {
@@ -242,13 +242,24 @@ Plan::Cut Plan::cut_of(const FusedOp& op) const {
 }
 
 bool Plan::is_late(const FusedOp& op, Cut cut) const {
+    if (options_.mode != Mode::train || op.norm || cut != Cut::none) return false;
     const auto* dense = std::get_if<DenseOp>(&op.op);
-    if (options_.mode != Mode::train || !dense || op.amx || op.norm || cut != Cut::none) return false;
-    if (size_of(op.in) != dense->inputs || !options_.trainable[static_cast<std::size_t>(dense->kernel)])
-        return false;
-    const std::int64_t weights = dense->inputs * dense->units;
-    return weights >= kLateWeights && options_.batch_size * (dense->inputs + dense->units) <=
-                                          std::min(memory_.block_total, kLaneLimit) * weights;
+    const auto* conv = std::get_if<Conv2dOp>(&op.op);
+    std::int64_t weights = 0, kept = 0;  // kept: floats of a block
+    int kernel = kAbsent;
+    if (op.amx) {
+        const AmxPlan& amx = *op.amx;
+        kernel = dense ? dense->kernel : conv->kernel;
+        weights = amx.h.size * amx.w.size * amx.channels.in_group() * amx.filters.count;
+        kept = AmxPairs(amx_input(amx.h, amx.w, memory_.block_size, amx.channels)).floats() +
+               amx_transposed_floats(amx.h, amx.w, memory_.block_size, amx.filters);
+    } else if (dense && size_of(op.in) == dense->inputs) {
+        kernel = dense->kernel;
+        weights = dense->inputs * dense->units;
+        kept = memory_.block_size * (dense->inputs + dense->units);
+    }
+    return weights >= kLateWeights && options_.trainable[static_cast<std::size_t>(kernel)] &&
+           memory_.block_total * kept <= std::min(memory_.block_total, kLaneLimit) * weights;
 }
 
 std::int64_t Plan::tensor_size(const std::vector<FusedOp>& ops, const Shape& input, std::size_t t) const {
@@ -270,7 +281,8 @@ void Plan::place_tensors(const std::vector<FusedOp>& ops, const Shape& input, co
         if (cuts[i] != Cut::none) batch_tensors = cuts[i] == Cut::wide ? i + 2 : i + 1;
     const bool host_loss = has_loss() && options_.loss.host;
     if (host_loss) batch_tensors = n + 1;
-    const auto late = [&](std::size_t step) { return is_late(ops[step], cuts[step]); };
+    // A step with tiles keeps what it needs itself.
+    const auto late = [&](std::size_t step) { return !ops[step].amx && is_late(ops[step], cuts[step]); };
     const auto crosses = [&](std::size_t t) {  // the gradient of tensor t
         return cuts[t - 1] != Cut::none || (t < n ? cuts[t] == Cut::wide : host_loss);
     };

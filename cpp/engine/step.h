@@ -186,8 +186,8 @@ class Step {
     virtual bool wide() const { return false; }
     virtual void wide_forward(const BlockRun&, int /*part*/, int /*parts*/) const {}
     virtual void wide_backward(const BlockRun&, int /*part*/, int /*parts*/) const {}
-    // Wide steps, and those that are late: a smaller dense layer, whose x and dy are kept for the batch,
-    // since they are fewer than a gradient in each lane.
+    // Wide steps, and those that are late: smaller layers whose x and dy are kept for the batch, since they
+    // are fewer than a gradient in each lane.
     virtual void produce_gradient(const BlockRun&, std::int64_t /*first_row*/, std::int64_t /*last_row*/,
                                   float* /*of these rows*/) const {}
 

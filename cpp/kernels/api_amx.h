@@ -245,16 +245,50 @@ FASTCNN_INLINE std::int64_t amx_transposed_floats(const Window& h, const Window&
     return filters.groups * ((filters.in_group() + 15) / 16) * h.out * ((w.out * samples + 31) / 32) * 256;
 }
 
+// An image's lines in pairs, line 2 p + phase and the next: with an odd number of samples, a shift by one
+// column changes which lines are pairs.
+struct AmxPairs {
+    std::int64_t lines, line, pairs, phases;  // line: words of a pair
+    FASTCNN_INLINE explicit AmxPairs(const AmxImage& x) {
+        line = x.line();
+        lines = x.height * x.columns() * x.samples;
+        pairs = (lines + 1) / 2 + 16;  // a tile's depth may reach behind the last line
+        phases = x.samples % 2 ? 2 : 1;
+    }
+    FASTCNN_INLINE std::int64_t floats() const { return phases * pairs * line; }
+    // From line `first_line` on, in floats.
+    FASTCNN_INLINE std::int64_t at(std::int64_t first_line) const {
+        const std::int64_t phase = phases == 2 ? first_line & 1 : 0;
+        return (phase * pairs + first_line / 2) * line;
+    }
+};
+
+struct AmxPairLines {
+    AmxImage x;
+    float* pairs = nullptr;
+};
+
 // dkernel, in its own order (taps * channels of a group, filters), = sum over samples and outputs of dy * x;
 // added to what is there where `accumulate`.
 struct AmxGradKernel {
     Window h, w;
     AmxLine channels, filters;
-    AmxImage x;
+    AmxImage x;  // its shape
+    // What AmxPairLines and AmxSpread have made of each of `blocks` blocks, so many floats apart.
+    std::int64_t blocks = 1, pairs_stride = 0, transposed_stride = 0;
+    const float* pairs = nullptr;
     const float* transposed = nullptr;
+    // These rows of dkernel only: multiples of row_unit().
+    std::int64_t first_row = 0, last_row = 0;
     float* dkernel = nullptr;
     bool accumulate = false;
     float* scratch = nullptr;
+
+    FASTCNN_INLINE std::int64_t rows() const { return h.size * w.size * channels.in_group(); }
+    // Channels of a tap whose sums need no others.
+    FASTCNN_INLINE std::int64_t row_unit() const {
+        return channels.in_group() % 32 ? channels.in_group() : 32;
+    }
 };
 
 // The same for a first layer, and dbias. One group.

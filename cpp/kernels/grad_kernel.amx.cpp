@@ -58,41 +58,27 @@ FASTCNN_INLINE void add_tile(const float* sums, std::int64_t rows, std::int64_t 
 
 // ------------------------------------------------------------------------------------------- any convolution
 
-// The image's lines in pairs, line 2 p + phase and the next: with an odd number of samples, a shift by one
-// column changes which lines are pairs.
-struct Pairs {
-    std::int64_t lines, line, pairs, phases;  // line: words of a pair
-    FASTCNN_INLINE explicit Pairs(const AmxImage& x) {
-        line = x.line();
-        lines = x.height * x.columns() * x.samples;
-        pairs = (lines + 1) / 2 + kTileDepth / 2;  // a tile's depth may reach behind the last line
-        phases = x.samples % 2 ? 2 : 1;
-    }
-    FASTCNN_INLINE std::int64_t floats() const { return phases * pairs * line; }
-    FASTCNN_INLINE std::int32_t* at(float* memory, std::int64_t first_line) const {
-        const std::int64_t phase = phases == 2 ? first_line & 1 : 0;
-        return reinterpret_cast<std::int32_t*>(memory) + (phase * pairs + first_line / 2) * line;
-    }
-    FASTCNN_INLINE void write(const AmxImage& x, float* memory) const {
-        alignas(64) static constexpr Bfloat16 kZeros[16] = {};
-        for (std::int64_t phase = 0; phase < phases; ++phase)
-            for (std::int64_t p = 0; p < pairs; ++p) {
-                const std::int64_t first = 2 * p + phase;
-                Bfloat16* to = reinterpret_cast<Bfloat16*>(memory) + 2 * (phase * pairs + p) * line;
-                for (std::int64_t c = 0; c < line; c += 16)
-                    store_row(to + 2 * c,
-                              pair_lines(first < lines ? x.data + first * line + c : kZeros,
-                                         first + 1 < lines ? x.data + (first + 1) * line + c : kZeros));
-            }
-    }
-};
+void pair_all_lines(const AmxPairLines& a) {
+    alignas(64) static constexpr Bfloat16 kZeros[16] = {};
+    const AmxPairs pairs(a.x);
+    const std::int64_t line = pairs.line, lines = pairs.lines;
+    Bfloat16* to = reinterpret_cast<Bfloat16*>(a.pairs);
+    for (std::int64_t phase = 0; phase < pairs.phases; ++phase)
+        for (std::int64_t p = 0; p < pairs.pairs; ++p, to += 2 * line) {
+            const std::int64_t first = 2 * p + phase;
+            for (std::int64_t c = 0; c < line; c += 16)
+                store_row(to + 2 * c,
+                          pair_lines(first < lines ? a.x.data + first * line + c : kZeros,
+                                     first + 1 < lines ? a.x.data + (first + 1) * line + c : kZeros));
+        }
+}
 
-std::int64_t scratch(const AmxGradKernel& a) { return Pairs(a.x).floats() + 6 * 256; }
+std::int64_t scratch(const AmxGradKernel&) { return 6 * 256; }
 
 // kTaps neighbouring taps of one kernel row x kTilesOfChannels tiles of channels, from channel c of a group
 // on; `filter_tile`: of all groups.
 template <int kTaps, int kTilesOfChannels>
-FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pairs, std::int64_t filter_tile,
+FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const AmxPairs& pairs, std::int64_t filter_tile,
                              std::int64_t i, std::int64_t j, std::int64_t c) {
     constexpr int kCount = kTaps * kTilesOfChannels;
     const std::int64_t tiles = tiles_of(a.filters.in_group(), 16), group = filter_tile / tiles;
@@ -100,44 +86,48 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
     const std::int64_t chunks = tiles_of(a.w.out * a.x.samples, kTileDepth), pitch = 4 * pairs.line;
     const std::int64_t step = kTileDepth / 2 * pairs.line;
     zero_tiles<kCount>(t);
-    for (std::int64_t y = 0; y < a.h.out; ++y) {
-        const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
-        if (from < 0 || from >= a.x.height) continue;
-        const Bfloat16* dy = reinterpret_cast<const Bfloat16*>(a.transposed) +
-                             (filter_tile * a.h.out + y) * chunks * kTileElements;
-        const std::int32_t* lines[kTaps];
-        for (int tap = 0; tap < kTaps; ++tap)
-            lines[tap] =
-                pairs.at(a.scratch, a.x.index(from, a.w.begin(0) + (j + tap) * a.w.dilation) * a.x.samples) +
-                place;
-        for (std::int64_t k = 0; k < chunks; ++k) {
-            const auto x = [&](int tap) { return lines[tap] + k * step; };
-            t.load<6>(dy + k * kTileElements, 64);
-            t.load<7>(x(0), pitch);
-            t.dot<0, 6, 7>();
-            if constexpr (kTilesOfChannels == 2) {
-                t.load<7>(x(0) + 16, pitch);
-                t.dot<1, 6, 7>();
+    for (std::int64_t block = 0; block < a.blocks; ++block) {
+        const std::int32_t* x_pairs = reinterpret_cast<const std::int32_t*>(a.pairs + block * a.pairs_stride);
+        const Bfloat16* dy_tiles =
+            reinterpret_cast<const Bfloat16*>(a.transposed + block * a.transposed_stride);
+        for (std::int64_t y = 0; y < a.h.out; ++y) {
+            const std::int64_t from = a.h.begin(y) + i * a.h.dilation;
+            if (from < 0 || from >= a.x.height) continue;
+            const Bfloat16* dy = dy_tiles + (filter_tile * a.h.out + y) * chunks * kTileElements;
+            const std::int32_t* lines[kTaps];
+            for (int tap = 0; tap < kTaps; ++tap) {
+                const std::int64_t column = a.w.begin(0) + (j + tap) * a.w.dilation;
+                lines[tap] = x_pairs + pairs.at(a.x.index(from, column) * a.x.samples) + place;
             }
-            if constexpr (kTaps > 1) {
-                t.load<7>(x(1), pitch);
-                t.dot<kTilesOfChannels, 6, 7>();
+            for (std::int64_t k = 0; k < chunks; ++k) {
+                const auto x = [&](int tap) { return lines[tap] + k * step; };
+                t.load<6>(dy + k * kTileElements, 64);
+                t.load<7>(x(0), pitch);
+                t.dot<0, 6, 7>();
                 if constexpr (kTilesOfChannels == 2) {
-                    t.load<7>(x(1) + 16, pitch);
-                    t.dot<3, 6, 7>();
+                    t.load<7>(x(0) + 16, pitch);
+                    t.dot<1, 6, 7>();
                 }
-            }
-            if constexpr (kTaps > 2) {
-                t.load<7>(x(2), pitch);
-                t.dot<2 * kTilesOfChannels, 6, 7>();
-                if constexpr (kTilesOfChannels == 2) {
-                    t.load<7>(x(2) + 16, pitch);
-                    t.dot<5, 6, 7>();
+                if constexpr (kTaps > 1) {
+                    t.load<7>(x(1), pitch);
+                    t.dot<kTilesOfChannels, 6, 7>();
+                    if constexpr (kTilesOfChannels == 2) {
+                        t.load<7>(x(1) + 16, pitch);
+                        t.dot<3, 6, 7>();
+                    }
+                }
+                if constexpr (kTaps > 2) {
+                    t.load<7>(x(2), pitch);
+                    t.dot<2 * kTilesOfChannels, 6, 7>();
+                    if constexpr (kTilesOfChannels == 2) {
+                        t.load<7>(x(2) + 16, pitch);
+                        t.dot<5, 6, 7>();
+                    }
                 }
             }
         }
     }
-    float* sums = a.scratch + pairs.floats();
+    float* sums = a.scratch;
     store_tiles<kCount>(t, sums);
     const std::int64_t channels = a.channels.in_group(), filters = a.filters.count;
     float* dkernel = a.dkernel + group * a.filters.in_group() + first;
@@ -155,21 +145,24 @@ FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const Pairs& pair
 
 void run(const AmxGradKernel& a) {
     Tiles tiles;
-    const Pairs pairs(a.x);
-    pairs.write(a.x, a.scratch);
-    const std::int64_t channels = a.channels.in_group();
+    const AmxPairs pairs(a.x);
+    const std::int64_t channels = a.channels.in_group(), taps = a.w.size;
     for (std::int64_t f = 0; f < a.filters.groups * tiles_of(a.filters.in_group(), 16); ++f)
         for (std::int64_t i = 0; i < a.h.size; ++i)
             for (std::int64_t c = 0; c < channels; c += 32) {
                 const bool two = channels - c > 16;
-                std::int64_t j = 0;
-                for (; j + 3 <= a.w.size; j += 3)
+                // Taps of this kernel row whose channels from c on are asked for.
+                std::int64_t j = ((a.first_row - c + channels - 1) / channels) - i * taps;
+                std::int64_t end = ((a.last_row - c + channels - 1) / channels) - i * taps;
+                j = j < 0 ? 0 : j;
+                end = end > taps ? taps : end;
+                for (; j + 3 <= end; j += 3)
                     two ? sum_taps<3, 2>(a, tiles, pairs, f, i, j, c)
                         : sum_taps<3, 1>(a, tiles, pairs, f, i, j, c);
-                if (a.w.size - j == 2)
+                if (end - j == 2)
                     two ? sum_taps<2, 2>(a, tiles, pairs, f, i, j, c)
                         : sum_taps<2, 1>(a, tiles, pairs, f, i, j, c);
-                if (a.w.size - j == 1)
+                if (end - j == 1)
                     two ? sum_taps<1, 2>(a, tiles, pairs, f, i, j, c)
                         : sum_taps<1, 1>(a, tiles, pairs, f, i, j, c);
             }
@@ -380,6 +373,7 @@ void run_patches(const AmxPatchGradKernel& a) {
 
 }  // namespace
 
+constinit const Kernel<AmxPairLines> amx_pair_lines = {.run = pair_all_lines};
 constinit const Kernel<AmxGradKernel> amx_grad_kernel = {.run = run, .scratch = scratch};
 constinit const Kernel<AmxPatchGradKernel> amx_patch_grad_kernel = {.run = run_patches,
                                                                     .scratch = patch_scratch};
