@@ -170,6 +170,7 @@ class AmxStep : public Step {
         info.operation = is_conv_ ? "conv2d" : "dense";
         if (plan_.pool.positions() > 1) info.operation += " + max_pool2d";
         info.kernel = by_patches_ ? "bfloat16 patches" : "bfloat16 tiles";
+        if (late_) info.kernel += kLateGradient;
         info.isa = isa_;
         info.output_shape = out_;
         info.flops = 2 * plan_.h.size * plan_.w.size * plan_.channels.in_group() * plan_.filters.count *

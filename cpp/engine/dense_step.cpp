@@ -183,6 +183,7 @@ class DenseStep : public Step {
         info.operation = wide_ ? "dense, whole batch" : "dense";
         info.kernel = forward_.row->algorithm;
         if (grad_input_) info.kernel += std::string(", backward ") + grad_input_.row->algorithm;
+        if (late_) info.kernel += kLateGradient;
         info.declined = forward_.declined();
         if (const std::string more = grad_input_.declined(); !more.empty())
             info.declined += "; backward " + more;

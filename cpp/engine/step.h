@@ -42,6 +42,9 @@ inline constexpr int kWidePartsPerThread = 4;
 // Parts of a step at most: more threads would spend their time between phases.
 inline constexpr int kMaxParts = 8;
 
+// How explain() tells that a step is late: see Step.
+inline constexpr const char* kLateGradient = ", gradient with the update";
+
 // Elements of a parameter that are updated together: with gradient and two slots 32 KB.
 inline constexpr std::int64_t kUpdatedAtOnce = 2048;
 

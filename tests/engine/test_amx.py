@@ -260,6 +260,45 @@ def test_single_convolutions_and_their_gradients(
         assert np.linalg.norm(a - b) < 0.006 * np.linalg.norm(b - w)
 
 
+def late() -> list[Any]:
+    return [
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(96, 3, activation="relu", padding="same"),
+        layers.Conv2D(100, 2, strides=2, activation="relu"),
+        layers.Conv2D(60, 2, groups=2, padding="same"),
+        layers.Flatten(),
+        layers.Dense(72, activation="relu"),
+        layers.Dense(2),
+    ]
+
+
+@pytest.mark.parametrize("samples", [32, 37, 75])
+def test_gradients_that_come_with_the_update(samples: int) -> None:
+    """Summed over all blocks at once. That of a batch is the sum of its samples' gradients."""
+    model = make((11, 11, 40), late)
+    steps = model._current_network().native.explain(samples, True)[:-1]
+    assert [step["layers"].split("_")[0] for step in steps if "with the update" in step["kernel"]] == [
+        *["conv2d"] * 3,
+        "dense",
+    ]
+    # Not the mean: the gradient of a sample would be rounded after a division by the batch's size.
+    model.compile(keras.optimizers.SGD(1.0), keras.losses.MeanSquaredError(reduction="sum"))
+    weights = model.get_weights()
+    x, y = images(samples, 11, 11, 40), images(samples, 2)
+
+    def gradients(first: int, last: int) -> list[Any]:
+        model.set_weights(weights)
+        model.fit(x[first:last], y[first:last], batch_size=last - first, verbose=0, shuffle=False)
+        return [before - after for before, after in zip(weights, model.get_weights())]
+
+    found = gradients(0, samples)
+    each = [gradients(i, i + 1) for i in range(samples)]
+    for i, gradient in enumerate(found):
+        expected = np.sum([of_sample[i] for of_sample in each], axis=0, dtype=np.float64)
+        assert np.linalg.norm(gradient - expected) < 1e-4 * np.linalg.norm(expected)
+
+
 def many_weights(activation: str = "relu") -> list[Any]:
     """Dense layers of more than 256 K weights: behind an image, behind float32 numbers, of odd sizes."""
     return [
