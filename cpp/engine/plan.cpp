@@ -102,7 +102,7 @@ Plan::Plan(const std::vector<Node>& nodes, const Shape& input, const std::vector
     const int first_trained = options_.mode == Mode::train ? first_trained_step(ops, options_.trainable)
                                                            : static_cast<int>(ops.size());
     memory_.piece_size = memory_.block_size;
-    if (options_.mode == Mode::infer)
+    if (!memory_.training)
         choose_inference_pieces(ops, cuts, at_once);
     else
         choose_pieces(ops, cuts, first_trained);
@@ -174,7 +174,9 @@ void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::v
     std::size_t late = 0;  // the first of the block's steps
     bool tiles = false;    // there are some below it
     for (; late < ops.size() && !at_once[late]; ++late) {
-        if (cuts[late] != Cut::none) return at_once.assign(ops.size(), false);
+        // A penalty is what a block's samples add: its step wants all of them.
+        if (cuts[late] != Cut::none || std::holds_alternative<ActivityOp>(ops[late].op))
+            return at_once.assign(ops.size(), false);
         tiles = tiles || ops[late].amx;
         const auto* dense = std::get_if<DenseOp>(&ops[late].op);
         if (!ops[late].amx && dense && size_of(ops[late].in) == dense->inputs &&
@@ -405,9 +407,9 @@ void Plan::make_split_phases() {
 }
 
 // Blocks whose first steps take turns are made equal, and a multiple of the threads: a few large ones would
-// not divide evenly between them.
+// not divide evenly between them. Where a loss is summed over blocks they do not depend on the threads.
 std::int64_t Plan::block_for(std::int64_t count) const {
-    if (memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
+    if (has_loss() || memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
     const std::int64_t blocks = ceil_div(ceil_div(count, memory_.block_size), threads_) * threads_;
     const std::int64_t even = ceil_div(count, std::min(blocks, memory_.block_total));
     return std::min(memory_.block_size, ceil_div(even, memory_.piece_size) * memory_.piece_size);
