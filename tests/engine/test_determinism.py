@@ -153,3 +153,35 @@ def test_time_slices_change_no_bit() -> None:
     expected = trained(100, np.inf)
     assert trained(1, np.inf) == expected
     assert trained(100, 0.0) == expected
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_evaluation_below_a_dense_layer_with_many_weights(penalised: bool) -> None:
+    """Its lower layers go through a block in turns, but where a penalty wants the whole of it."""
+    penalty = [layers.ActivityRegularization(l2=0.01)] if penalised else []
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((40, 40, 3)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(24, 3, activation="relu"),
+            *penalty,
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(3),
+        ]
+    )
+    model.compile("sgd", "mse", metrics=["mae"])
+    x, y = images(37, (40, 40, 3)), np.random.default_rng(0).random((37, 3), np.float32)
+    error = model.predict(x, verbose=0).astype(np.float64) - y
+    added = 0.0
+    if penalised:
+        below = keras.Sequential([keras.Input((40, 40, 3)), *model.layers[:2]])
+        added = 0.01 * float(np.square(below.predict(x, verbose=0), dtype=np.float64).sum()) / len(x)
+    found = []
+    for threads in THREADS:
+        _core.set_num_threads(threads)
+        found.append(model.evaluate(x, y, verbose=0))
+    assert len(set(map(tuple, found))) == 1
+    assert found[0] == pytest.approx([np.square(error).mean() + added, np.abs(error).mean()], rel=1e-5)
