@@ -103,7 +103,7 @@ std::shared_ptr<const Plan> Network::inference_plan(std::int64_t samples) const 
 
 std::shared_ptr<const Plan> Network::inference_plan_of(std::int64_t limit, int split) const {
     std::shared_ptr<const Plan>& plan = plans_[split > 1 ? -split : limit];
-    if (!plan) {
+    if (!plan || !plan->is_current()) {
         PlanOptions options;
         options.mode = Mode::infer;
         options.block_limit = limit;

@@ -138,6 +138,8 @@ class Plan {
     std::int64_t output_size() const { return output_size_; }
     int threads_wanted(std::int64_t count) const;
     std::int64_t flops() const { return flops_; }  // of a sample's forward pass
+    // Whether it would be made the same way now: Winograd's method may have been switched on or off since.
+    bool is_current() const { return winograd_ == winograd_allowed(); }
 
     // In training the weights change with every step. Where they are few each thread packs all of them for
     // itself when it begins a step, into its own cache: sharing the work costs a barrier, and half of what a
@@ -279,6 +281,7 @@ class Plan {
     // forward passes.
     int piece_steps_ = 0;
     bool wants_larger_blocks_ = false;
+    const bool winograd_ = winograd_allowed();
     const std::int64_t threads_ = thread_count();  // when it was made: divides blocks, changes no bits
     std::int64_t lane_count_ = 1, blocks_per_lane_ = 1;
     std::int64_t rows_ = 1, classes_ = 1, output_size_ = 0, flops_ = 0;

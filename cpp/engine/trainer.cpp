@@ -135,6 +135,7 @@ std::vector<Trainer::Chunk> Trainer::make_chunks(const Plan& plan) const {
 }
 
 std::shared_ptr<Trainer::TrainPlan> Trainer::train_plan(std::int64_t batch_size) {
+    train_plans_.remove_if([](const auto& kept) { return !kept.second->plan->is_current(); });
     for (auto it = train_plans_.begin(); it != train_plans_.end(); ++it)
         if (it->first == batch_size) {
             train_plans_.splice(train_plans_.begin(), train_plans_, it);
@@ -477,7 +478,8 @@ RunTotals Trainer::evaluate(const RunInput& in) const {
         // The batches that the caller sees, where their loss depends on them.
         const std::int64_t wanted =
             loss_.is_additive() ? network_->batch_limit(16 * kEvaluationBlocks) : in.batch_size;
-        if (!evaluation_plan_ || evaluation_plan_->options().batch_size != wanted)
+        if (!evaluation_plan_ || evaluation_plan_->options().batch_size != wanted ||
+            !evaluation_plan_->is_current())
             evaluation_plan_ = this->plan(Mode::evaluate, wanted);
         plan = evaluation_plan_;
     }

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,28 @@ def test_results_agree_closely() -> None:
     without = mission_model().predict(x, verbose=0)
     np.testing.assert_allclose(with_it, without, rtol=1e-5)
     assert not np.array_equal(with_it, without)
+
+
+def test_a_model_that_has_run_follows_the_switch() -> None:
+    x, y = np.random.default_rng(0).random((8, 28, 28, 1), np.float32), np.arange(8) % 2
+
+    def everything(model: keras.Sequential, weights: list[Any]) -> list[bytes]:
+        model.set_weights(weights)
+        found = [model.predict(x, verbose=0), model.predict(x[:1], verbose=0), np.float64(model.evaluate(x, y, verbose=0))]
+        model.fit(x, y, batch_size=8, verbose=0)
+        return [a.tobytes() for a in [*found, *model.get_weights()]]
+
+    model = mission_model(optimizer=keras.optimizers.SGD(0.1))
+    weights = model.get_weights()
+    keras.config.enable_winograd()
+    with_it = everything(model, weights)
+    keras.config.disable_winograd()
+    without = everything(model, weights)
+    assert with_it[0] != without[0] and with_it[3:] != without[3:]
+    fresh = mission_model(optimizer=keras.optimizers.SGD(0.1))
+    assert everything(fresh, weights) == without
+    keras.config.enable_winograd()
+    assert everything(model, weights) == with_it
 
 
 @pytest.mark.parametrize(("value", "printed"), [("0", "False"), ("1", "True"), ("", "True")])
