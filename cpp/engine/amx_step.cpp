@@ -219,11 +219,8 @@ class AmxStep : public Step {
 
     void plan_backward(PlanMemory& memory) {
         const std::int64_t filters = plan_.filters.count;
-        kernel_gradient_args_ = {.h = plan_.h,
-                                 .w = plan_.w,
-                                 .channels = plan_.channels,
-                                 .filters = plan_.filters,
-                                 .x = args_.x};
+        kernel_gradient_args_ = {
+            .h = plan_.h, .w = plan_.w, .channels = plan_.channels, .filters = plan_.filters, .x = args_.x};
         const std::int64_t rows = kernel_gradient_args_.rows();
         if (trains_) {
             if (late_)

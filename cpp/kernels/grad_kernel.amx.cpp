@@ -78,8 +78,8 @@ std::int64_t scratch(const AmxGradKernel&) { return 6 * 256; }
 // kTaps neighbouring taps of one kernel row x kTilesOfChannels tiles of channels, from channel c of a group
 // on; `filter_tile`: of all groups.
 template <int kTaps, int kTilesOfChannels>
-FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const AmxPairs& pairs, std::int64_t filter_tile,
-                             std::int64_t i, std::int64_t j, std::int64_t c) {
+FASTCNN_INLINE void sum_taps(const AmxGradKernel& a, Tiles& t, const AmxPairs& pairs,
+                             std::int64_t filter_tile, std::int64_t i, std::int64_t j, std::int64_t c) {
     constexpr int kCount = kTaps * kTilesOfChannels;
     const std::int64_t tiles = tiles_of(a.filters.in_group(), 16), group = filter_tile / tiles;
     const std::int64_t place = group * a.channels.group_size() + c, first = filter_tile % tiles * 16;
