@@ -437,7 +437,7 @@ FASTCNN_INLINE void add_window_any(const Conv2dShape& c, const PoolShape& p, con
     }
 }
 
-// The windows of one sample, for the `lanes` input channels that begin at `dx`.
+// Adds the windows of one sample, for the `lanes` input channels that begin at `dx`.
 template <bool Fixed, bool Whole>
 void add_sample(const PooledConv2dGradInput& g, const float* dy, const Bits* marks, const float* kernel,
                 const Image& image, float* dx, std::int64_t lanes) {
@@ -445,8 +445,6 @@ void add_sample(const PooledConv2dGradInput& g, const float* dy, const Bits* mar
     const PoolShape& p = g.pool;
     const Marks all(p);
     const std::int64_t row = image.row(), pixel = c.in_channels;
-    for (std::int64_t i = 0; i < image.height * image.width; ++i)
-        store_partial(dx + i * pixel, zero(), lanes);
     for (std::int64_t oy = 0; oy < p.h.out; ++oy)
         for (std::int64_t ox = 0; ox < p.w.out; ++ox, dy += c.out_channels, marks += all.window()) {
             const Window window{dy, marks, all.groups};
@@ -471,9 +469,11 @@ void grad_input_run(const PooledConv2dGradInput& g) {
         const float* dy = g.dy + s * g.dy_stride;
         float* dx = pads ? g.scratch + marks_floats(g) : g.dx + s * g.dx_stride;
         const std::int64_t dx_stride = pads ? padded.image.size() : g.dx_stride;
-        for (std::int64_t i = 0; i < count; ++i)
+        for (std::int64_t i = 0; i < count; ++i) {
             all.make(dy + i * g.dy_stride, g.argmax + (s + i) * g.argmax_stride, c.out_channels,
                      marks + i * all.sample());
+            std::memset(dx + i * dx_stride, 0, static_cast<std::size_t>(padded.image.size()) * sizeof(float));
+        }
         for (std::int64_t first = 0; first < pixel; first += kWidth) {
             const std::int64_t lanes = min_of(kWidth, pixel - first);
             const auto add = lanes == kWidth ? add_sample<Fixed, true> : add_sample<Fixed, false>;
