@@ -53,7 +53,11 @@ def test_a_model_that_has_run_follows_the_switch() -> None:
 
     def everything(model: keras.Sequential, weights: list[Any]) -> list[bytes]:
         model.set_weights(weights)
-        found = [model.predict(x, verbose=0), model.predict(x[:1], verbose=0), np.float64(model.evaluate(x, y, verbose=0))]
+        found = [
+            model.predict(x, verbose=0),
+            model.predict(x[:1], verbose=0),
+            np.float64(model.evaluate(x, y, verbose=0)),
+        ]
         model.fit(x, y, batch_size=8, verbose=0, shuffle=False)
         return [a.tobytes() for a in [*found, *model.get_weights()]]
 
