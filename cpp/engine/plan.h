@@ -237,7 +237,10 @@ class Plan {
                                           phase.actions.front().act == Act::wide_backward);
     }
     BlockRun whole_batch(Context& context, const BatchInput& in) const;
+    // What a thread needs for a block of the batch: its memory, and the weights, packed where it has not yet
+    // packed them.
     BlockRun block_run(Context& context, const BatchInput& in, int thread) const;
+    float* scratch_of(Context& context, int thread) const;
     void make_phases(int first_trained);
     void make_split_phases();
     void plan_loss(const FusedLoss& fused, const Shape& output);

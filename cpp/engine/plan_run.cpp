@@ -27,7 +27,7 @@ void Plan::pack(std::int64_t part, std::int64_t parts) const {
 BlockRun Plan::block_run(Context& context, const BatchInput& in, int thread) const {
     BlockRun run;
     run.block = context.thread_memory_[static_cast<std::size_t>(thread)].data();
-    run.scratch = run.block + memory_.block.size();
+    run.scratch = scratch_of(context, thread);
     run.batch = context.batch_.data();
     run.packed = packed_.data();
     run.batch_count = in.count;
@@ -72,7 +72,7 @@ void Plan::run_item(Context& context, const BatchInput& in, std::size_t index, s
         const Action& action = phase.actions.front();
         const Step& step = *steps_[static_cast<std::size_t>(action.step)];
         BlockRun whole = whole_batch(context, in);
-        whole.scratch = block_run(context, in, thread).scratch;
+        whole.scratch = scratch_of(context, thread);
         const int part = static_cast<int>(item), parts = kWidePartsPerThread * context.threads();
         timed(context, thread, action, [&] {
             action.act == Act::wide_forward ? step.wide_forward(whole, part, parts)
@@ -185,13 +185,16 @@ BlockRun Plan::whole_batch(Context& context, const BatchInput& in) const {
 void Plan::produce_gradient(Context& context, const BatchInput& in, int step, std::int64_t first_row,
                             std::int64_t last_row, float* gradient, int thread) const {
     BlockRun whole = whole_batch(context, in);
-    whole.scratch = block_run(context, in, thread).scratch;
+    whole.scratch = scratch_of(context, thread);
     steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
 }
 
+float* Plan::scratch_of(Context& context, int thread) const {
+    return context.thread_memory_[static_cast<std::size_t>(thread)].data() + memory_.block.size();
+}
+
 float* Plan::gradient_room(Context& context, int thread) const {
-    return context.thread_memory_[static_cast<std::size_t>(thread)].data() + memory_.block.size() +
-           Layout::round_up(memory_.scratch);
+    return scratch_of(context, thread) + Layout::round_up(memory_.scratch);
 }
 
 void Plan::sync(const Phase& phase, Context& context, const BatchInput& in) const {
