@@ -176,6 +176,7 @@ class AmxStep : public Step {
         info.flops = 2 * plan_.h.size * plan_.w.size * plan_.channels.in_group() * plan_.filters.count *
                      plan_.out_height * plan_.out_width * plan_.pool.positions();
         info.activation_floats = slots_.y.stride + (argmax_.booked() ? argmax_.stride : 0);
+        if (late_) info.activation_floats += pairs_.stride + transposed_.stride;
         info.scratch_floats = scratch_floats_;
         info.packed_floats = packed_floats_;
         return info;

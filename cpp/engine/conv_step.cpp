@@ -197,8 +197,10 @@ class ConvStep : public Step {
         if (pooled_kernel_) names = pooled_kernel_.row->algorithm;
         if (without_lists_) names = without_lists_.row->algorithm;
         if (grad_kernel_) names = grad_kernel_.row->algorithm;
-        if (pooled_input_) names += std::string(" + ") + pooled_input_.row->algorithm;
-        if (grad_input_) names += std::string(" + ") + grad_input_.row->algorithm;
+        const char* input = pooled_input_ ? pooled_input_.row->algorithm
+                            : grad_input_ ? grad_input_.row->algorithm
+                                          : nullptr;
+        if (input) names += (names.empty() ? "" : " + ") + std::string(input);
         return names;
     }
 
@@ -240,8 +242,10 @@ class ConvStep : public Step {
     void plan_dense(PlanMemory& memory) {
         grad_kernel_args_.shape = grad_input_args_.shape = forward_args_.shape;
         grad_kernel_args_.batch = grad_input_args_.batch = memory.block_size;
-        grad_kernel_ = choose(grad_kernel_args_);
-        scratch_floats_ = std::max(scratch_floats_, grad_kernel_.scratch(grad_kernel_args_));
+        if (trains_) {
+            grad_kernel_ = choose(grad_kernel_args_);
+            scratch_floats_ = std::max(scratch_floats_, grad_kernel_.scratch(grad_kernel_args_));
+        }
         if (!slots_.dx.booked()) return;
         const char* packed_anyway = forward_.row->kernel->layout;
         Packing packing = memory.packing();
@@ -271,24 +275,11 @@ class ConvStep : public Step {
     }
 
     void plan_pooled(PlanMemory& memory) {
-        const Conv2dShape& c = forward_args_.shape;
-        const PoolShape& p = forward_args_.pool;
-        const std::int64_t windows = p.h.out * p.w.out, listed = std::min(kListedSamples, memory.block_size);
-        list_args_.conv = pooled_input_args_.shape = pooled_kernel_args_.shape = c;
-        list_args_.pool = pooled_input_args_.pool = p;
-        list_args_.batch = listed;
-        lists_ = choose(list_args_);
-        pooled_kernel_ = choose(pooled_kernel_args_);
-
         Layout layout;
-        const PaddedImage padded(c);
-        pads_ = !padded.same_as_input(c);
-        if (pads_) padded_at_ = layout.book(listed * padded.size());
-        channel_capacity_ = listed * windows + 16;
-        channel_count_at_ = layout.book(c.out_channels);
-        x_offset_at_ = layout.book(c.out_channels * channel_capacity_);
-        value_at_ = layout.book(c.out_channels * channel_capacity_);
+        if (trains_) plan_lists(memory.block_size, layout);
         if (slots_.dx.booked()) {
+            pooled_input_args_.shape = forward_args_.shape;
+            pooled_input_args_.pool = forward_args_.pool;
             pooled_input_args_.batch = memory.block_size;
             pooled_input_ = choose(pooled_input_args_);
             input_scratch_at_ = layout.book(pooled_input_.scratch(pooled_input_args_));
@@ -296,6 +287,24 @@ class ConvStep : public Step {
             packed_floats_ += pooled_input_.packed(pooled_input_args_);
         }
         scratch_floats_ = std::max(scratch_floats_, layout.size());
+    }
+
+    void plan_lists(std::int64_t samples, Layout& layout) {
+        const Conv2dShape& c = forward_args_.shape;
+        const PoolShape& p = forward_args_.pool;
+        const std::int64_t listed = std::min(kListedSamples, samples);
+        list_args_.conv = pooled_kernel_args_.shape = c;
+        list_args_.pool = p;
+        list_args_.batch = listed;
+        lists_ = choose(list_args_);
+        pooled_kernel_ = choose(pooled_kernel_args_);
+        const PaddedImage padded(c);
+        pads_ = !padded.same_as_input(c);
+        if (pads_) padded_at_ = layout.book(listed * padded.size());
+        channel_capacity_ = listed * p.h.out * p.w.out + 16;
+        channel_count_at_ = layout.book(c.out_channels);
+        x_offset_at_ = layout.book(c.out_channels * channel_capacity_);
+        value_at_ = layout.book(c.out_channels * channel_capacity_);
     }
 
     void backward_dense(const BlockRun& run) const {

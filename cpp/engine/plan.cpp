@@ -37,6 +37,9 @@ constexpr std::int64_t kSharedWeights = 32 * 1024, kSharingFloats = 256 * 1024;
 // block below (150 x 150 x 3 and 3.2 M weights: 64 instead of 4, dense layer 70 -> 31 us a sample).
 constexpr std::int64_t kSharingSamples = 64, kSharingTilesFloats = 1024 * 1024, kSharingGrowth = 8;
 
+// Blocks that evaluation cuts few samples into at the least: as many threads can work at once.
+constexpr std::int64_t kEvaluationParts = 8;
+
 // Packed weights (floats) up to which each thread packs them for itself.
 constexpr std::int64_t kPackedByThread = 512 * 1024;
 
@@ -171,34 +174,35 @@ void Plan::choose_blocks(const std::vector<FusedOp>& ops, const Shape& input) {
 // a few samples at a time.
 void Plan::choose_inference_pieces(const std::vector<FusedOp>& ops, const std::vector<Cut>& cuts,
                                    std::vector<bool>& at_once) {
-    std::size_t late = 0;  // the first of the block's steps
-    bool tiles = false;    // there are some below it
-    for (; late < ops.size() && !at_once[late]; ++late) {
+    std::size_t upper = 0;  // the first of the block's steps
+    bool tiles = false;     // there are some below it
+    for (; upper < ops.size() && !at_once[upper]; ++upper) {
         // A penalty is what a block's samples add: its step wants all of them.
-        if (cuts[late] != Cut::none || std::holds_alternative<ActivityOp>(ops[late].op))
-            return at_once.assign(ops.size(), false);
-        tiles = tiles || ops[late].amx;
-        const auto* dense = std::get_if<DenseOp>(&ops[late].op);
-        if (!ops[late].amx && dense && size_of(ops[late].in) == dense->inputs &&
+        const bool penalises = has_loss() && std::holds_alternative<ActivityOp>(ops[upper].op);
+        if (cuts[upper] != Cut::none || penalises) return at_once.assign(ops.size(), false);
+        tiles = tiles || ops[upper].amx;
+        const auto* dense = std::get_if<DenseOp>(&ops[upper].op);
+        if (!ops[upper].amx && dense && size_of(ops[upper].in) == dense->inputs &&
             dense->inputs * dense->units > kSharedWeights)
             break;
     }
     std::int64_t most = 1;
-    for (std::size_t i = late; i < ops.size(); ++i) {
+    for (std::size_t i = upper; i < ops.size(); ++i) {
         if (cuts[i] != Cut::none) return at_once.assign(ops.size(), false);
         most = std::max(most, size_of(ops[i].in) + size_of(ops[i].out));
     }
-    if (late == ops.size()) return;
-    const bool by_tiles = at_once[late];
+    if (upper == ops.size()) return;
+    const bool by_tiles = at_once[upper];
     const std::int64_t limit = by_tiles ? std::min(kSharingSamples, kSharingTilesFloats / most)
                                         : std::min(kBlockLimit, kSharingFloats / most);
-    const std::int64_t block = std::min(limit, options_.block_limit);
+    std::int64_t block = std::min(limit, options_.block_limit);
+    if (has_loss()) block = std::min(block, ceil_div(options_.batch_size, kEvaluationParts));
     // A step with tiles that takes few samples reads its weights packed, half as many bytes.
     const std::int64_t least = by_tiles ? kSharingGrowth * memory_.block_size : memory_.block_size + 1;
     wants_larger_blocks_ = by_tiles && block < limit && limit >= least;
-    if ((late == 0 && !by_tiles) || block < least || (tiles && !by_tiles))
+    if ((upper == 0 && !by_tiles) || block < least || (tiles && !by_tiles))
         return at_once.assign(ops.size(), false);
-    piece_steps_ = static_cast<int>(late);
+    piece_steps_ = static_cast<int>(upper);
     memory_.block_size = std::min(block, options_.batch_size);
     memory_.block_total = ceil_div(options_.batch_size, memory_.block_size);
 }
@@ -407,10 +411,11 @@ void Plan::make_split_phases() {
 }
 
 // Blocks whose first steps take turns are made equal, and a multiple of the threads: a few large ones would
-// not divide evenly between them. Where a loss is summed over blocks they do not depend on the threads.
+// not divide evenly between them. Where a loss is summed over blocks, they may not depend on the threads.
 std::int64_t Plan::block_for(std::int64_t count) const {
-    if (has_loss() || memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
-    const std::int64_t blocks = ceil_div(ceil_div(count, memory_.block_size), threads_) * threads_;
+    if (memory_.training || piece_steps_ == 0 || count == 0) return memory_.block_size;
+    const std::int64_t unit = has_loss() ? kEvaluationParts : threads_;
+    const std::int64_t blocks = ceil_div(ceil_div(count, memory_.block_size), unit) * unit;
     const std::int64_t even = ceil_div(count, std::min(blocks, memory_.block_total));
     return std::min(memory_.block_size, ceil_div(even, memory_.piece_size) * memory_.piece_size);
 }

@@ -186,7 +186,9 @@ void Plan::produce_gradient(Context& context, const BatchInput& in, int step, st
                             std::int64_t last_row, float* gradient, int thread) const {
     BlockRun whole = whole_batch(context, in);
     whole.scratch = scratch_of(context, thread);
-    steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
+    timed(context, thread, {Act::backward, step}, [&] {
+        steps_[static_cast<std::size_t>(step)]->produce_gradient(whole, first_row, last_row, gradient);
+    });
 }
 
 float* Plan::scratch_of(Context& context, int thread) const {

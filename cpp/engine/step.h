@@ -48,7 +48,7 @@ inline constexpr const char* kLateGradient = ", gradient with the update";
 // Elements of a parameter that are updated together: with gradient and two slots 32 KB.
 inline constexpr std::int64_t kUpdatedAtOnce = 2048;
 
-// A parameter's gradient in a lane.
+// A parameter's gradient: in each lane, or produced.
 struct GradientSlot {
     int parameter = -1;
     std::int64_t offset = 0, size = 0;

@@ -285,9 +285,9 @@ struct AmxGradKernel {
     float* scratch = nullptr;
 
     FASTCNN_INLINE std::int64_t rows() const { return h.size * w.size * channels.in_group(); }
-    // Channels of a tap whose sums need no others.
+    // Channels of a tap whose sums need no others: of a single tap the last ones may be fewer.
     FASTCNN_INLINE std::int64_t row_unit() const {
-        return channels.in_group() % 32 ? channels.in_group() : 32;
+        return h.size * w.size > 1 && channels.in_group() % 32 ? channels.in_group() : 32;
     }
 };
 

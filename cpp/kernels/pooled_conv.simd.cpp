@@ -12,7 +12,7 @@ namespace fastcnn::FASTCNN_ISA {
 
 namespace {
 
-const char* not_for_lists(const Conv2dShape& c, const PoolShape& p) {
+const char* not_sparse(const Conv2dShape& c, const PoolShape& p) {
     if (c.groups != 1) return "groups is not 1";
     if (p.h.size * p.w.size > kMaxPoolPositions) return "pooling window has more than 256 positions";
     return nullptr;
@@ -20,7 +20,7 @@ const char* not_for_lists(const Conv2dShape& c, const PoolShape& p) {
 
 // --------------------------------------------------------------------------------------------------- lists
 
-const char* lists_declines(const PooledGradient& g) { return not_for_lists(g.conv, g.pool); }
+const char* lists_declines(const PooledGradient& g) { return not_sparse(g.conv, g.pool); }
 
 // Entries of kWidth channels x kWidth windows, read window by window, are transposed so that one channel's
 // windows lie side by side, then compressed to the end of that channel's list.
@@ -278,7 +278,7 @@ std::int64_t grad_input_scratch(const PooledConv2dGradInput& g) {
     return marks_floats(g) + (padded.needed(g.shape) ? samples_together(g) * padded.image.size() : 0);
 }
 
-const char* scatter_declines(const PooledConv2dGradInput& g) { return not_for_lists(g.shape, g.pool); }
+const char* scatter_declines(const PooledConv2dGradInput& g) { return not_sparse(g.shape, g.pool); }
 
 const char* window_declines(const PooledConv2dGradInput& g) {
     const Conv2dShape& c = g.shape;
@@ -289,7 +289,7 @@ const char* window_declines(const PooledConv2dGradInput& g) {
     if (p.h.size != 2 || p.w.size != 2) return "pooling window is not 2x2";
     if (p.h.pad || p.w.pad || p.h.pad_end() || p.w.pad_end()) return "pooling pads";
     if (kAccumulators < 10) return "too few registers";
-    return not_for_lists(c, p);
+    return not_sparse(c, p);
 }
 
 // The gradients of a window and the channels that have one at each of its slots.

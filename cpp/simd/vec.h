@@ -18,7 +18,7 @@
 //   select(m, a, b)        a where m, else b
 //   mask_and mask_or mask_not
 //   bits(m)                lane i -> bit i
-//   equal_bytes(p, b)     bit i: p[i] is b, i < 64
+//   equal_bytes(p, b)      bit i: p[i] is b, i < 64
 //   compress_store(p,m,v)  lanes in m, in order, at p; may write kWidth floats; returns how many lanes were in m
 //   reduce_add             sum of the lanes in a fixed tree
 //   reduce_max             largest lane; no lane may be NaN

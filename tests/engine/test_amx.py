@@ -299,6 +299,20 @@ def test_gradients_that_come_with_the_update(samples: int) -> None:
         assert np.linalg.norm(gradient - expected) < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
+def test_gradients_with_the_update_on_any_number_of_threads(clipped: bool) -> None:
+    x, y = images(75, 11, 11, 40), images(75, 2)
+    found = []
+    for threads in (1, 2, 3, 7):
+        _core.set_num_threads(threads)
+        model = make((11, 11, 40), late)
+        model.compile(keras.optimizers.Adam(global_clipnorm=0.1 if clipped else None), "mse")
+        model.fit(x, y, batch_size=32, epochs=2, verbose=0)
+        found.append([w.tobytes() for w in model.get_weights()])
+    _core.set_num_threads(0)
+    assert all(other == found[0] for other in found[1:])
+
+
 def many_weights(activation: str = "relu") -> list[Any]:
     """Dense layers of more than 256 K weights: behind an image, behind float32 numbers, of odd sizes."""
     return [

@@ -173,6 +173,8 @@ def test_evaluation_below_a_dense_layer_with_many_weights(penalised: bool) -> No
         ]
     )
     model.compile("sgd", "mse", metrics=["mae"])
+    network = model._current_network().native
+    assert network.explain(1000, False)[-1]["piece"] < network.explain(1000, False)[-1]["block"]
     x, y = images(37, (40, 40, 3)), np.random.default_rng(0).random((37, 3), np.float32)
     error = model.predict(x, verbose=0).astype(np.float64) - y
     added = 0.0

@@ -21,6 +21,17 @@ def operations(plan: list[dict[str, Any]]) -> list[str]:
     return [step["operation"] for step in plan[:-1]]
 
 
+def test_gradients_that_come_with_the_update() -> None:
+    """Of dense layers whose inputs and output gradients are fewer numbers than a gradient in each lane."""
+    trainer = Chain((10, 10, 3)).conv(8).reshape().dense(64).activation("relu").dense(3).trainer(MSE)[0]
+
+    def with_the_update(batch: int) -> list[bool]:
+        return ["with the update" in step["kernel"] for step in trainer.explain(batch)[:-1]]
+
+    assert with_the_update(32) == [False, True, False]
+    assert with_the_update(4096) == [False, False, False]
+
+
 def layers_of(plan: list[dict[str, Any]]) -> list[str]:
     return [step["layers"] for step in plan[:-1]]
 

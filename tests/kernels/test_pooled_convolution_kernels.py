@@ -66,6 +66,7 @@ CASES = [
     # the networks' own shapes
     Pooled((28, 28), 1, 32, batch=3),
     Pooled((13, 13), 32, 64),
+    Pooled((18, 18), 5, 70, padding="same", batch=8),  # 81 windows: three samples together, and two at the end
     Pooled((12, 12), 16, 16, padding="same"),
     # cells of Winograd's tiles: filled, one window too many, one tile of a cell
     *(Pooled((h, w), 20, 40, batch=3) for h, w in ((12, 22), (14, 13), (24, 5), (4, 4))),
