@@ -23,6 +23,8 @@ struct Epilogue {
     std::int64_t place = -1;                    // of the pair's filters in a line
     std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
     Vec bias[kFilters / kWidth] = {};
+    Vec least = zero();    // of a result
+    Vec closed = zero();   // results that belong to no position: 0 under ReLU, else none
     std::int64_t gap = 0;  // floats of sums between the lines of neighbouring windows
     // The lines that wait to be finished: their sums, how many, and where the next one goes.
     const float* sums = nullptr;
@@ -32,7 +34,11 @@ struct Epilogue {
     float* values = nullptr;
     std::uint8_t* marks = nullptr;
 
-    FASTCNN_INLINE explicit Epilogue(const AmxConv& conv) : a(conv), size(conv.filters.size()) {}
+    FASTCNN_INLINE explicit Epilogue(const AmxConv& conv) : a(conv), size(conv.filters.size()) {
+        if (a.relu) return;
+        least = set1(-__builtin_inff());
+        closed = set1(__builtin_nanf(""));
+    }
 
     // The next lines are of this pair of tiles of filters, their windows `step` columns apart.
     FASTCNN_INLINE void begin(std::int64_t pair, std::int64_t step) {
@@ -86,7 +92,8 @@ struct Epilogue {
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
         const std::int64_t line_step = size, values_step = a.y_stride, existing = valid, between = gap;
         const std::int64_t existing_samples = a.count;
-        const bool relu = a.relu, is_apart = apart;
+        const bool is_apart = apart;
+        const Vec smallest = least, without_position = closed;
         std::int64_t at[kAmxPositions];
         for (std::int64_t p = 0; p < positions; ++p) at[p] = position[p];
         Vec added[kVecs];
@@ -104,13 +111,11 @@ struct Epilogue {
             from += kFilters;
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
-                best[v] = add(best[v], added[v]);
-                if (relu) {
-                    best[v] = max(zero(), best[v]);
-                    if constexpr (kMarks)
-                        which[v] = iselect(eq(best[v], zero()), iset1(kAmxNoPosition), which[v]);
-                }
-                if constexpr (kMarks) istore_bytes_partial(to_marks + v * kWidth, which[v], kWidth);
+                best[v] = max(smallest, add(best[v], added[v]));
+                if constexpr (kMarks)
+                    istore_bytes_partial(
+                        to_marks + v * kWidth,
+                        iselect(eq(best[v], without_position), iset1(kAmxNoPosition), which[v]), kWidth);
             }
             if constexpr (kMarks) to_marks += line_step;
             if (to_line) {

@@ -26,8 +26,8 @@ class PatchLines {
         }
     }
     // `count` lines from line `first` of row y on, x * samples + sample being the number of a line.
-    FASTCNN_INLINE void copy(const Bfloat16* image, std::int64_t samples, std::int64_t y, std::int64_t first,
-                             std::int64_t count, Bfloat16* to) const {
+    FASTCNN_NOINLINE void copy(const Bfloat16* image, std::int64_t samples, std::int64_t y,
+                               std::int64_t first, std::int64_t count, Bfloat16* to) const {
         if (often_ && vectors_ == 1)
             copy_as<1>(image, samples, y, first, count, to);
         else if (often_ && vectors_ == 2)
@@ -52,6 +52,9 @@ class PatchLines {
         const std::int64_t sample = patches_.sample(), column = patches_.column_step() * patches_.channels;
         std::int64_t x = first / samples, s = first % samples;
         const Bfloat16* from = patches_.window(image, s, y, x);
+        // In registers: a store might change what is in memory, as far as the compiler knows.
+        Part parts[kOftenVectors * kOften + 1];
+        for (int i = 0; i < kOftenVectors * kOften; ++i) parts[i] = parts_[i];
         for (std::int64_t l = 0; l < count; ++l) {
             if constexpr (kOftenVectors) {
 #pragma GCC unroll 2
@@ -59,8 +62,8 @@ class PatchLines {
                     TileRow row;
 #pragma GCC unroll 4
                     for (int i = 0; i < kOften; ++i)
-                        row = merge_words(row, from + parts_[v * kOften + i].from,
-                                          parts_[v * kOften + i].words);
+                        row =
+                            merge_words(row, from + parts[v * kOften + i].from, parts[v * kOften + i].words);
                     store_row(to, row);
                 }
             } else {
@@ -88,17 +91,22 @@ class PatchLines {
 FASTCNN_INLINE void read_image(const AmxPatches& p, const float* x, std::int64_t stride, std::int64_t count,
                                std::int64_t samples, Bfloat16* image) {
     clear(image, samples * p.sample());
+    const std::int64_t first = p.h.pad > 0 ? p.h.pad : 0, end = at_most(p.height(), p.h.pad + p.h.in);
+    const std::int64_t in_row = p.w.in * p.channels;
+    std::int64_t n = at_most(p.w.in, p.width() - p.w.pad) * p.channels, rows = end - first;
+    if (p.w.pad == 0 && p.width() == p.w.in) {  // nothing is between the rows
+        n *= rows;
+        rows = 1;
+    }
     for (std::int64_t s = 0; s < count; ++s)
-        for (std::int64_t y = 0; y < p.height(); ++y) {
-            const std::int64_t from = y - p.h.pad;
-            if (from < 0 || from >= p.h.in) continue;
-            const std::int64_t n = at_most(p.w.in, p.width() - p.w.pad) * p.channels;
-            const float* values = x + s * stride + from * p.w.in * p.channels;
+        for (std::int64_t y = first; y < first + rows; ++y) {
+            const float* values = x + s * stride + (y - p.h.pad) * in_row;
             Bfloat16* to = image + s * p.sample() + (y * p.width() + p.w.pad) * p.channels;
             std::int64_t k = 0;
-            for (; k + kWidth <= n; k += kWidth) store_bfloat16(to + k, load(values + k));
+            for (; k + 2 * kWidth <= n; k += 2 * kWidth)
+                store_bfloat16(to + k, load(values + k), load(values + k + kWidth));
             // Zeros behind it are where padding, the next row or room for a vector is.
-            if (k < n) store_bfloat16(to + k, load_partial(values + k, n - k));
+            for (; k < n; k += kWidth) store_bfloat16(to + k, load_partial(values + k, n - k));
         }
 }
 

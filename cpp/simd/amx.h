@@ -117,29 +117,33 @@ class Tiles {
     FASTCNN_INLINE void keep_storing() {}
     template <int c, int a, int b>
     FASTCNN_INLINE void dot() {
+        add_product(tile_[a], tile_[b], tile_[c]);
+    }
+
+  private:
+    using Tile = std::uint32_t[16][16];
+    FASTCNN_INLINE static IVec upper() { return iset1(static_cast<std::int32_t>(0xffff0000u)); }
+    FASTCNN_NOINLINE static void add_product(const Tile& a, const Tile& b, Tile& c) {
         constexpr int kVecs = 16 / kWidth;
         for (int m = 0; m < 16; ++m) {
             Vec sums[2][kVecs];
             for (int v = 0; v < kVecs; ++v) sums[0][v] = sums[1][v] = FASTCNN_ISA::zero();
             for (int k = 0; k < 16; ++k) {
-                const IVec pair = iset1(static_cast<std::int32_t>(tile_[a][m][k]));
+                const IVec pair = iset1(static_cast<std::int32_t>(a[m][k]));
                 const Vec even = as_float(shift_left<16>(pair)), odd = as_float(iand(pair, upper()));
                 for (int v = 0; v < kVecs; ++v) {
-                    const IVec words = iload(reinterpret_cast<const std::int32_t*>(tile_[b][k]) + v * kWidth);
+                    const IVec words = iload(reinterpret_cast<const std::int32_t*>(b[k]) + v * kWidth);
                     sums[0][v] = fma(even, as_float(shift_left<16>(words)), sums[0][v]);
                     sums[1][v] = fma(odd, as_float(iand(words, upper())), sums[1][v]);
                 }
             }
-            float* row = reinterpret_cast<float*>(tile_[c][m]);
+            float* row = reinterpret_cast<float*>(c[m]);
             for (int v = 0; v < kVecs; ++v)
                 FASTCNN_ISA::store(row + v * kWidth,
                                    add(add(sums[0][v], sums[1][v]), FASTCNN_ISA::load(row + v * kWidth)));
         }
     }
-
-  private:
-    FASTCNN_INLINE static IVec upper() { return iset1(static_cast<std::int32_t>(0xffff0000u)); }
-    alignas(64) std::uint32_t tile_[8][16][16];
+    alignas(64) Tile tile_[8];
 };
 
 #else

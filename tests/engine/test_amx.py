@@ -170,6 +170,36 @@ def test_nan_comes_through_in_its_own_sample() -> None:
     np.testing.assert_array_equal(np.delete(found, 2, 0), np.delete(expected, 2, 0))
 
 
+@pytest.mark.parametrize("activation", ["relu", None])
+@pytest.mark.parametrize("pool", [(2, 2), (1, 4)])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 32), (1, 70), (2, 33), (3, 16), (4, 64)])
+def test_first_layers_with_numbers_near_infinity(
+    channels: int, filters: int, pool: tuple[int, int], activation: str | None
+) -> None:
+    """They are finished apart from blocks without; other samples and gradients have the same bits."""
+
+    def build() -> list[Any]:
+        first = layers.Conv2D(filters, 3, activation=activation)
+        return [first, layers.MaxPooling2D(pool), layers.Conv2D(8, 2), layers.Flatten(), layers.Dense(1)]
+
+    x, y, weights = images(37, 13, 15, channels), images(37, 1), np.ones(37)
+    weights[3] = 0
+    huge = x.copy()
+    huge[3, 2, 2, 0] = 1e36
+    models = [make(x.shape[1:], build) for _ in (x, huge)]
+    assert kernels(models[0])["conv2d"] == "amx"
+    for predicted in np.split(np.arange(37), [1, 12, 20]):
+        found = [m.predict(v[predicted], verbose=0) for m, v in zip(models, (x, huge))]
+        others = predicted != 3
+        np.testing.assert_array_equal(found[0][others], found[1][others])
+    for model, values in zip(models, (x, huge)):
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        model.fit(values, y, batch_size=37, sample_weight=weights, shuffle=False, verbose=0)
+    for a, b, before in zip(*(m.get_weights() for m in models), make(x.shape[1:], build).get_weights()):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, before)
+
+
 @pytest.mark.parametrize("pool", [[], [layers.MaxPooling2D]])
 @pytest.mark.parametrize("kinds", [{"strides": 3, "kernel_size": 2}, {"dilation_rate": 2, "kernel_size": 2}])
 def test_nan_that_no_window_reads(kinds: dict[str, Any], pool: list[Any]) -> None:
