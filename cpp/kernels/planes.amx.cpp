@@ -84,32 +84,47 @@ FASTCNN_INLINE std::int64_t padded(const AmxReadPatches& a) { return (a.rows() *
 
 std::int64_t patch_scratch(const AmxReadPatches& a) { return a.lines.samples * padded(a); }
 
-// One patch, its rows `piece` numbers each, copied kWords at a time. In the order of memory: what is copied
-// beyond a line is the next one's, which is written later.
-template <int kWords>
+// One patch, its rows `piece` numbers each, copied kWords at a time; kRows: how many rows, of at most kWords
+// each, or 0: any. In the order of memory: what is copied beyond a line is the next one's, which is written
+// later.
+template <int kWords, int kRows>
 FASTCNN_INLINE void copy_patch(const AmxReadPatches& a, const Bfloat16* from, std::int64_t row,
                                std::int64_t piece, Bfloat16* to, Bfloat16* end) {
-    for (std::int64_t i = 0; i < a.h.size; ++i, from += row, to += piece)
-        for (std::int64_t k = 0; k < piece; k += kWords)
-            std::memcpy(to + k, from + k, kWords * sizeof(Bfloat16));
+    const std::int64_t rows = kRows ? kRows : a.h.size;
+#pragma GCC unroll 8
+    for (std::int64_t i = 0; i < rows; ++i, from += row, to += piece) {
+        std::memcpy(to, from, kWords * sizeof(Bfloat16));
+        if constexpr (kRows == 0)
+            for (std::int64_t k = kWords; k < piece; k += kWords)
+                std::memcpy(to + k, from + k, kWords * sizeof(Bfloat16));
+    }
     for (; to < end; to += 16) clear(to, 16);
 }
 
-template <int kWords>
+template <int kWords, int kRows>
 FASTCNN_INLINE void copy_patches(const AmxReadPatches& a, const Bfloat16* image) {
     const std::int64_t line = a.lines.line_step(), piece = a.w.size * a.channels, row = a.row();
     const std::int64_t step = a.w.stride * a.channels, sample = 2 * padded(a);
+    const std::int64_t samples = a.lines.samples, count = a.count, columns = a.w.out;
     Bfloat16* to = a.lines.data;
     for (std::int64_t y = 0; y < a.last - a.first; ++y) {
         const Bfloat16* from = image + y * a.h.stride * row;
-        for (std::int64_t x = 0; x < a.w.out; ++x, from += step)
-            for (std::int64_t s = 0; s < a.lines.samples; ++s, to += line) {
-                if (s < a.count)
-                    copy_patch<kWords>(a, from + s * sample, row, piece, to, to + line);
+        for (std::int64_t x = 0; x < columns; ++x, from += step)
+            for (std::int64_t s = 0; s < samples; ++s, to += line) {
+                if (s < count)
+                    copy_patch<kWords, kRows>(a, from + s * sample, row, piece, to, to + line);
                 else
                     clear(to, line);
             }
     }
+}
+template <int kWords>
+FASTCNN_INLINE void copy_patches(const AmxReadPatches& a, const Bfloat16* image) {
+    const std::int64_t rows = a.w.size * a.channels <= kWords ? a.h.size : 0;
+    rows == 3   ? copy_patches<kWords, 3>(a, image)
+    : rows == 5 ? copy_patches<kWords, 5>(a, image)
+    : rows == 7 ? copy_patches<kWords, 7>(a, image)
+                : copy_patches<kWords, 0>(a, image);
 }
 
 void read_patches(const AmxReadPatches& a) {
