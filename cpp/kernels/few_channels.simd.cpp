@@ -49,6 +49,12 @@ struct PositionTile {
     float* y = nullptr;
     std::uint8_t* argmax = nullptr;
     std::int64_t channels = 0;
+    std::int64_t tiles = 1;  // as large, one after the other in a row (convolve_strips())
+
+    FASTCNN_INLINE void move(std::int64_t columns) {
+        x += columns * column_step;
+        y += columns * channels;
+    }
 };
 
 // 12 x 2 vectors of accumulators on AVX-512, so that a tap costs 12 broadcasts and 2 loads for 24
@@ -153,11 +159,11 @@ FASTCNN_INLINE void for_each_block(const Conv2dForward& f, const Visit& visit) {
 // On AVX-512 results are written one by one while the last tap is added: at the end, all at once, they would
 // keep the multiply-adds waiting (3x3, one channel to 32, on 112x112: 1.13 to 1.15 times as fast; AVX2, with
 // half as many: 0.93 to 0.99).
-template <int Columns, int Vecs, int Step>
-void convolve_strip(const PositionTile& t) {
+template <int Columns, int Vecs, int Step, int Size>
+FASTCNN_INLINE void convolve_strip(const PositionTile& t) {
     Vec acc[1][Columns][Vecs];
     if constexpr (!kManyRegisters) {
-        convolve<1, Columns, Vecs, Step>(t, acc);
+        convolve<1, Columns, Vecs, Step, Size>(t, acc);
         return write_rows(
             acc[0], {.relu = t.relu, .stream = t.stream, .columns = t.lanes, .c = t.y, .c_step = t.channels});
     }
@@ -187,6 +193,14 @@ void convolve_strip(const PositionTile& t) {
     }
 }
 
+// A call for all strips of a width in a row: what it sets up costs as much as a seventh of a strip of one
+// channel and 3x3. With the known size, on AVX2, 1.2 to 1.4 times as fast as a call a strip (112x112 to 32).
+template <int Columns, int Vecs, int Step, int Size = 0>
+void convolve_strips(const PositionTile& first) {
+    PositionTile t = first;
+    for (; t.tiles > 0; --t.tiles, t.move(Columns)) convolve_strip<Columns, Vecs, Step, Size>(t);
+}
+
 // Positions of a tile at most. Of one vector they must be more to hide the latency of the multiply-add (8
 // channels on AVX2: 12 instead of 6 take 0.7 of the time).
 constexpr int max_columns(int vecs) { return vecs == 1 && !kManyRegisters ? 2 * kPositions : kPositions; }
@@ -194,14 +208,17 @@ constexpr int max_columns(int vecs) { return vecs == 1 && !kManyRegisters ? 2 * 
 // A known step is worth up to 15 % for two vectors: of one and three channels, and of three with a stride
 // of 2. One vector waits for its broadcasts in any case.
 template <int Vecs, int Columns = max_columns(Vecs)>
-TileOfPositions strip_function(std::int64_t columns, std::int64_t step) {
+TileOfPositions strip_function(std::int64_t columns, const PositionTile& t) {
     if constexpr (Columns > 1)
-        if (columns < Columns) return strip_function<Vecs, Columns - 1>(columns, step);
-    if constexpr (Vecs == 1 || !kKnownSteps) return convolve_strip<Columns, Vecs, 0>;
-    return step == 1   ? convolve_strip<Columns, Vecs, 1>
-           : step == 3 ? convolve_strip<Columns, Vecs, 3>
-           : step == 6 ? convolve_strip<Columns, Vecs, 6>
-                       : convolve_strip<Columns, Vecs, 0>;
+        if (columns < Columns) return strip_function<Vecs, Columns - 1>(columns, t);
+    const std::int64_t step = t.column_step;
+    if constexpr (Vecs == 1 || !kKnownSteps) return convolve_strips<Columns, Vecs, 0>;
+    if (!kManyRegisters && step == 1 && t.rows == 3 && t.run == 3)
+        return convolve_strips<Columns, Vecs, 1, 3>;
+    return step == 1   ? convolve_strips<Columns, Vecs, 1>
+           : step == 3 ? convolve_strips<Columns, Vecs, 3>
+           : step == 6 ? convolve_strips<Columns, Vecs, 6>
+                       : convolve_strips<Columns, Vecs, 0>;
 }
 
 const char* strips_declines(const Conv2dForward& f) {
@@ -214,15 +231,14 @@ void strips_run(const Conv2dForward& f) {
     for_each_block(f, [&](PositionTile t, int vecs) {
         const RowSplit split(f.shape.w.out, max_columns(vecs));
         const auto function = vecs == 1 ? strip_function<1> : strip_function<2>;
-        const TileOfPositions run[2] = {function(split.base, t.column_step),
-                                        function(split.base + 1, t.column_step)};
+        const TileOfPositions run[2] = {function(split.base, t), function(split.base + 1, t)};
         const float* x = t.x;
         for (std::int64_t oy = 0; oy < f.shape.h.out; ++oy) {
             t.x = x + oy * t.row_step;
-            for (std::int64_t i = 0; i < split.tiles; ++i) {
-                run[i < split.larger](t);
-                t.x += split.rows(i) * t.column_step;
-                t.y += split.rows(i) * t.channels;
+            for (int larger = 1; larger >= 0; --larger) {
+                t.tiles = larger ? split.larger : split.tiles - split.larger;
+                run[larger](t);
+                t.move(t.tiles * (split.base + larger));
             }
         }
     });
