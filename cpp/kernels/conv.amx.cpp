@@ -24,7 +24,7 @@ struct Run {
 
 FASTCNN_INLINE std::int64_t taps_of(const AmxConv& a) { return a.h.size * a.w.size; }
 
-// Sums of kTiles x 2 tiles: begin() once, add() for each tap, end().
+// Sums of kTiles x 2 tiles: begin() once, then what is to be added, end().
 template <int kTiles>
 struct Products {
     Tiles& tiles;
@@ -38,19 +38,40 @@ struct Products {
             tiles.template zero<3>();
         }
     }
-    FASTCNN_INLINE void add(const Bfloat16* x, const Bfloat16* kernel, std::int64_t depth) {
-        for (std::int64_t k = 0; k < depth; ++k, x += kTileDepth, kernel += kKernelStep) {
-            tiles.template load<4>(x, 2 * line);
-            tiles.template load<6>(kernel, 64);
-            tiles.template dot<0, 4, 6>();
-            tiles.template load<7>(kernel + kTileElements, 64);
-            tiles.template dot<1, 4, 7>();
-            if constexpr (kTiles == 2) {
-                tiles.template load<5>(x + second, 2 * line);
-                tiles.template dot<2, 5, 6>();
-                tiles.template dot<3, 5, 7>();
-            }
+    // 32 channels through one tap.
+    FASTCNN_INLINE void add(const Bfloat16* x, const Bfloat16* kernel) {
+        tiles.template load<4>(x, 2 * line);
+        tiles.template load<6>(kernel, 64);
+        tiles.template dot<0, 4, 6>();
+        tiles.template load<7>(kernel + kTileElements, 64);
+        tiles.template dot<1, 4, 7>();
+        if constexpr (kTiles == 2) {
+            tiles.template load<5>(x + second, 2 * line);
+            tiles.template dot<2, 5, 6>();
+            tiles.template dot<3, 5, 7>();
         }
+    }
+    // Through `taps` taps, each of which has the first tile's lines where the one before has the second
+    // tile's: these are loaded once.
+    FASTCNN_INLINE void add_neighbours(const Bfloat16* x, const Bfloat16* kernel, std::int64_t kernel_step,
+                                       std::int64_t taps) {
+        tiles.template load<4>(x, 2 * line);
+        for (; taps > 1; taps -= 2) {
+            add_second<4, 5>(x += second, kernel);
+            add_second<5, 4>(x += second, kernel + kernel_step);
+            kernel += 2 * kernel_step;
+        }
+        if (taps > 0) add_second<4, 5>(x + second, kernel);
+    }
+    template <int kFirst, int kSecond>
+    FASTCNN_INLINE void add_second(const Bfloat16* second_lines, const Bfloat16* kernel) {
+        tiles.template load<6>(kernel, 64);
+        tiles.template dot<0, kFirst, 6>();
+        tiles.template load<7>(kernel + kTileElements, 64);
+        tiles.template dot<1, kFirst, 7>();
+        tiles.template load<kSecond>(second_lines, 2 * line);
+        tiles.template dot<2, kSecond, 6>();
+        tiles.template dot<3, kSecond, 7>();
     }
     FASTCNN_INLINE void end(float* sums, float* second_sums) {
         constexpr std::int64_t kPitch = 4 * kFilters;
@@ -195,6 +216,30 @@ struct Part {
         return taps;
     }
 
+    // Row i of the taps. The order of a sum's terms depends on the convolution alone: a sample's results are
+    // the same in any block.
+    template <int kTiles>
+    FASTCNN_INLINE void add_row(Products<kTiles>& products, const Bfloat16* lines, std::int64_t i,
+                                Taps taps) const {
+        const std::int64_t count = taps.end - taps.begin, tap_step = w.tap_step * depth * kKernelStep;
+        const Bfloat16* tap = kernel + (h.tap(i) * kernel_width + w.tap(taps.begin)) * depth * kKernelStep;
+        if (count <= 0) return;
+        if (stride > 1) {
+            for (std::int64_t j = taps.begin; j < taps.end; ++j, tap += tap_step)
+                for (std::int64_t k = 0; k < depth; ++k)
+                    products.add(lines + offset(j) + k * kTileDepth, tap + k * kKernelStep);
+            return;
+        }
+        const std::int64_t to_next = w.window.dilation * pixel;
+        const Bfloat16* x = lines + offset(taps.begin);
+        for (std::int64_t k = 0; k < depth; ++k, x += kTileDepth, tap += kKernelStep) {
+            if (kTiles == 2 && products.second == to_next)
+                products.add_neighbours(x, tap, tap_step, count);
+            else
+                for (std::int64_t j = 0; j < count; ++j) products.add(x + j * to_next, tap + j * tap_step);
+        }
+    }
+
     // kTiles tiles of the run from column x on, the first one at `place` in row y + place.row, the second
     // one's lines `second` elements behind, through these taps of each row. After each row of taps, `count`
     // lines of the run before are finished.
@@ -207,10 +252,7 @@ struct Part {
         for (std::int64_t i = 0; i < taps_h; ++i) {
             const std::int64_t from = h.input(y + place.row, i);
             if (from < 0 || from >= height) continue;
-            const Bfloat16* tap =
-                kernel + (h.tap(i) * kernel_width + w.tap(taps.begin)) * depth * kKernelStep;
-            for (std::int64_t j = taps.begin; j < taps.end; ++j, tap += w.tap_step * depth * kKernelStep)
-                products.add(lines + from * row + offset(j), tap, depth);
+            add_row(products, lines + from * row, i, taps);
             epilogue.finish<kPositions, kMarks>(count);
         }
         products.end(to, second_to);

@@ -14,6 +14,8 @@ FASTCNN_INLINE std::int64_t pairs_of(const AmxConv& a) { return a.filters.size()
 
 // From sums to results, line by line: maximum over the window's positions, bias, ReLU.
 struct Epilogue {
+    static constexpr int kVecs = kFilters / kWidth;  // of a line
+
     const AmxConv& a;
     std::int64_t size;   // of a line
     bool apart = false;  // lines of neighbouring windows: in strided images, where phases take turns
@@ -22,13 +24,15 @@ struct Epilogue {
     std::int64_t position[kAmxPositions] = {};  // floats, of each position of a window
     std::int64_t place = -1;                    // of the pair's filters in a line
     std::int64_t filter = 0, valid = 0;         // the first one's number, and how many there are
-    Vec bias[kFilters / kWidth] = {};
+    Vec bias[kVecs] = {};
     Vec least = zero();    // of a result
     Vec closed = zero();   // results that belong to no position: 0 under ReLU, else none
     std::int64_t gap = 0;  // floats of sums between the lines of neighbouring windows
-    // The lines that wait to be finished: their sums, how many, and where the next one goes.
+    // The lines that wait to be finished: their sums, how many, and where the next one goes. `in_row`: sums
+    // and lines follow one another.
     const float* sums = nullptr;
     std::int64_t waiting = 0;
+    bool in_row = false;
     std::int64_t row = 0, column = 0, sample = 0;
     Bfloat16* line = nullptr;
     float* values = nullptr;
@@ -49,7 +53,7 @@ struct Epilogue {
         place = pair * kFilters;
         filter = of.filter;
         valid = of.filters;
-        for (std::int64_t v = 0; v < kFilters / kWidth; ++v) {
+        for (int v = 0; v < kVecs; ++v) {
             const std::int64_t left = valid - v * kWidth;
             bias[v] = a.bias && left > 0 ? load_partial(a.bias + filter + v * kWidth, at_most(kWidth, left))
                                          : zero();
@@ -71,6 +75,7 @@ struct Epilogue {
         row = y;
         column = x;
         sample = first_sample;
+        in_row = a.y.data && !apart && (gap == 0 || first_sample + lines <= a.x.samples);
         if (a.argmax) marks = a.argmax + ((y * a.out_width + x) * a.x.samples + sample) * size + place;
         find_window();
     }
@@ -83,12 +88,44 @@ struct Epilogue {
     }
 
     // Finishes `count` of them, or as many as wait. kPositions: how many a window has, 0 where only the call
-    // knows. Everything is read before the first store: a store of bytes might change what is read after it,
-    // as far as the compiler knows.
+    // knows.
     template <int kPositions, bool kMarks>
     FASTCNN_INLINE void finish(std::int64_t count) {
-        constexpr int kVecs = kFilters / kWidth;
-        const std::int64_t n = at_most(count, waiting), samples = a.x.samples;
+        const std::int64_t n = at_most(count, waiting);
+        if constexpr (kPositions > 0)
+            if (in_row) return finish_in_row<kPositions, kMarks>(n);
+        finish_any<kPositions, kMarks>(n);
+    }
+
+    // Between products, a few lines a call: as little as possible besides. Everything is read before the
+    // first store: a store of bytes might change what is read after it, as far as the compiler knows.
+    template <int kPositions, bool kMarks>
+    FASTCNN_INLINE void finish_in_row(std::int64_t n) {
+        const std::int64_t step = size;
+        const Vec smallest = least, without_position = closed;
+        std::int64_t at[kPositions];
+        for (int p = 0; p < kPositions; ++p) at[p] = position[p];
+        Vec added[kVecs];
+        for (int v = 0; v < kVecs; ++v) added[v] = bias[v];
+        const float* from = sums;
+        Bfloat16* to = line;
+        std::uint8_t* to_marks = marks;
+        waiting -= n;
+        sums = from + n * kFilters;
+        line = to + n * step;
+        if constexpr (kMarks) marks = to_marks + n * step;
+        for (std::int64_t l = 0; l < n; ++l, from += kFilters, to += step) {
+            Vec best[kVecs];
+            finish_line<kPositions, kMarks>(from, at, kPositions, added, smallest, without_position, best,
+                                            to_marks);
+            for (int v = 0; v < kVecs; v += 2) store_bfloat16(to + v * kWidth, best[v], best[v + 1]);
+            if constexpr (kMarks) to_marks += step;
+        }
+    }
+
+    template <int kPositions, bool kMarks>
+    FASTCNN_NOINLINE void finish_any(std::int64_t n) {
+        const std::int64_t samples = a.x.samples;
         const std::int64_t positions = kPositions ? kPositions : a.pool.positions();
         const std::int64_t line_step = size, values_step = a.y_stride, existing = valid, between = gap;
         const std::int64_t existing_samples = a.count;
@@ -105,18 +142,9 @@ struct Epilogue {
         std::uint8_t* to_marks = marks;
         for (std::int64_t l = 0; l < n; ++l) {
             Vec best[kVecs];
-            IVec which[kVecs];
-            if (largest<kPositions, kVecs>(from, at, positions, best, which)) [[unlikely]]
-                largest<0, kVecs>(from, at, positions, best, which);
+            finish_line<kPositions, kMarks>(from, at, positions, added, smallest, without_position, best,
+                                            to_marks);
             from += kFilters;
-#pragma GCC unroll 4
-            for (int v = 0; v < kVecs; ++v) {
-                best[v] = max(smallest, add(best[v], added[v]));
-                if constexpr (kMarks)
-                    istore_bytes_partial(
-                        to_marks + v * kWidth,
-                        iselect(eq(best[v], without_position), iset1(kAmxNoPosition), which[v]), kWidth);
-            }
             if constexpr (kMarks) to_marks += line_step;
             if (to_line) {
                 for (int v = 0; v < kVecs; v += 2) store_bfloat16(to_line + v * kWidth, best[v], best[v + 1]);
@@ -146,8 +174,26 @@ struct Epilogue {
         marks = to_marks;
     }
 
+    // Of all vectors of a line: the maximum over `positions`, `added`, not below `smallest`; and its marks.
+    template <int kPositions, bool kMarks>
+    FASTCNN_INLINE static void finish_line(const float* from, const std::int64_t* at, std::int64_t positions,
+                                           const Vec* added, Vec smallest, Vec without_position, Vec* best,
+                                           std::uint8_t* to_marks) {
+        IVec which[kVecs];
+        if (largest<kPositions>(from, at, positions, best, which)) [[unlikely]]
+            largest<0>(from, at, positions, best, which);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            best[v] = max(smallest, add(best[v], added[v]));
+            if constexpr (kMarks)
+                istore_bytes_partial(to_marks + v * kWidth,
+                                     iselect(eq(best[v], without_position), iset1(kAmxNoPosition), which[v]),
+                                     kWidth);
+        }
+    }
+
     // Of all vectors of a line. Whether there was a NaN that the results may have missed.
-    template <int kPositions, int kVecs>
+    template <int kPositions>
     FASTCNN_INLINE static bool largest(const float* sums, const std::int64_t* at, std::int64_t positions,
                                        Vec* best, IVec* which) {
         if constexpr (kPositions == 4) {
