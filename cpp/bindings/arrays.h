@@ -94,6 +94,15 @@ inline py::array result_array(const py::dtype& dtype, const Shape& shape) {
     return py::array(dtype, shape, memory.mutable_data() + (kLine - begin % kLine) % kLine, memory);
 }
 
+// Whether a result is so large that its beginning has left the caches when its end is written: written past
+// them, it spares reading what is overwritten. (A smaller one is still there for the next operation, which
+// would have to fetch all from memory.) And whether its rows begin at cache lines.
+inline bool passes_caches(const py::array& result) {
+    constexpr py::ssize_t kBytes = 8 << 20, kLine = 64;
+    return result.nbytes() >= kBytes && result.shape(result.ndim() - 1) * result.itemsize() % kLine == 0 &&
+           reinterpret_cast<std::uintptr_t>(result.data()) % kLine == 0;
+}
+
 // Whether two contiguous arrays share memory.
 inline bool overlap(const py::array& a, const py::array& b) {
     const char* first = static_cast<const char*>(a.data());

@@ -314,6 +314,7 @@ Words convolve(AmxPlanesConv a, const Words& x, const Words& kernel, const Float
     Words y = result_array(py::dtype::of<std::uint16_t>(), {x.shape(0), height, width, a.filters.count});
     a.bias = bias ? bias->data() : nullptr;
     a.y_stride = size_of_sample(y);
+    a.stream = a.filters.in_group() % 32 == 0 && passes_caches(y);
     const Convolution convolution(a, x, kernel, y.mutable_data());
     const py::gil_scoped_release release;
     convolution.run(rows);

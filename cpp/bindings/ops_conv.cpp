@@ -6,15 +6,6 @@ namespace fastcnn::bindings {
 
 namespace {
 
-// Whether a result is so large that its beginning has left the caches when its end is written: written past
-// them, it spares reading what is overwritten. (A smaller one is still there for the next operation, which
-// would have to fetch all from memory.)
-bool passes_caches(const Result& y) {
-    constexpr std::int64_t kBytes = 8 << 20, kLine = 64, kSize = sizeof(float);
-    return y.size() * kSize >= kBytes && y.shape().back() * kSize % kLine == 0 &&
-           reinterpret_cast<std::uintptr_t>(y.f32()) % kLine == 0;
-}
-
 void conv2d_reference(const Conv2dShape& shape, const PoolShape* pool, std::int64_t batch, const Operand& x,
                       const Operand& kernel, const Operand& bias, bool relu, double* y,
                       std::uint8_t* argmax) {
@@ -60,7 +51,7 @@ py::object conv2d(const py::array& x_, const py::array& kernel_, const OptionalA
         args.y = y.f32();
         args.y_stride = args.argmax_stride = per_sample(y);
         args.argmax = positions;
-        args.stream = !pool && passes_caches(y);
+        args.stream = !pool && passes_caches(y.array());
         run_on_images(call, call.choice(args, kPackedOnce), args, kernel.f32(), work_of(shape),
                       pool ? pool->h.out : shape.h.out, 1,
                       std::max(per_sample(x), shape.h.out * shape.w.out * shape.out_channels));

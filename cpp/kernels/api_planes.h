@@ -72,6 +72,7 @@ struct AmxPlanesConv {
     Window h, w;
     AmxLine channels, filters;
     bool relu = false, transposed = false;
+    bool stream = false;  // y is written past the caches; lines of 32 filters begin at cache lines
     // Tiles run over the ends of rows: what they hold of the columns beside the image is dropped. Else they
     // begin with each row. For a stride of 1.
     bool over_rows = false;

@@ -254,6 +254,7 @@ FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, st
         t.load<3>(sums + kThird + kSecond, 4 * kPitch);
     }
     kernel += first * kKernelStep;
+    const bool claims = kTiles == 2 && !part.a.stream;
     for (std::int64_t k = first; k < last; ++k, kernel += kKernelStep) {
         const std::int64_t at = group + part.steps[k];
         t.load<4>(places[0].x + at, line);
@@ -273,7 +274,8 @@ FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, st
             t.load<5>(places[3].x + at, line);
             t.dot<3, 5, 6>();
         }
-        for (int i = 0; i < kTiles; ++i) places[i].claim(k % kTileLines, filter);
+        if (claims)
+            for (int i = 0; i < kTiles; ++i) places[i].claim(k % kTileLines, filter);
     }
     t.store<0>(sums, 4 * kPitch);
     t.store<1>(sums + kSecond, 4 * kPitch);
@@ -285,10 +287,10 @@ FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, st
 struct Epilogue {
     static constexpr int kVecs = kFilters / kWidth;
     std::int64_t filter, valid;
-    bool relu;
+    bool relu, stream;
     Vec bias[kVecs];
 
-    FASTCNN_INLINE Epilogue(const AmxPlanesConv& a, std::int64_t number) : relu(a.relu) {
+    FASTCNN_INLINE Epilogue(const AmxPlanesConv& a, std::int64_t number) : relu(a.relu), stream(a.stream) {
         const FilterPair pair(a.filters, number);
         filter = pair.filter;
         valid = pair.filters;
@@ -302,14 +304,26 @@ struct Epilogue {
     FASTCNN_INLINE bool narrow() const { return valid <= kFilters / 2; }
 
     FASTCNN_INLINE void run(const float* sums, const Place& place) const {
-        if (narrow()) return run_some<kVecs / 2>(sums, place);
         const std::int64_t step = place.tile->step;
-        if (!step || valid < kFilters) return run_some<kVecs>(sums, place);
         Bfloat16* y = place.y + place.tile->to[0] + filter;
-        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) round<kVecs>(sums, y);
+        if (narrow()) return step == valid ? run_narrow(sums, y) : run_some<kVecs / 2>(sums, place);
+        if (!step || valid < kFilters) return run_some<kVecs>(sums, place);
+        if (stream)
+            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step)
+                for (int v = 0; v < kVecs; v += 2)
+                    stream_bfloat16(y + v * kWidth, value(sums, v), value(sums, v + 1));
+        else
+            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) round<kVecs>(sums, y);
     }
 
   private:
+    // Lines that follow one another without a gap. What is written beyond a line is the next one's.
+    FASTCNN_INLINE void run_narrow(const float* sums, Bfloat16* y) const {
+        constexpr int kCount = kVecs / 2, kLine = kCount * kWidth;
+        alignas(64) Bfloat16 words[kTileLines * kLine];
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kLine) round<kCount>(sums, words + l * valid);
+        std::memcpy(y, words, static_cast<std::size_t>(kTileLines * valid) * sizeof(Bfloat16));
+    }
     template <int kCount>
     FASTCNN_INLINE void run_some(const float* sums, const Place& place) const {
         for (std::int64_t l = 0; l < kTileLines; ++l, sums += kCount * kWidth) {
@@ -390,6 +404,7 @@ void run(const AmxPlanesConv& a) {
     for_each_part(a, [&](const Axis& h, const Axis& w, std::int64_t first_step) {
         run_part(Part(a, h, w, first_step), tiles);
     });
+    if (a.stream) end_stream();
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 //   istore_words(p, v)        the lower words
 //   to_bfloat16(v)            the words that store_bfloat16 stores
 //   store_bfloat16(p, v, w)   2 * kWidth numbers
+//   stream_bfloat16(p, v, w)  the same past the caches, where they are a cache line and p is aligned to one;
+//                             end_stream() as in vec.h
 //   pair_words(a, b)          b << 16 | a: one word of each in a lane
 //   round_pairs(v, w)         pair_words(to_bfloat16(v), to_bfloat16(w))
 //   ordered(m, a, b)          lanes of m where neither is NaN
@@ -61,6 +63,9 @@ FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v) {
 FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
     _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w, v)));
 }
+FASTCNN_INLINE void stream_bfloat16(Bfloat16* p, Vec v, Vec w) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(w, v)));
+}
 FASTCNN_INLINE IVec round_pairs(Vec v, Vec w) {
     alignas(64) static constexpr std::uint16_t kPlaces[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                                               21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
@@ -79,6 +84,7 @@ FASTCNN_INLINE void store_bfloat16(Bfloat16* p, Vec v, Vec w) {
     store_bfloat16(p, v);
     store_bfloat16(p + kWidth, w);
 }
+FASTCNN_INLINE void stream_bfloat16(Bfloat16* p, Vec v, Vec w) { store_bfloat16(p, v, w); }
 FASTCNN_INLINE IVec round_pairs(Vec v, Vec w) { return pair_words(to_bfloat16(v), to_bfloat16(w)); }
 #endif
 
