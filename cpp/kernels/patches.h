@@ -53,7 +53,7 @@ class PatchLines {
         std::int64_t x = first / samples, s = first % samples;
         const Bfloat16* from = patches_.window(image, s, y, x);
         // In registers: a store might change what is in memory, as far as the compiler knows.
-        Part parts[kOftenVectors * kOften + 1];
+        Part parts[kOftenVectors * kOften + 1];  // none is not allowed
         for (int i = 0; i < kOftenVectors * kOften; ++i) parts[i] = parts_[i];
         for (std::int64_t l = 0; l < count; ++l) {
             if constexpr (kOftenVectors) {
@@ -106,7 +106,8 @@ FASTCNN_INLINE void read_image(const AmxPatches& p, const float* x, std::int64_t
             for (; k + 2 * kWidth <= n; k += 2 * kWidth)
                 store_bfloat16(to + k, load(values + k), load(values + k + kWidth));
             // Zeros behind it are where padding, the next row or room for a vector is.
-            for (; k < n; k += kWidth) store_bfloat16(to + k, load_partial(values + k, n - k));
+            for (; k < n; k += kWidth)
+                store_bfloat16(to + k, load_partial(values + k, at_most(kWidth, n - k)));
         }
 }
 

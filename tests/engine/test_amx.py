@@ -176,7 +176,7 @@ def test_nan_comes_through_in_its_own_sample() -> None:
 def test_first_layers_with_numbers_near_infinity(
     channels: int, filters: int, pool: tuple[int, int], activation: str | None
 ) -> None:
-    """They are finished apart from blocks without; other samples and gradients have the same bits."""
+    """Blocks with them take another path: the other samples' outputs and all gradients have the same bits there."""
 
     def build() -> list[Any]:
         first = layers.Conv2D(filters, 3, activation=activation)
