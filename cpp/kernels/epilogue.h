@@ -75,7 +75,7 @@ struct Epilogue {
         row = y;
         column = x;
         sample = first_sample;
-        in_row = a.y.data && !apart && (gap == 0 || first_sample + lines <= a.x.samples);
+        in_row = !apart && (gap == 0 || first_sample + lines <= a.x.samples);
         if (a.argmax) marks = a.argmax + ((y * a.out_width + x) * a.x.samples + sample) * size + place;
         find_window();
     }

@@ -216,8 +216,8 @@ class Turns {
   private:
     static constexpr int kProducts = 8;                    // four positions, two tiles of filters
     static constexpr std::int64_t kSum = 16 * kTileLines;  // floats of a product: [line][filter]
-    static constexpr int kLines = 4;                 // register; behind it filters, before it four products
-    static constexpr int kLag = 3;                   // a product is stored after so many others
+    static constexpr int kLines = 4;  // register; kDepth of lines, then filters; before it four products
+    static constexpr int kLag = 3;    // a product is stored after so many others
     static constexpr int kTurns = kProducts - kLag;  // after which lines are finished
     static constexpr int kVecs = kFilters / kWidth;
 
@@ -257,17 +257,20 @@ class Turns {
     FASTCNN_INLINE void finish() const {
 #pragma GCC unroll 4
         for (std::int64_t l = kFirst; l < kEnd; ++l)
-            finish_line(sums_before_ + l * 16, to_ + l * size_, marks_ + l * size_);
+            finish_line(sums_before_ + l * 16, to_ + l * size_, kMarks ? marks_ + l * size_ : nullptr);
     }
     FASTCNN_INLINE void finish_all() const {
         const float* sums = sums_before_;
         Bfloat16* to = to_;
         std::uint8_t* marks = marks_;
 #pragma GCC unroll 1
-        for (std::int64_t l = 0; l < waiting_; ++l, sums += 16, to += size_, marks += size_)
+        for (std::int64_t l = 0; l < waiting_; ++l, sums += 16, to += size_) {
             finish_line(sums, to, marks);
+            if constexpr (kMarks) marks += size_;
+        }
     }
-    // The sums are numbers.
+    // The sums are numbers. The same bits as Epilogue::finish_line() makes: a sample's results do not depend
+    // on its block.
     FASTCNN_INLINE void finish_line(const float* sums, Bfloat16* to, std::uint8_t* marks) const {
         Vec best[kVecs];
 #pragma GCC unroll 4

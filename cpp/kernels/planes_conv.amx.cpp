@@ -254,7 +254,7 @@ FASTCNN_INLINE void multiply(const Part& part, Tiles& t, const Place* places, st
         t.load<3>(sums + kThird + kSecond, 4 * kPitch);
     }
     kernel += first * kKernelStep;
-    const bool claims = kTiles == 2 && !part.a.stream;
+    const bool claims = kTiles == 2 && !part.a.stream;  // lines of few filters share cache lines
     for (std::int64_t k = first; k < last; ++k, kernel += kKernelStep) {
         const std::int64_t at = group + part.steps[k];
         t.load<4>(places[0].x + at, line);
@@ -308,20 +308,22 @@ struct Epilogue {
         Bfloat16* y = place.y + place.tile->to[0] + filter;
         if (narrow()) return step == valid ? run_narrow(sums, y) : run_some<kVecs / 2>(sums, place);
         if (!step || valid < kFilters) return run_some<kVecs>(sums, place);
-        if (stream)
-            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step)
-                for (int v = 0; v < kVecs; v += 2)
-                    stream_bfloat16(y + v * kWidth, value(sums, v), value(sums, v + 1));
-        else
-            for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) round<kVecs>(sums, y);
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) write_whole(sums, y);
     }
 
   private:
-    // Lines that follow one another without a gap. What is written beyond a line is the next one's.
+    // All filters of a pair.
+    FASTCNN_INLINE void write_whole(const float* sums, Bfloat16* y) const {
+        if (!stream) return round<kVecs>(sums, y);
+        for (int v = 0; v < kVecs; v += 2)
+            stream_bfloat16(y + v * kWidth, value(sums, v), value(sums, v + 1));
+    }
+    // Lines that follow one another without a gap: there are no other filters. In `words`, what is written
+    // beyond a line is the next one's.
     FASTCNN_INLINE void run_narrow(const float* sums, Bfloat16* y) const {
-        constexpr int kCount = kVecs / 2, kLine = kCount * kWidth;
-        alignas(64) Bfloat16 words[kTileLines * kLine];
-        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kLine) round<kCount>(sums, words + l * valid);
+        constexpr int kCount = kVecs / 2, kSums = kCount * kWidth;
+        alignas(64) Bfloat16 words[kTileLines * kSums];
+        for (std::int64_t l = 0; l < kTileLines; ++l, sums += kSums) round<kCount>(sums, words + l * valid);
         std::memcpy(y, words, static_cast<std::size_t>(kTileLines * valid) * sizeof(Bfloat16));
     }
     template <int kCount>
@@ -331,7 +333,10 @@ struct Epilogue {
             if (to < 0) continue;
             Bfloat16* const y = place.y + to + filter;
             if (valid == kCount * kWidth) {
-                round<kCount>(sums, y);
+                if constexpr (kCount == kVecs)
+                    write_whole(sums, y);
+                else
+                    round<kCount>(sums, y);
                 continue;
             }
             alignas(64) Bfloat16 words[kFilters];

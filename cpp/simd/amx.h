@@ -60,7 +60,10 @@ FASTCNN_INLINE RowWords words_marked(const std::uint8_t* marks, std::uint8_t mar
 }
 FASTCNN_INLINE TileRow pair_lines(const Bfloat16* p, const Bfloat16* q) {
     TileRow row;
-    for (std::int64_t i = 0; i < kTileDepth; ++i) row.words[i] = (i % 2 ? q : p)[i / 2];
+    for (std::int64_t i = 0; i < kTileLines; ++i) {
+        row.words[2 * i] = p[i];
+        row.words[2 * i + 1] = q[i];
+    }
     return row;
 }
 struct RowMarks {
@@ -68,7 +71,10 @@ struct RowMarks {
 };
 FASTCNN_INLINE RowMarks pair_marks(const std::uint8_t* p, const std::uint8_t* q) {
     RowMarks marks;
-    for (std::int64_t i = 0; i < kTileDepth; ++i) marks.bytes[i] = (i % 2 ? q : p)[i / 2];
+    for (std::int64_t i = 0; i < kTileLines; ++i) {
+        marks.bytes[2 * i] = p[i];
+        marks.bytes[2 * i + 1] = q[i];
+    }
     return marks;
 }
 FASTCNN_INLINE TileRow keep_marked(const TileRow& row, const RowMarks& marks, std::uint8_t mark) {

@@ -84,6 +84,8 @@ SHAPES = [
     (2, 9, 9, 256, 130, (3, 3), 1, 2),
     (8, 130, 131, 3, 32, (3, 3), 1, 1),  # more than 8 MB of results
     (4, 128, 130, 64, 32, (1, 1), 1, 1),  # more than 8 MB of the input's gradient
+    (4, 128, 130, 64, 32, (1, 1), 1, 2),  # in phases
+    (250, 14, 14, 32, 96, (1, 1), 1, 1),  # of several samples side by side
 ]
 
 
