@@ -1,7 +1,7 @@
 // Convolution, bias, ReLU and max pooling with AMX tiles: 16 lines x 32 channels of the image times 32
 // channels x 16 filters of the kernel. Two tiles of lines and two of filters are summed at once (four loads
-// for four products). The sums of one run of pooling windows stay in L1 (8 KB for 2 x 2 windows), from where
-// the epilogue takes them.
+// for four products, three where a tap shares a tile of lines with the one before). The sums of one run of
+// pooling windows stay in L1 (8 KB for 2 x 2 windows), from where the epilogue takes them.
 #include "kernels/epilogue.h"
 
 namespace fastcnn::FASTCNN_ISA {

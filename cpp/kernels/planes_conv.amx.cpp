@@ -305,9 +305,10 @@ struct Epilogue {
 
     FASTCNN_INLINE void run(const float* sums, const Place& place) const {
         const std::int64_t step = place.tile->step;
+        if (narrow() && step != valid) return run_some<kVecs / 2>(sums, place);
+        if (!narrow() && (!step || valid < kFilters)) return run_some<kVecs>(sums, place);
         Bfloat16* y = place.y + place.tile->to[0] + filter;
-        if (narrow()) return step == valid ? run_narrow(sums, y) : run_some<kVecs / 2>(sums, place);
-        if (!step || valid < kFilters) return run_some<kVecs>(sums, place);
+        if (narrow()) return run_narrow(sums, y);
         for (std::int64_t l = 0; l < kTileLines; ++l, sums += kFilters, y += step) write_whole(sums, y);
     }
 
